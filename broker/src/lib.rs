@@ -1,0 +1,1 @@
+//! Hub, rooms, outboxes, and the backends that link nodes.

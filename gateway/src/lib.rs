@@ -1,0 +1,1 @@
+//! The gateway node: sockets, sessions, metrics and the command line.
