@@ -1,1 +1,24 @@
-//! Wire types and codecs, ids, positions, codes and configuration: what every part of Fanfare agrees on.
+//! What every part of Fanfare agrees on: names and ids, positions, commands, events and their
+//! encodings, error and close codes, configuration.
+//!
+//! Nothing here does I/O or knows a runtime. A message's way through this crate:
+//! bytes → [`codec::decode`] → [`Command`] → [`Publication`] → [`envelope`] (between nodes) →
+//! [`Event`] → [`codec::encode`] → a complete frame, shared by every socket.
+
+pub mod code;
+pub mod codec;
+mod command;
+pub mod envelope;
+mod event;
+pub mod frame;
+mod id;
+mod position;
+mod publication;
+mod room;
+
+pub use command::{Command, Request};
+pub use event::{Event, Welcome};
+pub use id::ClientId;
+pub use position::{Epoch, Position};
+pub use publication::{Data, Encoding, Publication, Publisher};
+pub use room::{RoomName, RoomNameError};

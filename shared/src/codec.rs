@@ -1,0 +1,96 @@
+//! The wire formats: commands in, events out.
+//!
+//! Decoding borrows from the received bytes; `data` is checked to be one well-formed value and
+//! otherwise left alone. Encoding yields a complete frame, header included, so that a publication
+//! is encoded once per node and format and every socket writes the same bytes.
+
+mod decode;
+mod json;
+mod msgpack;
+mod plain;
+mod transcode;
+mod write;
+
+use bytes::Bytes;
+
+pub(crate) use self::msgpack::value_len;
+pub(crate) use self::write::Writer;
+use self::write::{JsonWriter, MsgPackWriter};
+use crate::code::ErrorCode;
+use crate::frame::{FrameBuilder, Opcode};
+use crate::{Event, Publication, Request};
+
+/// How a connection speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Format {
+    /// `fanfare.v1.json`: text frames.
+    Json,
+    /// `fanfare.v1.msgpack`: binary frames, the same maps with string keys.
+    MsgPack,
+    /// A plain room: payloads as they are, nothing around them.
+    Plain,
+}
+
+impl Format {
+    /// How many formats there are.
+    pub const COUNT: usize = 3;
+
+    /// The subprotocols in the order of preference, and what each speaks.
+    pub const SUBPROTOCOLS: [(&'static str, Self); 2] = [
+        ("fanfare.v1.json", Self::Json),
+        ("fanfare.v1.msgpack", Self::MsgPack),
+    ];
+}
+
+/// A command that could not be read, and what to answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DecodeError {
+    /// The command's id, where at least that could be read.
+    pub id: Option<u64>,
+    /// `bad_request` or `unknown_type`.
+    pub code: ErrorCode,
+    /// What is wrong, naming the field.
+    pub message: String,
+}
+
+/// Reads one command. `Format::Plain` has none: its messages are publications themselves.
+///
+/// JSON must already be known to be UTF-8, as the text frames that carry it are.
+pub fn decode(format: Format, message: &[u8]) -> Result<Request<'_>, DecodeError> {
+    match format {
+        Format::MsgPack => msgpack::decode(message),
+        Format::Json | Format::Plain => json::decode(message),
+    }
+}
+
+/// Encodes an event into a frame; `None` where a plain room has no word for it.
+#[must_use]
+pub fn encode(format: Format, event: &Event<'_>) -> Option<Bytes> {
+    match format {
+        Format::Json => {
+            let mut frame = FrameBuilder::new(event.size_hint());
+            event.write(&mut JsonWriter::new(frame.payload()));
+            Some(frame.finish(Opcode::Text))
+        }
+        Format::MsgPack => {
+            let mut frame = FrameBuilder::new(event.size_hint());
+            event.write(&mut MsgPackWriter::new(frame.payload()));
+            Some(frame.finish(Opcode::Binary))
+        }
+        Format::Plain => match event {
+            Event::Message(publication) => Some(plain::encode(&publication.data)),
+            _ => None,
+        },
+    }
+}
+
+/// Encodes a publication into the frame that every member speaking `format` gets.
+#[must_use]
+pub fn encode_publication(format: Format, publication: &Publication) -> Bytes {
+    match format {
+        Format::Plain => plain::encode(&publication.data),
+        // Only plain rooms have events without a frame.
+        framed => encode(framed, &Event::Message(publication)).unwrap_or_default(),
+    }
+}

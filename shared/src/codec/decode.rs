@@ -1,0 +1,110 @@
+//! From the fields of a command, in whichever format they came, to the command.
+
+use std::borrow::Cow;
+
+use super::DecodeError;
+use crate::code::ErrorCode;
+use crate::{Command, Data, Epoch, Position, Request};
+
+/// Every field that any command has, as far as the message gave it.
+#[derive(Debug, Default)]
+pub(super) struct Fields<'a> {
+    pub(super) kind: Option<Cow<'a, str>>,
+    pub(super) id: Option<u64>,
+    pub(super) room: Option<Cow<'a, str>>,
+    pub(super) event: Option<Cow<'a, str>>,
+    pub(super) key: Option<Cow<'a, str>>,
+    pub(super) echo: Option<bool>,
+    pub(super) data: Option<Data<&'a [u8]>>,
+    pub(super) since: Option<(Cow<'a, str>, u64)>,
+    pub(super) history: Option<u64>,
+    pub(super) limit: Option<u64>,
+}
+
+/// The longest `event` and `key`, in bytes.
+const MAX_LABEL: usize = 255;
+
+impl<'a> Fields<'a> {
+    /// Checks what the command's type needs and what may not go together.
+    pub(super) fn into_request(self) -> Result<Request<'a>, DecodeError> {
+        let id = self.id.filter(|id| *id > 0);
+        match self.into_command() {
+            Ok(command) => Ok(Request { id, command }),
+            Err((code, message)) => Err(DecodeError { id, code, message }),
+        }
+    }
+
+    fn into_command(self) -> Result<Command<'a>, (ErrorCode, String)> {
+        if self.id == Some(0) {
+            return Err(bad("id: must be a positive integer"));
+        }
+        let Some(kind) = self.kind else {
+            return Err(bad("type: missing"));
+        };
+        let needs_room = || bad(format!("room: missing; `{kind}` needs one"));
+        let since = self.since.map(|(epoch, offset)| Position {
+            epoch: Epoch::parse(&epoch),
+            offset,
+        });
+        Ok(match &*kind {
+            "join" => {
+                if since.is_some() && self.history.is_some() {
+                    return Err(bad("history: excludes `since`; give one of them"));
+                }
+                let room = self.room.ok_or_else(needs_room)?;
+                Command::Join {
+                    room,
+                    since,
+                    history: self.history,
+                }
+            }
+            "leave" => Command::Leave {
+                room: self.room.ok_or_else(needs_room)?,
+            },
+            "publish" => Command::Publish {
+                room: self.room.ok_or_else(needs_room)?,
+                event: label("event", self.event)?,
+                key: label("key", self.key)?,
+                echo: self.echo.unwrap_or(true),
+                data: self
+                    .data
+                    .ok_or_else(|| bad("data: missing; `publish` needs some"))?,
+            },
+            "history" => {
+                let room = self.room.ok_or_else(needs_room)?;
+                Command::History {
+                    room,
+                    since,
+                    limit: self.limit,
+                }
+            }
+            "ping" => Command::Ping,
+            other => {
+                let shown: String = other.chars().take(40).collect();
+                return Err((
+                    ErrorCode::UnknownType,
+                    format!(
+                        "type: `{shown}` is unknown; known are join, leave, publish, history, ping"
+                    ),
+                ));
+            }
+        })
+    }
+}
+
+fn bad(message: impl Into<String>) -> (ErrorCode, String) {
+    (ErrorCode::BadRequest, message.into())
+}
+
+fn label<'a>(
+    name: &str,
+    value: Option<Cow<'a, str>>,
+) -> Result<Option<Cow<'a, str>>, (ErrorCode, String)> {
+    match &value {
+        Some(text) if text.is_empty() || text.len() > MAX_LABEL => Err(bad(format!(
+            "{name}: {} bytes long; 1 to {MAX_LABEL} are allowed",
+            text.len()
+        ))),
+        _ => Ok(value),
+    }
+}

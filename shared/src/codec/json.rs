@@ -1,0 +1,181 @@
+//! Commands in JSON.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use super::DecodeError;
+use super::decode::Fields;
+use crate::code::ErrorCode;
+use crate::{Data, Encoding, Request};
+
+#[derive(Deserialize)]
+struct Wire<'a> {
+    #[serde(rename = "type", borrow, default)]
+    kind: Option<Cow<'a, str>>,
+    #[serde(default)]
+    id: Option<u64>,
+    #[serde(borrow, default)]
+    room: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    event: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    key: Option<Cow<'a, str>>,
+    #[serde(default)]
+    echo: Option<bool>,
+    #[serde(borrow, default, deserialize_with = "some")]
+    data: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    since: Option<Since<'a>>,
+    #[serde(default)]
+    history: Option<u64>,
+    #[serde(default)]
+    limit: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Since<'a> {
+    #[serde(borrow)]
+    epoch: Cow<'a, str>,
+    offset: u64,
+}
+
+/// Keeps `null` a value, where serde's `Option` would take it for nothing.
+fn some<'de: 'a, 'a, D: Deserializer<'de>>(reader: D) -> Result<Option<&'a RawValue>, D::Error> {
+    <&RawValue>::deserialize(reader).map(Some)
+}
+
+pub(super) fn decode(message: &[u8]) -> Result<Request<'_>, DecodeError> {
+    // serde would take an array for the fields in their order.
+    if message.trim_ascii_start().first() == Some(&b'[') {
+        return Err(not_a_command());
+    }
+    let wire: Wire<'_> = serde_json::from_slice(message).map_err(|_| explain(message))?;
+    Fields {
+        kind: wire.kind,
+        id: wire.id,
+        room: wire.room,
+        event: wire.event,
+        key: wire.key,
+        echo: wire.echo,
+        data: wire.data.map(|raw| Data {
+            encoding: Encoding::Json,
+            bytes: raw.get().as_bytes(),
+        }),
+        since: wire.since.map(|since| (since.epoch, since.offset)),
+        history: wire.history,
+        limit: wire.limit,
+    }
+    .into_request()
+}
+
+fn not_a_command() -> DecodeError {
+    let message = "not a command: send a JSON object".into();
+    DecodeError {
+        id: None,
+        code: ErrorCode::BadRequest,
+        message,
+    }
+}
+
+/// Reads a faulty message again, slowly, to name the field that is wrong and to save its id.
+#[cold]
+fn explain(message: &[u8]) -> DecodeError {
+    #[derive(Deserialize)]
+    struct OnlyId {
+        id: Option<u64>,
+    }
+    let id = serde_json::from_slice::<OnlyId>(message)
+        .ok()
+        .and_then(|found| found.id);
+    let mut reader = serde_json::Deserializer::from_slice(message);
+    let message = match serde_path_to_error::deserialize::<_, Wire<'_>>(&mut reader) {
+        Err(error) => {
+            let path = error.path().to_string();
+            match (error.inner().is_data(), path.as_str()) {
+                (true, ".") => return not_a_command(),
+                (true, field) => format!("{field}: {}", error.inner()),
+                (false, _) => format!("not JSON: {}", error.inner()),
+            }
+        }
+        Ok(_) => "not JSON: trailing characters; send one command a message".into(),
+    };
+    DecodeError {
+        id: id.filter(|id| *id > 0),
+        code: ErrorCode::BadRequest,
+        message,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Command;
+
+    #[test]
+    fn data_is_the_very_bytes_received_and_null_is_a_value() {
+        let message = br#"{"type":"publish","room":"r","data": {"a" : [1, 2e3]} }"#;
+        let Command::Publish { data, echo, .. } = decode(message).unwrap().command else {
+            panic!("not a publish")
+        };
+        assert_eq!(data.bytes, br#"{"a" : [1, 2e3]}"#);
+        assert!(message.as_ptr_range().contains(&data.bytes.as_ptr()));
+        assert!(echo);
+        assert!(decode(br#"{"type":"publish","room":"r","data":null}"#).is_ok());
+    }
+
+    #[test]
+    fn an_error_names_the_field_and_keeps_the_id() {
+        for (message, id, text) in [
+            (r#"{"type":"join","id":3}"#, Some(3), "room: missing"),
+            (
+                r#"{"type":"join","id":3,"room":5}"#,
+                Some(3),
+                "room: invalid type: integer `5`",
+            ),
+            (
+                r#"{"type":"join","id":-1,"room":"r"}"#,
+                None,
+                "id: invalid value",
+            ),
+            (
+                r#"{"type":"join","id":0,"room":"r"}"#,
+                None,
+                "id: must be a positive integer",
+            ),
+            (
+                r#"{"type":"join","room":"r","since":{"epoch":"x"}}"#,
+                None,
+                "since: missing field",
+            ),
+            (
+                r#"{"type":"publish","id":1,"room":"r"}"#,
+                Some(1),
+                "data: missing",
+            ),
+            (
+                r#"{"type":"publish","room":"r","data":[1,}"#,
+                None,
+                "not JSON",
+            ),
+            (r#"{"id":4}"#, Some(4), "type: missing"),
+            (r#"[1]"#, None, "not a command"),
+            (r#"{"type":"ping"} x"#, None, "not JSON: trailing"),
+            ("", None, "not JSON"),
+        ] {
+            let error = decode(message.as_bytes()).unwrap_err();
+            assert_eq!(error.id, id, "{message}");
+            assert_eq!(error.code, ErrorCode::BadRequest, "{message}");
+            assert!(error.message.contains(text), "{message}: {}", error.message);
+        }
+    }
+
+    #[test]
+    fn unknown_fields_are_ignored_and_an_unknown_type_is_named() {
+        assert!(decode(br#"{"type":"ping","new":[{}]}"#).is_ok());
+        let error = decode(br#"{"type":"dance","id":9}"#).unwrap_err();
+        assert_eq!((error.code, error.id), (ErrorCode::UnknownType, Some(9)));
+        assert!(error.message.contains("`dance`"));
+    }
+}

@@ -1,0 +1,204 @@
+//! What the server says: replies to commands, and pushes.
+
+use std::sync::Arc;
+
+use crate::code::ErrorCode;
+use crate::codec::Writer;
+use crate::{ClientId, Position, Publication};
+
+/// One event of `fanfare.v1`, borrowed from wherever its parts are.
+///
+/// `id` repeats the command's; a reply is only sent where there is one, or for an error.
+#[derive(Debug, Clone)]
+pub enum Event<'a> {
+    /// The first push, after the handshake.
+    Welcome(Welcome<'a>),
+    /// The reply to `join`.
+    Joined {
+        /// The command's id.
+        id: Option<u64>,
+        /// Which room.
+        room: &'a str,
+        /// What the member has seen once it has read `messages`; none without history.
+        position: Option<Position>,
+        /// Whether `messages` is all that came after `since`; none where it was not asked for.
+        recovered: Option<bool>,
+        /// The replay, oldest first.
+        messages: &'a [Arc<Publication>],
+    },
+    /// The reply to `leave`.
+    Left {
+        /// The command's id.
+        id: Option<u64>,
+        /// Which room.
+        room: &'a str,
+    },
+    /// The reply to `publish`: the publication is in the room's log.
+    Published {
+        /// The command's id.
+        id: Option<u64>,
+        /// Which room.
+        room: &'a str,
+        /// Where it stands; none without history.
+        position: Option<Position>,
+    },
+    /// The reply to `history`.
+    History {
+        /// The command's id.
+        id: Option<u64>,
+        /// Which room.
+        room: &'a str,
+        /// The newest position of the log; none without history.
+        position: Option<Position>,
+        /// What is kept, oldest first.
+        messages: &'a [Arc<Publication>],
+    },
+    /// The reply to `ping`.
+    Pong {
+        /// The command's id.
+        id: Option<u64>,
+    },
+    /// A publication.
+    Message(&'a Publication),
+    /// The room's log was lost: what was missed cannot be known, and `position` is the new one.
+    Reset {
+        /// Which room.
+        room: &'a str,
+        /// Where the new log stands.
+        position: Position,
+    },
+    /// A command failed; the connection lives on.
+    Error {
+        /// The command's id, where it had one.
+        id: Option<u64>,
+        /// Why.
+        code: ErrorCode,
+        /// The same for people, naming the field or the remedy.
+        message: &'a str,
+    },
+}
+
+/// What a client learns first.
+#[derive(Debug, Clone, Copy)]
+pub struct Welcome<'a> {
+    /// Names this connection to other members.
+    pub client: ClientId,
+    /// Who the session belongs to, where that is known.
+    pub user: Option<&'a str>,
+    /// The node.
+    pub node: &'a str,
+    /// Seconds between the server's pings.
+    pub heartbeat: u64,
+    /// The largest message that is taken, in bytes.
+    pub max_message: u64,
+}
+
+impl Event<'_> {
+    /// About how many bytes the event takes; a hint that spares growing the buffer.
+    pub(crate) fn size_hint(&self) -> usize {
+        let size = |publication: &Publication| {
+            160 + publication.room.as_str().len() + publication.data.bytes.len()
+        };
+        match self {
+            Self::Message(publication) => size(publication),
+            Self::Joined { messages, .. } | Self::History { messages, .. } => {
+                400 + messages.iter().map(|message| size(message)).sum::<usize>()
+            }
+            _ => 400,
+        }
+    }
+
+    pub(crate) fn write<W: Writer>(&self, writer: &mut W) {
+        writer.map(|w| match self {
+            Self::Welcome(welcome) => {
+                w.str("type", "welcome");
+                w.str("client", &welcome.client.to_string());
+                w.opt_str("user", welcome.user);
+                w.str("node", welcome.node);
+                w.u64("heartbeat", welcome.heartbeat);
+                w.u64("max_message", welcome.max_message);
+            }
+            Self::Joined {
+                id,
+                room,
+                position,
+                recovered,
+                messages,
+            } => {
+                write_reply(w, "joined", *id, room);
+                write_position(w, *position);
+                if let Some(recovered) = recovered {
+                    w.bool("recovered", *recovered);
+                }
+                w.list("messages", messages.iter(), |w, message| {
+                    w.map(|w| write_message(w, message));
+                });
+            }
+            Self::Left { id, room } => write_reply(w, "left", *id, room),
+            Self::Published { id, room, position } => {
+                write_reply(w, "published", *id, room);
+                write_position(w, *position);
+            }
+            Self::History {
+                id,
+                room,
+                position,
+                messages,
+            } => {
+                write_reply(w, "history", *id, room);
+                write_position(w, *position);
+                w.list("messages", messages.iter(), |w, message| {
+                    w.map(|w| write_message(w, message));
+                });
+            }
+            Self::Pong { id } => {
+                w.str("type", "pong");
+                w.opt_u64("id", *id);
+            }
+            Self::Message(publication) => write_message(w, publication),
+            Self::Reset { room, position } => {
+                w.str("type", "reset");
+                w.str("room", room);
+                write_position(w, Some(*position));
+            }
+            Self::Error { id, code, message } => {
+                w.str("type", "error");
+                w.opt_u64("id", *id);
+                w.str("code", code.as_str());
+                w.str("message", message);
+                w.bool("retry", code.retry());
+            }
+        });
+    }
+}
+
+fn write_reply<W: Writer>(w: &mut W, kind: &str, id: Option<u64>, room: &str) {
+    w.str("type", kind);
+    w.opt_u64("id", id);
+    w.str("room", room);
+}
+
+fn write_position<W: Writer>(w: &mut W, position: Option<Position>) {
+    if let Some(Position { epoch, offset }) = position {
+        w.str("epoch", &epoch.to_string());
+        w.u64("offset", offset);
+    }
+}
+
+fn write_message<W: Writer>(w: &mut W, publication: &Publication) {
+    w.str("type", "message");
+    w.str("room", publication.room.as_str());
+    w.opt_str("event", publication.event.as_deref());
+    w.data(&publication.data);
+    if let Some(from) = &publication.from {
+        w.object("from", |w| {
+            w.str("client", &from.client.to_string());
+            w.opt_str("user", from.user.as_deref());
+        });
+    }
+    w.opt_u64(
+        "offset",
+        publication.position.map(|position| position.offset),
+    );
+    w.u64("time", publication.time);
+}
