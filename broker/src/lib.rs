@@ -1,1 +1,3 @@
-//! Hub, rooms, outboxes, and the backends that link nodes.
+//! Hub, rooms and outboxes, and the backends that link nodes. Knows no sockets.
+
+pub mod backend;

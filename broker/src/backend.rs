@@ -1,0 +1,175 @@
+//! What links nodes: the room's log, and the way from one node's publish to every node's hub.
+//!
+//! Two backends, one conformance suite (`tests/backend_conformance.rs`): [`memory`] for a single
+//! node, [`redis`] for many. A backend promises:
+//!
+//! - **One order.** The publications of a room reach every sink in the order of their offsets,
+//!   or the sink is told that the link was [lost](Sink::lost).
+//! - **Call order.** Two publishes from one thread into one room take effect in the order of the
+//!   calls, whether or not the first was awaited.
+//! - **Log before reply.** A publish that answered `Ok` is in the log (where the room has one) and
+//!   on its way to every node with interest.
+//! - **Nothing missed after subscribe.** What is published after [`Backend::subscribe`] answered
+//!   reaches the sink, until [`Sink::lost`] says otherwise.
+
+pub mod memory;
+pub mod redis;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use fanfare_shared::{Position, Publication, RoomName};
+use thiserror::Error;
+use tokio::sync::oneshot;
+
+/// The narrow waist between the hub and whatever links it to other nodes.
+///
+/// Every call returns at once; what it started is awaited through [`Pending`]. Dropping a
+/// `Pending` does not undo the call.
+pub trait Backend: Send + Sync + 'static {
+    /// Appends to the room's log and hands on to every node with interest.
+    ///
+    /// Answers the publication's position, or `None` in a room without history. A `key` that the
+    /// room has seen within its window answers the position of the first time and does nothing.
+    fn publish(&self, publish: Publish) -> Pending<Option<Position>>;
+
+    /// Declares interest: the room's publications are handed to the sink from now on.
+    fn subscribe(&self, room: &RoomName) -> Pending<()>;
+
+    /// Ends interest. What is still on its way may yet arrive.
+    fn unsubscribe(&self, room: &RoomName);
+
+    /// Reads a room's position and kept publications, in one atomic look.
+    ///
+    /// Gives a room that has no log yet its first epoch, and renews the life of one that has, so
+    /// that a room with members keeps its position however long nothing is published.
+    fn read(&self, room: &RoomName, log: Log, read: Read) -> Pending<Snapshot>;
+
+    /// Whether publications get through right now, as seen by the backend's own probe.
+    fn ready(&self) -> bool;
+}
+
+/// Where a backend hands what it received: the hub.
+pub trait Sink: Send + Sync + 'static {
+    /// Takes the next publication of a room. Never blocks.
+    fn deliver(&self, publication: Arc<Publication>);
+
+    /// Learns that publications may be missed from now on, in any room.
+    fn lost(&self);
+
+    /// Learns that every subscription is in place again; answers when each room has caught up
+    /// from its log, or given up.
+    fn restored(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+
+    /// Whether the node's workers are so far behind that no more should be delivered now.
+    fn congested(&self) -> bool;
+}
+
+/// One publication on its way into a room.
+#[derive(Debug, Clone)]
+pub struct Publish {
+    /// Where to.
+    pub room: RoomName,
+    /// How the room's log is kept.
+    pub log: Log,
+    /// The encoded [`fanfare_shared::envelope`].
+    pub envelope: Vec<u8>,
+    /// Accepted once per room and [`Log::ttl`].
+    pub key: Option<Box<str>>,
+}
+
+/// How long an empty log keeps its epoch and offset beyond the life of its publications, so that
+/// a client which missed nothing in a quiet room can still be told so.
+pub const EPOCH_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How a room's log is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Log {
+    /// How many publications are kept; 0 for a room without history, and so without positions.
+    pub size: usize,
+    /// How long after the last publication they are kept.
+    pub ttl: Duration,
+}
+
+/// Which part of a log to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Read {
+    /// Only where the log stands.
+    Position,
+    /// What came after a position, oldest first, at most `limit`; nothing if the epoch is not the
+    /// log's.
+    After {
+        /// The last publication already known.
+        position: Position,
+        /// The most to read.
+        limit: usize,
+    },
+    /// The newest `limit` publications, oldest first.
+    Newest {
+        /// The most to read.
+        limit: usize,
+    },
+}
+
+/// What a read found.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// Where the log stands; `None` for a room without history.
+    pub position: Option<Position>,
+    /// What was asked for, as far as the log still has it.
+    pub publications: Vec<Arc<Publication>>,
+}
+
+/// Why the backend did not do what was asked.
+#[derive(Debug, Clone, Error)]
+pub enum BackendError {
+    /// The link is down. Of a publish that was under way, the outcome is unknown.
+    #[error("the backend cannot be reached; try again")]
+    Unavailable,
+    /// More is under way than the node may hold.
+    #[error("the node is overloaded; try again")]
+    Overloaded,
+    /// The backend refused; the text is for the operator.
+    #[error("the backend failed: {0}")]
+    Failed(Arc<str>),
+}
+
+/// The outcome of a call to a [`Backend`]: there already, or to be awaited.
+///
+/// Saves the memory backend every allocation and task. Cancel-safe: dropping it abandons the
+/// answer, not the work.
+#[derive(Debug)]
+pub enum Pending<T> {
+    /// Known when the call returned.
+    Ready(Option<Result<T, BackendError>>),
+    /// Will be sent.
+    Waiting(oneshot::Receiver<Result<T, BackendError>>),
+}
+
+impl<T> Pending<T> {
+    /// An outcome that is known already.
+    pub fn ready(outcome: Result<T, BackendError>) -> Self {
+        Self::Ready(Some(outcome))
+    }
+}
+
+impl<T> Unpin for Pending<T> {}
+
+impl<T> Future for Pending<T> {
+    type Output = Result<T, BackendError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut() {
+            Self::Ready(outcome) => {
+                Poll::Ready(outcome.take().unwrap_or(Err(BackendError::Unavailable)))
+            }
+            // A sender dropped unanswered is a backend that went away.
+            Self::Waiting(receiver) => Pin::new(receiver)
+                .poll(context)
+                .map(|answer| answer.unwrap_or(Err(BackendError::Unavailable))),
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! The backend of a single node: logs in memory, no link to anywhere.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use fanfare_shared::{Epoch, Position, Publication, RoomName, envelope};
+
+use super::{Backend, BackendError, EPOCH_TTL, Log, Pending, Publish, Read, Sink, Snapshot};
+
+/// Locks over the logs: enough that worker threads rarely meet, few enough to sweep quickly.
+const STRIPES: usize = 64;
+
+/// The most idempotency keys that a room remembers; beyond it the oldest is forgotten.
+const MAX_KEYS: usize = 65_536;
+
+/// Logs in memory.
+///
+/// A publish appends and delivers under the lock of the room's stripe, so that the order of
+/// offsets is the order of delivery. Locks are taken in the direction log → hub, never the other
+/// way.
+pub struct Memory {
+    sink: OnceLock<Arc<dyn Sink>>,
+    hasher: RandomState,
+    stripes: [Mutex<HashMap<RoomName, RoomLog>>; STRIPES],
+}
+
+/// One room's log and the keys it has accepted.
+struct RoomLog {
+    position: Position,
+    publications: VecDeque<Arc<Publication>>,
+    keys: VecDeque<(Instant, Arc<str>)>,
+    accepted: HashMap<Arc<str>, Position>,
+    ttl: Duration,
+    /// When the log was last appended to: its publications live `ttl` from here.
+    appended: Instant,
+    /// When the log was last used: its epoch lives longer, from here.
+    touched: Instant,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self {
+            sink: OnceLock::new(),
+            hasher: RandomState::new(),
+            stripes: std::array::from_fn(|_| Mutex::default()),
+        }
+    }
+}
+
+impl Memory {
+    /// Names the hub that publications are handed to; only the first call counts.
+    pub fn attach(&self, sink: Arc<dyn Sink>) {
+        let _ = self.sink.set(sink);
+    }
+
+    /// Forgets what has outlived its TTL. To be called every second or so.
+    pub fn sweep(&self) {
+        let now = Instant::now();
+        for stripe in &self.stripes {
+            lock(stripe).retain(|_, log| log.expire(now));
+        }
+    }
+
+    fn stripe(&self, room: &RoomName) -> MutexGuard<'_, HashMap<RoomName, RoomLog>> {
+        #[allow(
+            clippy::cast_possible_truncation,
+            reason = "any bits of a hash will do"
+        )]
+        let index = self.hasher.hash_one(room) as usize % STRIPES;
+        lock(&self.stripes[index])
+    }
+
+    fn deliver(&self, publication: Arc<Publication>) {
+        if let Some(sink) = self.sink.get() {
+            sink.deliver(publication);
+        }
+    }
+}
+
+/// A panic under the lock leaves a log that is at worst one publication short: go on with it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Backend for Memory {
+    fn publish(&self, publish: Publish) -> Pending<Option<Position>> {
+        if self.sink.get().is_some_and(|sink| sink.congested()) {
+            return Pending::ready(Err(BackendError::Overloaded));
+        }
+        let Publish {
+            room,
+            log: Log { size, ttl },
+            envelope,
+            key,
+        } = publish;
+        let decode = |position| {
+            envelope::decode(room.clone(), position, &Bytes::from(envelope))
+                .map(Arc::new)
+                .map_err(|error| BackendError::Failed(error.to_string().into()))
+        };
+        if size == 0 {
+            return Pending::ready(decode(None).map(|publication| {
+                self.deliver(publication);
+                None
+            }));
+        }
+        let mut stripe = self.stripe(&room);
+        let log = RoomLog::open(&mut stripe, &room, ttl);
+        if let Some(position) = key.as_deref().and_then(|key| log.accepted.get(key)) {
+            return Pending::ready(Ok(Some(*position)));
+        }
+        let position = log.position.next();
+        Pending::ready(decode(Some(position)).map(|publication| {
+            log.append(Arc::clone(&publication), position, size);
+            if let Some(key) = key {
+                log.remember(key.into(), position);
+            }
+            self.deliver(publication);
+            Some(position)
+        }))
+    }
+
+    fn subscribe(&self, _room: &RoomName) -> Pending<()> {
+        Pending::ready(Ok(()))
+    }
+
+    fn unsubscribe(&self, _room: &RoomName) {}
+
+    fn read(&self, room: &RoomName, log: Log, read: Read) -> Pending<Snapshot> {
+        if log.size == 0 {
+            return Pending::ready(Ok(Snapshot::default()));
+        }
+        let mut stripe = self.stripe(room);
+        Pending::ready(Ok(RoomLog::open(&mut stripe, room, log.ttl).read(read)))
+    }
+
+    fn ready(&self) -> bool {
+        true
+    }
+}
+
+impl RoomLog {
+    /// Finds the room's log, or begins one with a new epoch, and renews its life.
+    fn open<'a>(
+        stripe: &'a mut HashMap<RoomName, Self>,
+        room: &RoomName,
+        ttl: Duration,
+    ) -> &'a mut Self {
+        let now = Instant::now();
+        let log = stripe.entry(room.clone()).or_insert_with(|| Self {
+            position: Position {
+                epoch: Epoch::from_bits(fastrand::u64(..)),
+                offset: 0,
+            },
+            publications: VecDeque::new(),
+            keys: VecDeque::new(),
+            accepted: HashMap::new(),
+            ttl,
+            appended: now,
+            touched: now,
+        });
+        log.ttl = ttl;
+        log.expire(now);
+        log.touched = now;
+        log
+    }
+
+    fn append(&mut self, publication: Arc<Publication>, position: Position, size: usize) {
+        self.position = position;
+        self.appended = self.touched;
+        self.publications.push_back(publication);
+        while self.publications.len() > size {
+            self.publications.pop_front();
+        }
+    }
+
+    fn remember(&mut self, key: Arc<str>, position: Position) {
+        if self.keys.len() == MAX_KEYS
+            && let Some((_, oldest)) = self.keys.pop_front()
+        {
+            self.accepted.remove(&oldest);
+        }
+        self.keys.push_back((self.touched, Arc::clone(&key)));
+        self.accepted.insert(key, position);
+    }
+
+    fn read(&self, read: Read) -> Snapshot {
+        let skip = match read {
+            Read::Position => self.publications.len(),
+            Read::After { position, .. } if position.epoch != self.position.epoch => {
+                self.publications.len()
+            }
+            Read::After { position, .. } => self
+                .publications
+                .partition_point(|kept| kept.position.is_some_and(|at| at <= position)),
+            Read::Newest { limit } => self.publications.len().saturating_sub(limit),
+        };
+        let limit = match read {
+            Read::Position => 0,
+            Read::After { limit, .. } | Read::Newest { limit } => limit,
+        };
+        Snapshot {
+            position: Some(self.position),
+            publications: self
+                .publications
+                .iter()
+                .skip(skip)
+                .take(limit)
+                .cloned()
+                .collect(),
+        }
+    }
+
+    /// Drops what has outlived its TTL; answers whether the log is still worth keeping.
+    fn expire(&mut self, now: Instant) -> bool {
+        while let Some((accepted, _)) = self.keys.front()
+            && now.duration_since(*accepted) >= self.ttl
+        {
+            if let Some((_, key)) = self.keys.pop_front() {
+                self.accepted.remove(&key);
+            }
+        }
+        if now.duration_since(self.appended) >= self.ttl {
+            self.publications.clear();
+        }
+        now.duration_since(self.touched) < self.ttl + EPOCH_TTL
+    }
+}
