@@ -1,3 +1,34 @@
 //! Hub, rooms and outboxes, and the backends that link nodes. Knows no sockets.
+//!
+//! # How does it work?
+//!
+//! A node's connections live on worker threads. The [`Hub`] is what the workers share: for each
+//! room with local members it knows the position, a window of recent publications and which
+//! workers have members. A publication comes from the [`backend`] ([`Sink::deliver`]), is put in
+//! order by its room, and goes once to the [`Inbox`] of every worker with members, as one
+//! [`Delivery`] whose frames are encoded once per wire format. The worker finds the members in its
+//! [`Members`] and appends the frame to their [`Outbox`]es.
+//!
+//! What a join has to see goes through the same inbox, so the seam between replay and live
+//! publications is exact by construction: before its `Joined` nothing reaches the new member,
+//! after it everything does.
+//!
+//! [`Sink::deliver`]: backend::Sink::deliver
 
 pub mod backend;
+mod delivery;
+mod hub;
+mod inbox;
+mod members;
+mod metrics;
+mod outbox;
+mod recent;
+mod room;
+
+pub use delivery::Delivery;
+pub use hub::{Hub, Options};
+pub use inbox::{Inbox, Post};
+pub use members::{Members, Slot};
+pub use metrics::Metrics;
+pub use outbox::{Frame, Outbox, Overflow};
+pub use room::{Join, Replay, RoomKey, Ticket};

@@ -1,0 +1,413 @@
+//! What a node's workers share: the rooms with local members.
+//!
+//! The hub takes publications from the backend, joins and leaves from the workers, and answers
+//! through the workers' inboxes. A room's lock is held while a publication is put in order and
+//! posted, never while anything is awaited or the backend is called.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use fanfare_shared::{Publication, RoomName};
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
+
+use crate::backend::{Backend, BackendError, Log, Pending, Read, Sink, Snapshot};
+use crate::room::{Request, Room};
+use crate::{Inbox, Join, Metrics, RoomKey};
+
+/// Locks over the rooms: enough that workers and the backend rarely meet.
+const STRIPES: usize = 64;
+
+/// How many rooms catch up at once after the backend was lost; bounds what a node asks of Redis
+/// in one go.
+const CONCURRENT_SYNCS: usize = 512;
+
+/// How the hub is set up.
+pub struct Options {
+    /// How many workers there are.
+    pub workers: usize,
+    /// How many posts may wait for a worker before the hub is congested.
+    pub inbox: usize,
+    /// How many recent publications are kept per room.
+    pub recent: usize,
+    /// How long a room without members is kept, lest a reconnect cost a round trip.
+    pub linger: Duration,
+    /// How often a room's position is compared with the log's.
+    pub sync_interval: Duration,
+    /// How each room's log is kept.
+    pub log_of: Box<dyn Fn(&str) -> Log + Send + Sync>,
+}
+
+/// The rooms of a node.
+pub struct Hub {
+    options: Options,
+    backend: Arc<dyn Backend>,
+    runtime: Handle,
+    metrics: Metrics,
+    inboxes: Box<[Arc<Inbox>]>,
+    hasher: RandomState,
+    stripes: [Mutex<HashMap<RoomName, Room>>; STRIPES],
+    next_key: AtomicU64,
+    /// For the tasks that answer a room's requests.
+    this: Weak<Self>,
+}
+
+impl Hub {
+    /// Makes a hub without rooms. `runtime` is where answers of the backend are awaited.
+    pub fn new(
+        options: Options,
+        backend: Arc<dyn Backend>,
+        runtime: Handle,
+        metrics: Metrics,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
+            inboxes: (0..options.workers)
+                .map(|_| Arc::new(Inbox::new(options.inbox)))
+                .collect(),
+            options,
+            backend,
+            runtime,
+            metrics,
+            hasher: RandomState::new(),
+            stripes: std::array::from_fn(|_| Mutex::default()),
+            next_key: AtomicU64::new(1),
+            this: this.clone(),
+        })
+    }
+
+    /// What a worker has to do.
+    #[must_use]
+    pub fn inbox(&self, worker: usize) -> &Arc<Inbox> {
+        &self.inboxes[worker]
+    }
+
+    /// What links this node to the others.
+    #[must_use]
+    pub fn backend(&self) -> &Arc<dyn Backend> {
+        &self.backend
+    }
+
+    /// Asks for a membership. The answer is a [`Joined`](crate::Post::Joined) or a
+    /// [`Refused`](crate::Post::Refused) in the worker's inbox; a worker whose connection is gone
+    /// by then answers a `Joined` with [`Hub::leave`].
+    pub fn join(&self, name: &RoomName, join: Join) {
+        let mut stripe = self.stripe(name);
+        if let Some(room) = stripe.get_mut(name.as_str()) {
+            let request = room.join(join, &self.inboxes);
+            let (key, log) = (room.key(), room.log());
+            drop(stripe);
+            self.fulfil(name, key, log, request);
+            return;
+        }
+        let log = (self.options.log_of)(name.as_str());
+        let key = RoomKey(self.next_key.fetch_add(1, Ordering::Relaxed));
+        let mut room = Room::new(
+            key,
+            name.clone(),
+            log,
+            self.options.recent,
+            self.inboxes.len(),
+        );
+        let none = room.join(join, &self.inboxes);
+        debug_assert!(none.is_none());
+        stripe.insert(name.clone(), room);
+        drop(stripe);
+        self.metrics.rooms.inc();
+        self.open(name, key, log);
+    }
+
+    /// Takes one of a worker's members out of a room.
+    pub fn leave(&self, name: &RoomName, worker: usize) {
+        if let Some(room) = self.stripe(name).get_mut(name.as_str()) {
+            room.leave(worker);
+        }
+    }
+
+    /// Reads kept publications of any room, joined or not.
+    pub fn history(&self, room: &RoomName, read: Read) -> Pending<Snapshot> {
+        self.backend
+            .read(room, (self.options.log_of)(room.as_str()), read)
+    }
+
+    /// How a room's log is kept.
+    #[must_use]
+    pub fn log_of(&self, room: &str) -> Log {
+        (self.options.log_of)(room)
+    }
+
+    /// Closes rooms that have had no members for a while, and reads again what could not be read.
+    /// To be called every second or so.
+    pub fn sweep(&self) {
+        let now = Instant::now();
+        let ready = self.backend.ready();
+        let mut requests = Vec::new();
+        let mut closed = Vec::new();
+        for stripe in &self.stripes {
+            lock(stripe).retain(|name, room| {
+                room.shrink();
+                let idle = room.empty_since().map(|since| now.duration_since(since));
+                if idle.is_some_and(|idle| idle >= self.options.linger) {
+                    closed.push(name.clone());
+                    return false;
+                }
+                if ready && room.is_lost() && room.member_count() > 0 {
+                    requests.push((name.clone(), room.key(), room.log(), room.sync()));
+                }
+                true
+            });
+        }
+        for name in closed {
+            self.close(&name);
+        }
+        for (name, key, log, request) in requests {
+            self.fulfil(&name, key, log, request);
+        }
+    }
+
+    /// Compares positions with the log for as long as it is polled: each room every
+    /// [`Options::sync_interval`], and one that differed again after a second.
+    ///
+    /// What is lost at the end of a burst shows in no later offset; this is how it is noticed. It
+    /// also keeps alive the logs of rooms in which nothing is published.
+    pub async fn compare_positions(&self) {
+        let mut last_full = Instant::now();
+        loop {
+            tokio::time::sleep(Duration::from_secs(1).min(self.options.sync_interval)).await;
+            if !self.backend.ready() {
+                continue;
+            }
+            let full = last_full.elapsed() >= self.options.sync_interval;
+            if full {
+                last_full = Instant::now();
+            }
+            let rooms = self.rooms(|room| room.is_live() && (full || room.is_suspect()));
+            for batch in rooms.chunks(CONCURRENT_SYNCS) {
+                let reads: Vec<_> = batch
+                    .iter()
+                    .filter(|(_, _, log)| log.size > 0)
+                    .map(|(name, key, log)| {
+                        (
+                            name,
+                            *key,
+                            *log,
+                            self.backend.read(name, *log, Read::Position),
+                        )
+                    })
+                    .collect();
+                for (name, key, log, read) in reads {
+                    let Ok(snapshot) = read.await else { continue };
+                    let request = self.with_room(name, key, |room| {
+                        room.compare(snapshot.position, &self.metrics)
+                    });
+                    self.fulfil(name, key, log, request);
+                }
+            }
+        }
+    }
+
+    // --- opening and closing ---
+
+    /// Declares interest, then reads where the log stands: in this order nothing is missed.
+    fn open(&self, name: &RoomName, key: RoomKey, log: Log) {
+        match self.backend.subscribe(name) {
+            Pending::Ready(Some(outcome)) => self.opened(name, key, log, outcome),
+            waiting => {
+                let (name, this) = (name.clone(), self.this.clone());
+                self.runtime.spawn(async move {
+                    let outcome = waiting.await;
+                    if let Some(hub) = this.upgrade() {
+                        hub.opened(&name, key, log, outcome);
+                    }
+                });
+            }
+        }
+    }
+
+    fn opened(&self, name: &RoomName, key: RoomKey, log: Log, outcome: Result<(), BackendError>) {
+        let request = self.with_room(name, key, Room::sync);
+        match (outcome, request) {
+            (Ok(()), request) => self.fulfil(name, key, log, request),
+            (Err(error), Some(Request::Sync { attempt, .. })) => {
+                self.synced(name, key, log, attempt, Err(error));
+            }
+            (Err(_), _) => {}
+        }
+    }
+
+    fn close(&self, name: &RoomName) {
+        self.metrics.rooms.dec();
+        self.backend.unsubscribe(name);
+    }
+
+    // --- what rooms ask for ---
+
+    fn fulfil(&self, name: &RoomName, key: RoomKey, log: Log, request: Option<Request>) {
+        let Some(request) = request else { return };
+        let (Request::Sync { read, .. } | Request::Extend(read)) = request;
+        match self.backend.read(name, log, read) {
+            Pending::Ready(Some(outcome)) => self.fulfilled(name, key, log, request, outcome),
+            waiting => {
+                let (name, this) = (name.clone(), self.this.clone());
+                self.runtime.spawn(async move {
+                    let outcome = waiting.await;
+                    if let Some(hub) = this.upgrade() {
+                        hub.fulfilled(&name, key, log, request, outcome);
+                    }
+                });
+            }
+        }
+    }
+
+    fn fulfilled(
+        &self,
+        name: &RoomName,
+        key: RoomKey,
+        log: Log,
+        request: Request,
+        outcome: Result<Snapshot, BackendError>,
+    ) {
+        match request {
+            Request::Sync { attempt, .. } => self.synced(name, key, log, attempt, outcome),
+            Request::Extend(Read::After { position, .. }) => {
+                let next = self.with_room(name, key, |room| {
+                    room.extended(position, outcome, &self.inboxes)
+                });
+                self.fulfil(name, key, log, next);
+            }
+            Request::Extend(_) => {}
+        }
+    }
+
+    fn synced(
+        &self,
+        name: &RoomName,
+        key: RoomKey,
+        log: Log,
+        attempt: u64,
+        outcome: Result<Snapshot, BackendError>,
+    ) {
+        let failed = outcome.is_err();
+        let mut stripe = self.stripe(name);
+        let Some(room) = stripe
+            .get_mut(name.as_str())
+            .filter(|room| room.key() == key)
+        else {
+            return;
+        };
+        let next = room.synced(attempt, outcome, &self.inboxes, &self.metrics);
+        // A room that could not be opened is not kept: the next join tries anew.
+        if failed && room.is_lost() && room.member_count() == 0 {
+            stripe.remove(name.as_str());
+            drop(stripe);
+            self.close(name);
+            return;
+        }
+        drop(stripe);
+        self.fulfil(name, key, log, next);
+    }
+
+    // --- locks ---
+
+    fn stripe(&self, name: &RoomName) -> MutexGuard<'_, HashMap<RoomName, Room>> {
+        #[allow(
+            clippy::cast_possible_truncation,
+            reason = "any bits of a hash will do"
+        )]
+        let index = self.hasher.hash_one(name) as usize % STRIPES;
+        lock(&self.stripes[index])
+    }
+
+    /// Does something with a room, unless it was closed since.
+    fn with_room<T>(
+        &self,
+        name: &RoomName,
+        key: RoomKey,
+        act: impl FnOnce(&mut Room) -> Option<T>,
+    ) -> Option<T> {
+        self.stripe(name)
+            .get_mut(name.as_str())
+            .filter(|room| room.key() == key)
+            .and_then(act)
+    }
+
+    fn rooms(&self, wanted: impl Fn(&Room) -> bool) -> Vec<(RoomName, RoomKey, Log)> {
+        let mut found = Vec::new();
+        for stripe in &self.stripes {
+            let stripe = lock(stripe);
+            let rooms = stripe.iter().filter(|(_, room)| wanted(room));
+            found.extend(rooms.map(|(name, room)| (name.clone(), room.key(), room.log())));
+        }
+        found
+    }
+}
+
+/// A panic under the lock can leave one room out of step, which the next comparison with its log
+/// mends; refusing every room of the stripe would be worse.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Sink for Hub {
+    fn deliver(&self, publication: Arc<Publication>) {
+        let name = publication.room.clone();
+        let mut stripe = self.stripe(&name);
+        let Some(room) = stripe.get_mut(name.as_str()) else {
+            return;
+        };
+        let request = room.deliver(publication, &self.inboxes, &self.metrics);
+        if request.is_some() {
+            let (key, log) = (room.key(), room.log());
+            drop(stripe);
+            // The backend may hold a lock of its own while it delivers.
+            let this = self.this.clone();
+            self.runtime.spawn(async move {
+                if let Some(hub) = this.upgrade() {
+                    hub.fulfil(&name, key, log, request);
+                }
+            });
+        }
+    }
+
+    fn lost(&self) {
+        for stripe in &self.stripes {
+            for room in lock(stripe).values_mut() {
+                room.lose(&self.inboxes);
+            }
+        }
+    }
+
+    fn restored(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async {
+            let mut catching_up = JoinSet::new();
+            for (name, key, log) in self.rooms(Room::is_lost) {
+                if catching_up.len() == CONCURRENT_SYNCS {
+                    catching_up.join_next().await;
+                }
+                let Some(Request::Sync { attempt, read }) = self.with_room(&name, key, Room::sync)
+                else {
+                    continue;
+                };
+                let (outcome, this) = (self.backend.read(&name, log, read), self.this.clone());
+                catching_up.spawn_on(
+                    async move {
+                        let outcome = outcome.await;
+                        if let Some(hub) = this.upgrade() {
+                            hub.synced(&name, key, log, attempt, outcome);
+                        }
+                    },
+                    &self.runtime,
+                );
+            }
+            catching_up.join_all().await;
+        })
+    }
+
+    fn congested(&self) -> bool {
+        self.inboxes.iter().any(|inbox| inbox.full())
+    }
+}

@@ -1,0 +1,76 @@
+//! A worker's part of the hub: which of its connections are in which room.
+
+use std::collections::HashMap;
+
+use fanfare_shared::RoomName;
+use slab::Slab;
+
+use crate::RoomKey;
+
+/// Where a member stands in its room on this worker; needed to take it away again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slot(u32);
+
+/// The rooms of one worker. Owned by its thread, so without a lock.
+#[derive(Debug)]
+pub struct Members<M> {
+    rooms: HashMap<RoomKey, LocalRoom<M>>,
+}
+
+#[derive(Debug)]
+struct LocalRoom<M> {
+    name: RoomName,
+    /// A slab, so that leaving a room of thousands moves and searches nothing.
+    members: Slab<M>,
+}
+
+impl<M> Default for Members<M> {
+    fn default() -> Self {
+        Self {
+            rooms: HashMap::new(),
+        }
+    }
+}
+
+impl<M> Members<M> {
+    /// Adds a member.
+    pub fn add(&mut self, room: RoomKey, name: &RoomName, member: M) -> Slot {
+        let local = self.rooms.entry(room).or_insert_with(|| LocalRoom {
+            name: name.clone(),
+            members: Slab::new(),
+        });
+        // A worker has fewer connections than there are file descriptors.
+        Slot(u32::try_from(local.members.insert(member)).unwrap_or(u32::MAX))
+    }
+
+    /// Takes a member away; answers the room's name, for the hub to be told.
+    pub fn remove(&mut self, room: RoomKey, slot: Slot) -> Option<RoomName> {
+        let local = self.rooms.get_mut(&room)?;
+        local.members.try_remove(slot.0 as usize)?;
+        let name = local.name.clone();
+        if local.members.is_empty() {
+            self.rooms.remove(&room);
+        }
+        Some(name)
+    }
+
+    /// The room's members on this worker.
+    pub fn of(&self, room: RoomKey) -> impl Iterator<Item = &M> {
+        self.rooms
+            .get(&room)
+            .into_iter()
+            .flat_map(|local| local.members.iter().map(|(_, m)| m))
+    }
+
+    /// How many memberships there are in all rooms.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rooms.values().map(|local| local.members.len()).sum()
+    }
+
+    /// Whether nobody is in any room.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rooms.is_empty()
+    }
+}

@@ -1,0 +1,41 @@
+//! What the broker counts. Every label is a closed set; none names a room, a user or a client.
+
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+
+/// The broker's metrics, registered once per node.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    /// `fanfare_rooms`.
+    pub rooms: IntGauge,
+    /// `fanfare_backend_gaps_total{outcome="seen"}`.
+    pub gaps_seen: IntCounter,
+    /// `fanfare_backend_gaps_total{outcome="healed"}`.
+    pub gaps_healed: IntCounter,
+    /// `fanfare_backend_gaps_total{outcome="unhealed"}`.
+    pub gaps_unhealed: IntCounter,
+}
+
+impl Metrics {
+    /// Registers the metrics. Fails if they are registered already.
+    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let rooms = IntGauge::new(
+            "fanfare_rooms",
+            "Rooms with local members, or had them just now",
+        )?;
+        let gaps = IntCounterVec::new(
+            Opts::new(
+                "fanfare_backend_gaps_total",
+                "Gaps in what the backend delivered: seen in offsets, healed from the log, or not",
+            ),
+            &["outcome"],
+        )?;
+        registry.register(Box::new(rooms.clone()))?;
+        registry.register(Box::new(gaps.clone()))?;
+        Ok(Self {
+            rooms,
+            gaps_seen: gaps.with_label_values(&["seen"]),
+            gaps_healed: gaps.with_label_values(&["healed"]),
+            gaps_unhealed: gaps.with_label_values(&["unhealed"]),
+        })
+    }
+}

@@ -1,0 +1,591 @@
+//! One room on one node: puts publications in order, notices gaps, admits members at an exact
+//! place. A state machine without I/O; the [hub](crate::Hub) does what it asks for.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use fanfare_shared::{ClientId, Position, Publication, RoomName};
+
+use crate::backend::{BackendError, Log, Read, Snapshot};
+use crate::recent::Recent;
+use crate::{Delivery, Inbox, Metrics, Post};
+
+/// Names an open room within a node; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RoomKey(pub u64);
+
+/// Whose join it is: a worker's connection, and the command to answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticket {
+    /// Where the worker keeps the connection.
+    pub slot: usize,
+    /// Which connection it was, since slots are used again.
+    pub client: ClientId,
+    /// The command's id.
+    pub id: Option<u64>,
+}
+
+/// What a new member wants to see of the past.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replay {
+    /// Nothing.
+    None,
+    /// All that came after a position, or to be told that this cannot be had.
+    Since(Position),
+    /// The newest publications, as many as are kept.
+    Newest(usize),
+}
+
+/// A request to become a member.
+#[derive(Debug, Clone, Copy)]
+pub struct Join {
+    /// Which worker's inbox gets the answer.
+    pub worker: usize,
+    /// Whose join it is.
+    pub ticket: Ticket,
+    /// What of the past is wanted.
+    pub replay: Replay,
+}
+
+/// What the room asks the hub to do once its lock is released.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Request {
+    /// Read the log and answer with [`Room::synced`], naming the attempt.
+    Sync { attempt: u64, read: Read },
+    /// Read further back and answer with [`Room::extended`].
+    Extend(Read),
+}
+
+/// While the log is read, publications wait here; beyond this many they are let go, and the log is
+/// read once more.
+const MAX_BUFFERED: usize = 4_096;
+
+#[derive(Debug)]
+enum State {
+    /// Every publication follows on the last.
+    Live,
+    /// The log is being read; what arrives meanwhile waits, unless there was too much of it.
+    Syncing {
+        buffered: VecDeque<Arc<Publication>>,
+        overflowed: bool,
+    },
+    /// The backend is out of reach; the log will be read once it is back.
+    Lost,
+}
+
+/// One room with members on this node.
+#[derive(Debug)]
+pub(crate) struct Room {
+    key: RoomKey,
+    name: RoomName,
+    log: Log,
+    state: State,
+    /// The last publication posted to the workers; `None` in a room without history, and before
+    /// the log was first read.
+    position: Option<Position>,
+    recent: Recent,
+    /// How many publications `recent` keeps: as many as the log for a while after a crowd came
+    /// back, else `keep`.
+    keep_now: usize,
+    keep: usize,
+    /// How many members each worker has.
+    members: Box<[u32]>,
+    /// Joins that wait for the log to be read.
+    waiting: Vec<Join>,
+    /// Whether the log is being read further back for some of them.
+    extending: bool,
+    /// Counts the reads of the log: an answer to an older one says nothing of what was missed
+    /// since.
+    attempt: u64,
+    /// Our position when the log's was last seen to differ.
+    suspect: Option<Position>,
+    /// Since when there are no members.
+    empty_since: Option<Instant>,
+}
+
+impl Room {
+    pub(crate) fn new(key: RoomKey, name: RoomName, log: Log, keep: usize, workers: usize) -> Self {
+        let keep = keep.min(log.size);
+        Self {
+            key,
+            name,
+            log,
+            state: State::Lost,
+            position: None,
+            recent: Recent::default(),
+            keep_now: keep,
+            keep,
+            members: vec![0; workers].into(),
+            waiting: Vec::new(),
+            extending: false,
+            attempt: 0,
+            suspect: None,
+            empty_since: None,
+        }
+    }
+
+    pub(crate) const fn key(&self) -> RoomKey {
+        self.key
+    }
+
+    pub(crate) const fn log(&self) -> Log {
+        self.log
+    }
+
+    // --- members ---
+
+    /// Takes a join: admits it now, or keeps it until the log was read.
+    pub(crate) fn join(&mut self, join: Join, inboxes: &[Arc<Inbox>]) -> Option<Request> {
+        self.empty_since = None;
+        match self.state {
+            State::Live => self.admit(join, inboxes),
+            // A room's first member: the hub is about to open it.
+            State::Lost if self.attempt == 0 => {
+                self.waiting.push(join);
+                None
+            }
+            State::Syncing { .. } => {
+                self.waiting.push(join);
+                None
+            }
+            State::Lost => {
+                self.refuse(join, &BackendError::Unavailable, inboxes);
+                None
+            }
+        }
+    }
+
+    /// Takes one of a worker's members away.
+    pub(crate) fn leave(&mut self, worker: usize) {
+        self.members[worker] = self.members[worker].saturating_sub(1);
+        self.note_if_empty();
+    }
+
+    /// Since when the room could be closed, if it could be now.
+    pub(crate) const fn empty_since(&self) -> Option<Instant> {
+        self.empty_since
+    }
+
+    pub(crate) fn member_count(&self) -> u64 {
+        self.members.iter().map(|count| u64::from(*count)).sum()
+    }
+
+    fn note_if_empty(&mut self) {
+        if self.waiting.is_empty() && self.members.iter().all(|count| *count == 0) {
+            self.empty_since = Some(Instant::now());
+        }
+    }
+
+    /// Posts the member's entry at the room's present position, or asks for what it still lacks.
+    fn admit(&mut self, join: Join, inboxes: &[Arc<Inbox>]) -> Option<Request> {
+        let (recovered, messages) = match (self.position, join.replay) {
+            (None, Replay::None | Replay::Newest(_)) | (_, Replay::None) => (None, Vec::new()),
+            (None, Replay::Since(_)) => (Some(false), Vec::new()),
+            (Some(position), Replay::Since(since)) if since.epoch != position.epoch => {
+                (Some(false), Vec::new())
+            }
+            (Some(position), Replay::Since(since)) => {
+                let Some(missed) = position.offset.checked_sub(since.offset) else {
+                    // The client has seen what this node has not: the log knows who is right.
+                    self.waiting.push(join);
+                    return self.sync();
+                };
+                match usize::try_from(missed) {
+                    Ok(missed) if missed <= self.recent.len() => {
+                        (Some(true), self.recent.newest(missed))
+                    }
+                    Ok(missed) if missed <= self.log.size => return self.extend(join, since),
+                    _ => (Some(false), Vec::new()),
+                }
+            }
+            (Some(position), Replay::Newest(count)) => {
+                let reachable = usize::try_from(position.offset).unwrap_or(usize::MAX);
+                let count = count.min(self.log.size).min(reachable);
+                if count > self.recent.len() {
+                    let offset = position.offset - count as u64;
+                    return self.extend(join, Position { offset, ..position });
+                }
+                (None, self.recent.newest(count))
+            }
+        };
+        self.post_joined(join, recovered, messages, inboxes);
+        None
+    }
+
+    fn post_joined(
+        &mut self,
+        join: Join,
+        recovered: Option<bool>,
+        messages: Vec<Arc<Publication>>,
+        inboxes: &[Arc<Inbox>],
+    ) {
+        self.members[join.worker] += 1;
+        inboxes[join.worker].push(Post::Joined {
+            ticket: join.ticket,
+            room: self.key,
+            name: self.name.clone(),
+            position: self.position,
+            recovered,
+            messages,
+        });
+    }
+
+    fn refuse(&mut self, join: Join, error: &BackendError, inboxes: &[Arc<Inbox>]) {
+        inboxes[join.worker].push(Post::Refused {
+            ticket: join.ticket,
+            name: self.name.clone(),
+            error: error.clone(),
+        });
+    }
+
+    fn refuse_waiting(&mut self, error: &BackendError, inboxes: &[Arc<Inbox>]) {
+        for join in std::mem::take(&mut self.waiting) {
+            self.refuse(join, error, inboxes);
+        }
+        self.note_if_empty();
+    }
+
+    // --- further back ---
+
+    /// Keeps a join until the window reaches back to `since`. One read serves all that wait.
+    fn extend(&mut self, join: Join, since: Position) -> Option<Request> {
+        self.waiting.push(join);
+        if std::mem::replace(&mut self.extending, true) {
+            return None;
+        }
+        Some(Request::Extend(Read::After {
+            position: since,
+            limit: self.log.size,
+        }))
+    }
+
+    /// Takes what was read further back, and admits who waited for it.
+    pub(crate) fn extended(
+        &mut self,
+        since: Position,
+        read: Result<Snapshot, BackendError>,
+        inboxes: &[Arc<Inbox>],
+    ) -> Option<Request> {
+        self.extending = false;
+        let snapshot = match read {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                self.refuse_waiting(&error, inboxes);
+                return None;
+            }
+        };
+        let Some(position) = self.position.filter(|_| matches!(self.state, State::Live)) else {
+            // Whatever reads the log now will admit them.
+            return None;
+        };
+        if snapshot
+            .position
+            .is_some_and(|read| read.epoch == position.epoch)
+        {
+            self.recent
+                .extend_back(&snapshot.publications, position.offset);
+            self.keep_now = self.log.size;
+        }
+        // Who asked for no more than was read gets what there is; the others have the log read
+        // once more, from further back.
+        let mut request = None;
+        for join in std::mem::take(&mut self.waiting) {
+            if self.needs_more_than(since, &join) {
+                request = request.or(self.admit(join, inboxes));
+            } else {
+                self.admit_with_what_there_is(join, inboxes);
+            }
+        }
+        request
+    }
+
+    /// Whether a join reaches further back than a read from `since` does.
+    fn needs_more_than(&self, since: Position, join: &Join) -> bool {
+        let Some(position) = self.position else {
+            return false;
+        };
+        match join.replay {
+            Replay::None => true,
+            Replay::Since(wanted) => wanted.epoch != since.epoch || wanted.offset < since.offset,
+            Replay::Newest(count) => position.offset.saturating_sub(count as u64) < since.offset,
+        }
+    }
+
+    fn admit_with_what_there_is(&mut self, join: Join, inboxes: &[Arc<Inbox>]) {
+        let Some(position) = self.position else {
+            return;
+        };
+        let (recovered, messages) = match join.replay {
+            Replay::None => (None, Vec::new()),
+            Replay::Newest(count) => (None, self.recent.newest(count)),
+            Replay::Since(since) => {
+                let missed = position.offset.checked_sub(since.offset);
+                match missed.and_then(|missed| usize::try_from(missed).ok()) {
+                    Some(missed) if missed <= self.recent.len() => {
+                        (Some(true), self.recent.newest(missed))
+                    }
+                    _ => (Some(false), Vec::new()),
+                }
+            }
+        };
+        self.post_joined(join, recovered, messages, inboxes);
+    }
+
+    // --- publications ---
+
+    /// Takes a publication from the backend.
+    pub(crate) fn deliver(
+        &mut self,
+        publication: Arc<Publication>,
+        inboxes: &[Arc<Inbox>],
+        metrics: &Metrics,
+    ) -> Option<Request> {
+        match &mut self.state {
+            // The log is read when the backend is back; this publication will be in it.
+            State::Lost => None,
+            State::Syncing {
+                buffered,
+                overflowed,
+            } => {
+                if buffered.len() < MAX_BUFFERED {
+                    buffered.push_back(publication);
+                } else {
+                    *overflowed = true;
+                }
+                None
+            }
+            State::Live => match self.follows(&publication) {
+                Follows::Next => {
+                    self.post(publication, inboxes);
+                    None
+                }
+                Follows::Before => None,
+                Follows::Gap => {
+                    metrics.gaps_seen.inc();
+                    self.sync()
+                }
+            },
+        }
+    }
+
+    fn follows(&self, publication: &Publication) -> Follows {
+        match (self.position, publication.position) {
+            // Without history there are no positions; nodes may disagree on that for the length
+            // of a rollout.
+            _ if self.log.size == 0 => Follows::Next,
+            (_, None) => Follows::Next,
+            (Some(last), Some(this)) if this == last.next() => Follows::Next,
+            (Some(last), Some(this)) if this <= last => Follows::Before,
+            _ => Follows::Gap,
+        }
+    }
+
+    fn post(&mut self, publication: Arc<Publication>, inboxes: &[Arc<Inbox>]) {
+        if publication.position.is_some() && self.log.size > 0 {
+            self.position = publication.position;
+            self.recent.push(Arc::clone(&publication), self.keep_now);
+        }
+        let delivery = Arc::new(Delivery::new(publication));
+        for (inbox, members) in inboxes.iter().zip(&self.members) {
+            if *members > 0 {
+                inbox.push(Post::Publication {
+                    room: self.key,
+                    delivery: Arc::clone(&delivery),
+                });
+            }
+        }
+    }
+
+    // --- the log ---
+
+    /// Begins to read the log from the room's position on.
+    pub(crate) fn sync(&mut self) -> Option<Request> {
+        if matches!(self.state, State::Syncing { .. }) {
+            return None;
+        }
+        self.state = State::Syncing {
+            buffered: VecDeque::new(),
+            overflowed: false,
+        };
+        self.attempt += 1;
+        let read = match self.position {
+            None => Read::Position,
+            Some(position) => Read::After {
+                position,
+                limit: self.log.size,
+            },
+        };
+        Some(Request::Sync {
+            attempt: self.attempt,
+            read,
+        })
+    }
+
+    /// Notes that the backend is out of reach: joins fail, and what is missed will be read.
+    pub(crate) fn lose(&mut self, inboxes: &[Arc<Inbox>]) {
+        self.state = State::Lost;
+        self.refuse_waiting(&BackendError::Unavailable, inboxes);
+    }
+
+    /// Takes what was read from the log: delivers what was missed, or says that it is lost, then
+    /// goes on with what arrived meanwhile.
+    pub(crate) fn synced(
+        &mut self,
+        attempt: u64,
+        read: Result<Snapshot, BackendError>,
+        inboxes: &[Arc<Inbox>],
+        metrics: &Metrics,
+    ) -> Option<Request> {
+        let State::Syncing {
+            buffered,
+            overflowed,
+        } = &mut self.state
+        else {
+            return None;
+        };
+        if attempt != self.attempt {
+            return None;
+        }
+        let (buffered, overflowed) = (std::mem::take(buffered), *overflowed);
+        let snapshot = match read {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                self.state = State::Lost;
+                self.refuse_waiting(&error, inboxes);
+                return None;
+            }
+        };
+        self.state = State::Live;
+        self.suspect = None;
+        self.catch_up(snapshot, inboxes, metrics);
+        let mut gap = overflowed;
+        for publication in buffered {
+            match self.follows(&publication) {
+                Follows::Next => self.post(publication, inboxes),
+                Follows::Before => {}
+                Follows::Gap => gap = true,
+            }
+        }
+        if gap {
+            return self.sync();
+        }
+        let mut request = None;
+        for join in std::mem::take(&mut self.waiting) {
+            request = request.or(self.readmit(join, inboxes));
+        }
+        request
+    }
+
+    /// Admits a join after the log was read: a client that is ahead of the log itself has seen
+    /// another log, whatever its epoch says.
+    fn readmit(&mut self, join: Join, inboxes: &[Arc<Inbox>]) -> Option<Request> {
+        match (self.position, join.replay) {
+            (Some(position), Replay::Since(since)) if since > position => {
+                self.post_joined(join, Some(false), Vec::new(), inboxes);
+                None
+            }
+            _ => self.admit(join, inboxes),
+        }
+    }
+
+    fn catch_up(&mut self, snapshot: Snapshot, inboxes: &[Arc<Inbox>], metrics: &Metrics) {
+        let (Some(last), Some(top)) = (self.position, snapshot.position) else {
+            // The first look at the log.
+            self.position = snapshot.position;
+            return;
+        };
+        if self.is_all_since(last, top, &snapshot.publications) {
+            if !snapshot.publications.is_empty() {
+                metrics.gaps_healed.inc();
+            }
+            for publication in snapshot.publications {
+                self.post(publication, inboxes);
+            }
+        } else {
+            metrics.gaps_unhealed.inc();
+            self.reset(top, inboxes);
+        }
+    }
+
+    /// Whether `publications` are exactly those after `last` up to `top`.
+    fn is_all_since(
+        &self,
+        last: Position,
+        top: Position,
+        publications: &[Arc<Publication>],
+    ) -> bool {
+        top >= last
+            && publications.len() as u64 == top.offset - last.offset
+            && publications
+                .iter()
+                .zip(last.offset + 1..)
+                .all(|(publication, offset)| {
+                    publication.position
+                        == Some(Position {
+                            epoch: last.epoch,
+                            offset,
+                        })
+                })
+    }
+
+    /// Goes on from a new position, telling the members that something was lost.
+    fn reset(&mut self, position: Position, inboxes: &[Arc<Inbox>]) {
+        self.position = Some(position);
+        self.recent.clear();
+        for (inbox, members) in inboxes.iter().zip(&self.members) {
+            if *members > 0 {
+                inbox.push(Post::Reset {
+                    room: self.key,
+                    name: self.name.clone(),
+                    position,
+                });
+            }
+        }
+    }
+
+    /// Compares the room's position with the log's. Where they differ, publications may still be
+    /// on their way; where they differ again and nothing came in between, something was lost.
+    pub(crate) fn compare(&mut self, top: Option<Position>, metrics: &Metrics) -> Option<Request> {
+        if !matches!(self.state, State::Live) || self.position == top {
+            self.suspect = None;
+            return None;
+        }
+        if self.suspect.is_none() || self.suspect != self.position {
+            self.suspect = self.position;
+            return None;
+        }
+        metrics.gaps_seen.inc();
+        self.sync()
+    }
+
+    /// Whether a difference from the log was seen and is to be looked at again soon.
+    pub(crate) const fn is_suspect(&self) -> bool {
+        self.suspect.is_some()
+    }
+
+    /// Lets go of what was kept for a crowd that has passed.
+    pub(crate) fn shrink(&mut self) {
+        if !self.extending {
+            self.keep_now = self.keep;
+            self.recent.shrink(self.keep);
+        }
+    }
+
+    /// Whether the room has to catch up with its log. Not so before the log was first read: that
+    /// waits for the subscription.
+    pub(crate) const fn is_lost(&self) -> bool {
+        matches!(self.state, State::Lost) && self.attempt > 0
+    }
+
+    /// Whether the room waits for nothing and follows the log.
+    pub(crate) const fn is_live(&self) -> bool {
+        matches!(self.state, State::Live)
+    }
+}
+
+enum Follows {
+    Next,
+    Before,
+    Gap,
+}
