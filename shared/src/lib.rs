@@ -8,6 +8,7 @@
 pub mod code;
 pub mod codec;
 mod command;
+pub mod config;
 pub mod envelope;
 mod event;
 pub mod frame;

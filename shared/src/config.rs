@@ -1,0 +1,292 @@
+//! Configuration: what it may say, what it says when nobody says anything, and how it is read.
+//!
+//! Defaults < file < environment < flags. The structs here own meanings and defaults,
+//! [`KEYS`] owns each key's range, [`Config::load`] joins the sources. Invariant: a loaded
+//! [`Config`] lies within every range of [`KEYS`]; nobody checks again.
+
+mod error;
+mod key;
+mod load;
+mod nearest;
+mod redis_url;
+mod render;
+mod room;
+#[cfg(test)]
+mod tests;
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use error::ConfigError;
+pub use key::{KEYS, Key, Kind, ROOM_KEYS};
+pub use load::{OTHER_VARIABLES, Sources};
+pub use redis_url::RedisUrl;
+pub use room::{History, PublishRule, RoomPattern, RoomRule, SlowConsumer};
+
+/// Everything a node can be told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The public address, where clients connect. Default `0.0.0.0:8080`; port 0 picks a free
+    /// one. Set it to listen on one interface only.
+    pub listen: SocketAddr,
+    /// The node's name in logs, metrics and `welcome`: 1 to 64 letters, digits, `.`, `_`, `-`.
+    /// Default: the host's name and four random hexadecimal digits. Set it where the platform
+    /// has a stable and unique name for each node; two nodes must not share one.
+    pub node: String,
+    /// Worker threads, each with its own share of the connections. Default 0: one per core. Set
+    /// it where the process may use fewer cores than it sees.
+    pub workers: usize,
+    /// How long a connection may be silent before the node pings it; one that answers nothing
+    /// for as long again is closed with 4011. Default 25 s, which is below the idle timeout of
+    /// common proxies; lower it behind an impatient one.
+    #[serde(with = "humantime_serde")]
+    pub heartbeat: Duration,
+    /// The internal listener.
+    pub internal: Internal,
+    /// The link to other nodes.
+    pub redis: Redis,
+    /// What a node takes on before it refuses.
+    pub limits: Limits,
+    /// The clean stop.
+    pub drain: Drain,
+    /// The node's log.
+    pub log: Log,
+    /// What each room is like: the first rule whose pattern matches a room's name is the
+    /// room's. [`Config::load`] adds a last rule for `*` with the defaults where there is none.
+    pub rooms: Vec<RoomRule>,
+}
+
+/// The internal listener: health, metrics and the HTTP API.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Internal {
+    /// Its address. Default `127.0.0.1:8081`. Set `0.0.0.0:8081` in a container, where probes
+    /// and scrapers come from outside; never expose it to the public.
+    pub listen: SocketAddr,
+}
+
+/// The link to other nodes through Redis.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Redis {
+    /// Where Redis is, `redis://[user:password@]host[:port][/database]`. Default: none, and
+    /// the node works alone, its rooms in its own memory. Set it to run more than one node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<RedisUrl>,
+    /// How often the node sends itself a message through Redis. Default 1 s.
+    #[serde(with = "humantime_serde")]
+    pub probe_interval: Duration,
+    /// How long that message may take before the node says that it is not ready. Default 3 s;
+    /// raise it where Redis is far away.
+    #[serde(with = "humantime_serde")]
+    pub probe_timeout: Duration,
+    /// How long one attempt to connect may take. Default 2 s.
+    #[serde(with = "humantime_serde")]
+    pub connect_timeout: Duration,
+    /// The most publications in one round trip. Default 256; more gives throughput under load
+    /// and makes a single trip longer.
+    pub pipeline: usize,
+    /// The most publications waiting for Redis; with as many waiting, `publish` is answered
+    /// `unavailable`. Default 65536.
+    pub queue: usize,
+    /// How long a room without local members stays subscribed. Default 5 s; raise it where
+    /// members come and go often.
+    #[serde(with = "humantime_serde")]
+    pub linger: Duration,
+    /// How often each open room's position is compared with the log's, which heals what a lost
+    /// message of Redis left out. Default 20 s; lower it to heal sooner for more commands.
+    #[serde(with = "humantime_serde")]
+    pub sync_interval: Duration,
+}
+
+/// What a node takes on before it refuses, each with what happens then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Open connections of the node; one more is refused. Default 100000; set it by the memory
+    /// and the file descriptors that the node has.
+    pub connections: usize,
+    /// Handshakes at once; one more waits in the kernel's queue. Default 4096.
+    pub handshakes: usize,
+    /// How long a handshake may take before the socket is closed, so that half-open ones
+    /// cannot pile up. Default 10 s.
+    #[serde(with = "humantime_serde")]
+    pub handshake_timeout: Duration,
+    /// The size of a request's head in bytes; a larger one is answered 431. Default 16384;
+    /// raise it for large cookies or tokens.
+    pub handshake_bytes: usize,
+    /// The size of one message from a client in bytes, all its frames together; a larger one
+    /// closes the connection with 1009. Default 65536.
+    pub max_message: usize,
+    /// What may wait to be written to one connection, in bytes; more, and the room's
+    /// `slow_consumer` rule decides. At least `max_message`. Default 262144; raise it for
+    /// large bursts or slow links, at the cost of memory per slow connection.
+    pub outbox_bytes: usize,
+    /// Rooms that one connection may be in; one more is refused with `room_limit`.
+    /// Default 128.
+    pub rooms_per_connection: usize,
+    /// Commands of one connection that await the backend; at as many, the node reads no more
+    /// from it until one is answered. Default 256.
+    pub inflight_commands: usize,
+    /// Malformed commands in a row that close a connection with 1008. Default 20.
+    pub bad_commands: usize,
+    /// How long the node waits for the peer's answer to its close frame before it drops the
+    /// socket. Default 5 s.
+    #[serde(with = "humantime_serde")]
+    pub close_timeout: Duration,
+    /// Deliveries waiting for one worker; with as many waiting, the backend's reader waits.
+    /// Default 65536.
+    pub inbox: usize,
+    /// Publications that a node keeps of each room it serves, to answer short recoveries
+    /// without asking the log. Default 64.
+    pub recent: usize,
+    /// Connections that the kernel accepts ahead of the node; it may cap this further
+    /// (`net.core.somaxconn`). Default 4096.
+    pub accept_backlog: u32,
+}
+
+/// The clean stop, after SIGTERM or SIGINT.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Drain {
+    /// How long it may take to move the open connections away; those that remain are cut.
+    /// Default 10 s; raise it, and the platform's own grace period, on nodes with many
+    /// connections.
+    #[serde(with = "humantime_serde")]
+    pub timeout: Duration,
+}
+
+/// The node's log, on standard error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// How a line looks. Default `auto`.
+    pub format: LogFormat,
+    /// What is logged: a level (`error`, `warn`, `info`, `debug`, `trace`, `off`), and levels
+    /// of single modules after commas (`info,fanfare_broker=debug`). Default `info`.
+    pub level: String,
+}
+
+/// How a line of the log looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people on a terminal, JSON otherwise.
+    #[default]
+    Auto,
+    /// For people.
+    Human,
+    /// One JSON object a line, for machines.
+    Json,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080)),
+            node: default_node(),
+            workers: 0,
+            heartbeat: Duration::from_secs(25),
+            internal: Internal::default(),
+            redis: Redis::default(),
+            limits: Limits::default(),
+            drain: Drain::default(),
+            log: Log::default(),
+            rooms: vec![RoomRule::default()],
+        }
+    }
+}
+
+impl Default for Internal {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8081)),
+        }
+    }
+}
+
+impl Default for Redis {
+    fn default() -> Self {
+        Self {
+            url: None,
+            probe_interval: Duration::from_secs(1),
+            probe_timeout: Duration::from_secs(3),
+            connect_timeout: Duration::from_secs(2),
+            pipeline: 256,
+            queue: 65_536,
+            linger: Duration::from_secs(5),
+            sync_interval: Duration::from_secs(20),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 100_000,
+            handshakes: 4096,
+            handshake_timeout: Duration::from_secs(10),
+            handshake_bytes: 16 * 1024,
+            max_message: 64 * 1024,
+            outbox_bytes: 256 * 1024,
+            rooms_per_connection: 128,
+            inflight_commands: 256,
+            bad_commands: 20,
+            close_timeout: Duration::from_secs(5),
+            inbox: 65_536,
+            recent: 64,
+            accept_backlog: 4096,
+        }
+    }
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::Auto,
+            level: "info".to_owned(),
+        }
+    }
+}
+
+impl Config {
+    /// The rule of `room`: the first whose pattern matches, or the defaults.
+    #[must_use]
+    pub fn rule(&self, room: &str) -> &RoomRule {
+        self.rooms
+            .iter()
+            .find(|rule| rule.r#match.matches(room))
+            .unwrap_or_else(|| RoomRule::fallback())
+    }
+}
+
+/// The host's name, cut down to what a node's name may hold, and four random digits: readable,
+/// and different for two nodes of one host.
+fn default_node() -> String {
+    let uname = rustix::system::uname();
+    let mut host: String = uname
+        .nodename()
+        .to_string_lossy()
+        .chars()
+        .map(|c| if key::is_name_char(c) { c } else { '-' })
+        .take(key::NAME_MAX - 5)
+        .collect();
+    if host.is_empty() {
+        host.push_str("node");
+    }
+    // The standard library's hasher keys are random: enough for a name, and no dependency.
+    let random = RandomState::new().build_hasher().finish() & 0xffff;
+    format!("{host}-{random:04x}")
+}

@@ -1,0 +1,273 @@
+//! Every key, what it takes, and the check of one value against it.
+//!
+//! Sources differ in what they can say (an environment variable is always text, a file knows
+//! numbers), so values are checked and brought to one form here, before they are merged.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use config::ValueKind;
+use humantime_serde::re::humantime::{format_duration, parse_duration};
+
+use super::{RedisUrl, RoomPattern};
+
+/// One key and what it takes.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    /// The key with its sections, `limits.max_message`.
+    pub path: &'static str,
+    /// What it takes.
+    pub kind: Kind,
+}
+
+/// What a key takes.
+#[derive(Debug, Clone, Copy)]
+pub enum Kind {
+    /// An IP address and a port.
+    Address,
+    /// A node's name.
+    Name,
+    /// A whole number of `unit` between both bounds.
+    Count {
+        /// What is counted.
+        unit: &'static str,
+        /// The least.
+        min: u64,
+        /// The most.
+        max: u64,
+    },
+    /// A duration with its unit, between both bounds.
+    Time {
+        /// The least.
+        min: Duration,
+        /// The most.
+        max: Duration,
+    },
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// What to log.
+    Filter,
+    /// Where Redis is.
+    RedisUrl,
+    /// A pattern of room names.
+    Pattern,
+}
+
+/// The longest name of a node.
+pub(super) const NAME_MAX: usize = 64;
+
+/// Every key outside `[[rooms]]`, in the order in which they are printed.
+pub const KEYS: &[Key] = &[
+    key("listen", Kind::Address),
+    key("node", Kind::Name),
+    key("workers", count("threads", 0, 256)),
+    key("heartbeat", time(1000, HOUR)),
+    key("internal.listen", Kind::Address),
+    key("redis.url", Kind::RedisUrl),
+    key("redis.probe_interval", time(50, MINUTE)),
+    key("redis.probe_timeout", time(50, MINUTE)),
+    key("redis.connect_timeout", time(50, MINUTE)),
+    key("redis.pipeline", count("publications", 1, 65_536)),
+    key("redis.queue", count("publications", 1, 16_777_216)),
+    key("redis.linger", time(0, HOUR)),
+    key("redis.sync_interval", time(100, HOUR)),
+    key("limits.connections", count("connections", 1, 10_000_000)),
+    key("limits.handshakes", count("handshakes", 1, 1_000_000)),
+    key("limits.handshake_timeout", time(100, 5 * MINUTE)),
+    key("limits.handshake_bytes", count("bytes", 1024, 1 << 20)),
+    key("limits.max_message", count("bytes", 1, 64 << 20)),
+    key("limits.outbox_bytes", count("bytes", 1024, 1 << 30)),
+    key("limits.rooms_per_connection", count("rooms", 1, 100_000)),
+    key("limits.inflight_commands", count("commands", 1, 65_536)),
+    key("limits.bad_commands", count("commands", 1, 1_000_000)),
+    key("limits.close_timeout", time(100, 5 * MINUTE)),
+    key("limits.inbox", count("deliveries", 1, 16_777_216)),
+    key("limits.recent", count("publications", 1, 65_536)),
+    key("limits.accept_backlog", count("connections", 1, 65_535)),
+    key("drain.timeout", time(0, HOUR)),
+    key("log.format", Kind::Choice(&["auto", "human", "json"])),
+    key("log.level", Kind::Filter),
+];
+
+/// Every key of one `[[rooms]]` rule. Only the file can set these.
+pub const ROOM_KEYS: &[Key] = &[
+    key("match", Kind::Pattern),
+    key("history.size", count("publications", 0, 1_000_000)),
+    key("history.ttl", time(1000, 30 * 24 * HOUR)),
+    key("publish", Kind::Choice(&["anyone", "members", "server"])),
+    key(
+        "slow_consumer",
+        Kind::Choice(&["disconnect", "drop_oldest", "latest"]),
+    ),
+];
+
+/// The words that start a directive of `log.level` or stand behind its `=`.
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+/// In milliseconds, as [`time`] takes them.
+const MINUTE: u64 = 60_000;
+const HOUR: u64 = 60 * MINUTE;
+
+const fn key(path: &'static str, kind: Kind) -> Key {
+    Key { path, kind }
+}
+
+const fn count(unit: &'static str, min: u64, max: u64) -> Kind {
+    Kind::Count { unit, min, max }
+}
+
+const fn time(min_ms: u64, max_ms: u64) -> Kind {
+    Kind::Time {
+        min: Duration::from_millis(min_ms),
+        max: Duration::from_millis(max_ms),
+    }
+}
+
+/// Whether a node's name may hold `c`.
+pub(super) fn is_name_char(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
+}
+
+impl Kind {
+    /// What would be right, as an instruction.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::Address => "give an IP address and a port, such as 0.0.0.0:8080".to_owned(),
+            Self::Name => format!("give 1 to {NAME_MAX} letters, digits, `.`, `_` or `-`"),
+            Self::Count { unit, min, max } => format!("give {unit}, {min} to {max}"),
+            Self::Time { min, max } => format!(
+                "give a time with its unit, {} to {}",
+                format_duration(*min),
+                format_duration(*max)
+            ),
+            Self::Choice(words) => match words.split_last() {
+                Some((last, rest)) => format!("give {} or {last}", rest.join(", ")),
+                None => String::new(),
+            },
+            Self::Filter => format!(
+                "give a level ({}), and levels of modules after commas: info,fanfare_broker=debug",
+                LEVELS.join(", ")
+            ),
+            Self::RedisUrl => "give redis://[user:password@]host[:port][/database]".to_owned(),
+            Self::Pattern => {
+                "give a room's name, with at most one `*` for any text, such as chat:*".to_owned()
+            }
+        }
+    }
+
+    /// Checks `raw` and brings it to the form in which it is merged, or says what is wrong.
+    pub(super) fn check(&self, raw: &ValueKind) -> Result<ValueKind, String> {
+        match self {
+            Self::Count { min, max, .. } => count_of(raw, *min, *max),
+            Self::Time { min, max } => {
+                let time = time_of(raw)?;
+                if time < *min {
+                    return Err("too short".to_owned());
+                }
+                if time > *max {
+                    return Err("too long".to_owned());
+                }
+                Ok(ValueKind::String(format_duration(time).to_string()))
+            }
+            // The rest is text. A whole number without quotes is taken for the text it reads
+            // as: `node = 123` says what it means.
+            _ => {
+                let text = match raw {
+                    ValueKind::String(text) => text.clone(),
+                    ValueKind::I64(number) => number.to_string(),
+                    _ => return Err("not a text in quotes".to_owned()),
+                };
+                self.check_text(&text)?;
+                Ok(ValueKind::String(text))
+            }
+        }
+    }
+
+    fn check_text(&self, text: &str) -> Result<(), String> {
+        match self {
+            Self::Address => match text.parse::<SocketAddr>() {
+                Ok(_) => Ok(()),
+                Err(_) => Err("not an address with a port".to_owned()),
+            },
+            Self::Name => {
+                if text.is_empty() {
+                    Err("empty".to_owned())
+                } else if text.len() > NAME_MAX {
+                    Err("too long".to_owned())
+                } else if let Some(c) = text.chars().find(|c| !is_name_char(*c)) {
+                    Err(format!("`{}` is not allowed", c.escape_default()))
+                } else {
+                    Ok(())
+                }
+            }
+            Self::Choice(words) if words.contains(&text) => Ok(()),
+            Self::Choice(_) => Err("no such choice".to_owned()),
+            Self::Filter => check_filter(text),
+            Self::RedisUrl => RedisUrl::check(text).map_err(str::to_owned),
+            Self::Pattern => RoomPattern::new(text).map(drop).map_err(str::to_owned),
+            Self::Count { .. } | Self::Time { .. } => Ok(()),
+        }
+    }
+}
+
+fn count_of(raw: &ValueKind, min: u64, max: u64) -> Result<ValueKind, String> {
+    let number = match raw {
+        ValueKind::I64(number) => i128::from(*number),
+        ValueKind::Float(_) => return Err("not a whole number".to_owned()),
+        // As TOML writes them, digits may be grouped: 65_536.
+        ValueKind::String(text) => text
+            .trim()
+            .replace('_', "")
+            .parse::<i128>()
+            .map_err(|_| "not a number".to_owned())?,
+        _ => return Err("not a number".to_owned()),
+    };
+    if number < i128::from(min) {
+        return Err("too small".to_owned());
+    }
+    if number > i128::from(max) {
+        return Err("too large".to_owned());
+    }
+    // Every `max` of the table fits.
+    i64::try_from(number)
+        .map(ValueKind::I64)
+        .map_err(|_| "too large".to_owned())
+}
+
+fn time_of(raw: &ValueKind) -> Result<Duration, String> {
+    match raw {
+        ValueKind::I64(_) | ValueKind::Float(_) => Err("the unit is missing".to_owned()),
+        ValueKind::String(text) if text.trim().parse::<f64>().is_ok_and(|n| n != 0.0) => {
+            Err("the unit is missing".to_owned())
+        }
+        ValueKind::String(text) => {
+            parse_duration(text.trim()).map_err(|_| "not a duration".to_owned())
+        }
+        _ => Err("not a duration".to_owned()),
+    }
+}
+
+/// A directive is a level, or `module=level`. The logger itself would take a misspelled level
+/// for a module's name and fall silent.
+fn check_filter(text: &str) -> Result<(), String> {
+    for directive in text.split(',').map(str::trim) {
+        let level = match directive.split_once('=') {
+            Some((module, level)) => {
+                let module_ok = !module.is_empty()
+                    && module
+                        .chars()
+                        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | ':' | '-' | '.'));
+                if !module_ok {
+                    return Err(format!("`{}` is no module", module.escape_default()));
+                }
+                level
+            }
+            None => directive,
+        };
+        if !LEVELS.contains(&level.to_ascii_lowercase().as_str()) {
+            return Err(format!("`{}` is no level", level.escape_default()));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,55 @@
+//! The configuration as text that can be read again.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use super::Config;
+use super::key::{KEYS, Key, ROOM_KEYS};
+
+impl Config {
+    /// The whole configuration as TOML that [`Config::load`] takes, in the order of [`KEYS`].
+    /// Passwords are `***`.
+    #[must_use]
+    pub fn effective_toml(&self) -> String {
+        // Through JSON, whose scalars are TOML's but for one character: one serialization says
+        // what `check-config` prints in either format. A struct of scalars cannot fail to become
+        // JSON.
+        let tree = serde_json::to_value(self).unwrap_or_default();
+        let mut toml = String::new();
+        let mut section = "";
+        for key in KEYS {
+            let (of, name) = key.path.split_once('.').unwrap_or(("", key.path));
+            if of != section {
+                section = of;
+                let _ = write!(toml, "\n[{section}]\n");
+            }
+            let _ = match at(&tree, key) {
+                Some(value) => writeln!(toml, "{name} = {}", scalar(value)),
+                None => writeln!(toml, "# {name} is not set"),
+            };
+        }
+        let rules = tree.get("rooms").and_then(Value::as_array);
+        for rule in rules.into_iter().flatten() {
+            toml.push_str("\n[[rooms]]\n");
+            for key in ROOM_KEYS {
+                if let Some(value) = at(rule, key) {
+                    // Dotted, `history.size`, so that a rule stays one table.
+                    let _ = writeln!(toml, "{} = {}", key.path, scalar(value));
+                }
+            }
+        }
+        toml
+    }
+}
+
+fn at<'a>(tree: &'a Value, key: &Key) -> Option<&'a Value> {
+    key.path
+        .split('.')
+        .try_fold(tree, |tree, name| tree.get(name))
+}
+
+/// JSON's escapes are TOML's, but only TOML escapes the delete character.
+fn scalar(value: &Value) -> String {
+    value.to_string().replace('\u{7f}', "\\u007f")
+}

@@ -1,0 +1,194 @@
+//! Room rules: which rooms a rule is for, and what it says about them.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// What the rooms whose names match are like.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RoomRule {
+    /// Which rooms: a name, or a pattern with one `*`. A rule in the file must have it.
+    pub r#match: RoomPattern,
+    /// What the rooms keep for members that come back.
+    pub history: History,
+    /// Who may publish. Default `members`.
+    pub publish: PublishRule,
+    /// What happens to a member whose outbox overflows. Default `disconnect`.
+    pub slow_consumer: SlowConsumer,
+}
+
+/// What a room keeps: both bounds hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct History {
+    /// The most publications kept; the oldest go first. Default 256; 0 keeps no log at all, and
+    /// nothing can be recovered. Raise it for busy rooms whose members may be gone for long.
+    pub size: usize,
+    /// How long a room keeps them after its last publication. Default 5 minutes; set it to how
+    /// long a member may be gone and still recover.
+    #[serde(with = "humantime_serde")]
+    pub ttl: Duration,
+}
+
+/// Who may publish to a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PublishRule {
+    /// Every connection, in the room or not.
+    Anyone,
+    /// The room's members.
+    #[default]
+    Members,
+    /// Nobody but the HTTP API.
+    Server,
+}
+
+/// What happens to a member whose outbox overflows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SlowConsumer {
+    /// It is closed with 4008 and comes back by recovery: nothing is lost.
+    #[default]
+    Disconnect,
+    /// Its oldest waiting publications of the room give way: for rooms where late is useless.
+    DropOldest,
+    /// Only the newest waiting publication of the room stays: for rooms that carry a state.
+    Latest,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self {
+            size: 256,
+            ttl: Duration::from_secs(5 * 60),
+        }
+    }
+}
+
+impl RoomRule {
+    /// The rule of rooms that no other rule is for.
+    pub(super) fn fallback() -> &'static Self {
+        static FALLBACK: LazyLock<RoomRule> = LazyLock::new(RoomRule::default);
+        &FALLBACK
+    }
+}
+
+/// A pattern of room names: one `*`, anywhere, stands for any text, the empty one included.
+/// Default `*`, which matches every room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RoomPattern {
+    prefix: String,
+    /// What follows the `*`; nothing where the pattern is a plain name.
+    suffix: Option<String>,
+}
+
+impl RoomPattern {
+    /// The longest pattern in bytes: as long as a room's name may be.
+    const MAX_BYTES: usize = 255;
+
+    /// Reads a pattern, or says what is wrong with it.
+    pub fn new(text: &str) -> Result<Self, &'static str> {
+        if text.is_empty() {
+            return Err("empty");
+        }
+        if text.len() > Self::MAX_BYTES {
+            return Err("longer than 255 bytes");
+        }
+        if text.chars().any(char::is_control) {
+            return Err("it has a control character");
+        }
+        match text.split_once('*') {
+            Some((_, suffix)) if suffix.contains('*') => Err("more than one `*`"),
+            Some((prefix, suffix)) => Ok(Self {
+                prefix: prefix.to_owned(),
+                suffix: Some(suffix.to_owned()),
+            }),
+            None => Ok(Self {
+                prefix: text.to_owned(),
+                suffix: None,
+            }),
+        }
+    }
+
+    /// Whether a room of this name is meant.
+    #[must_use]
+    pub fn matches(&self, room: &str) -> bool {
+        match &self.suffix {
+            None => room == self.prefix,
+            Some(suffix) => room
+                .strip_prefix(self.prefix.as_str())
+                .is_some_and(|rest| rest.ends_with(suffix.as_str())),
+        }
+    }
+
+    /// Whether every room is meant.
+    pub(super) fn matches_all(&self) -> bool {
+        self.prefix.is_empty() && self.suffix.as_deref() == Some("")
+    }
+}
+
+impl Default for RoomPattern {
+    fn default() -> Self {
+        Self {
+            prefix: String::new(),
+            suffix: Some(String::new()),
+        }
+    }
+}
+
+impl TryFrom<String> for RoomPattern {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::new(&text)
+    }
+}
+
+impl From<RoomPattern> for String {
+    fn from(pattern: RoomPattern) -> Self {
+        match pattern.suffix {
+            Some(suffix) => format!("{}*{suffix}", pattern.prefix),
+            None => pattern.prefix,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_matches_by_its_one_wildcard() {
+        let matches = |pattern: &str, room: &str| {
+            RoomPattern::new(pattern)
+                .expect("a good pattern")
+                .matches(room)
+        };
+        assert!(matches("*", "anything"));
+        assert!(matches("chat:*", "chat:1"));
+        assert!(matches("chat:*", "chat:"));
+        assert!(!matches("chat:*", "chat"));
+        assert!(matches("user:*:inbox", "user:7:inbox"));
+        assert!(!matches("user:*:inbox", "user:inbox"));
+        assert!(matches("lobby", "lobby"));
+        assert!(!matches("lobby", "lobby2"));
+        // The two ends must not share characters.
+        assert!(!matches("aba*ba", "aba"));
+    }
+
+    #[test]
+    fn a_pattern_has_at_most_one_wildcard() {
+        for bad in ["", "a*b*", "**", "a\nb", &"x".repeat(256)] {
+            assert!(RoomPattern::new(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_default_matches_every_room() {
+        assert!(RoomPattern::default().matches_all());
+        assert_eq!(String::from(RoomPattern::default()), "*");
+    }
+}
