@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
+use std::num::NonZeroU64;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -105,7 +106,7 @@ impl Hub {
             return;
         }
         let log = (self.options.log_of)(name.as_str());
-        let key = RoomKey(self.next_key.fetch_add(1, Ordering::Relaxed));
+        let key = self.new_key();
         let mut room = Room::new(
             key,
             name.clone(),
@@ -237,6 +238,12 @@ impl Hub {
             }
             (Err(_), _) => {}
         }
+    }
+
+    fn new_key(&self) -> RoomKey {
+        let number = self.next_key.fetch_add(1, Ordering::Relaxed);
+        // Counting from one, it takes centuries to come round to zero.
+        RoomKey(NonZeroU64::new(number).unwrap_or(NonZeroU64::MIN))
     }
 
     fn close(&self, name: &RoomName) {

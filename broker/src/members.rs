@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use fanfare_shared::RoomName;
+use fanfare_shared::config::SlowConsumer;
 use slab::Slab;
 
 use crate::RoomKey;
@@ -20,6 +21,7 @@ pub struct Members<M> {
 #[derive(Debug)]
 struct LocalRoom<M> {
     name: RoomName,
+    slow_consumer: SlowConsumer,
     /// A slab, so that leaving a room of thousands moves and searches nothing.
     members: Slab<M>,
 }
@@ -33,10 +35,17 @@ impl<M> Default for Members<M> {
 }
 
 impl<M> Members<M> {
-    /// Adds a member.
-    pub fn add(&mut self, room: RoomKey, name: &RoomName, member: M) -> Slot {
+    /// Adds a member. The room's first settles its rule for slow consumers.
+    pub fn add(
+        &mut self,
+        room: RoomKey,
+        name: &RoomName,
+        slow_consumer: SlowConsumer,
+        member: M,
+    ) -> Slot {
         let local = self.rooms.entry(room).or_insert_with(|| LocalRoom {
             name: name.clone(),
+            slow_consumer,
             members: Slab::new(),
         });
         // A worker has fewer connections than there are file descriptors.
@@ -54,12 +63,13 @@ impl<M> Members<M> {
         Some(name)
     }
 
-    /// The room's members on this worker.
-    pub fn of(&self, room: RoomKey) -> impl Iterator<Item = &M> {
-        self.rooms
-            .get(&room)
-            .into_iter()
-            .flat_map(|local| local.members.iter().map(|(_, m)| m))
+    /// The room's members on this worker, and its rule for slow ones.
+    pub fn of(&self, room: RoomKey) -> Option<(SlowConsumer, impl Iterator<Item = &M>)> {
+        let local = self.rooms.get(&room)?;
+        Some((
+            local.slow_consumer,
+            local.members.iter().map(|(_, member)| member),
+        ))
     }
 
     /// How many memberships there are in all rooms.

@@ -7,6 +7,8 @@ use std::rc::Rc;
 use bytes::Bytes;
 use thiserror::Error;
 
+use crate::RoomKey;
+
 /// A complete frame as a worker's outboxes share it.
 ///
 /// Counted per worker without atomics: a fan-out to thousands of sockets would have the workers
@@ -18,10 +20,18 @@ pub type Frame = Rc<Bytes>;
 /// Bounded in bytes by whoever pushes ([`Outbox::push`]); empty, it holds no memory to speak of.
 #[derive(Debug, Default)]
 pub struct Outbox {
-    frames: VecDeque<Frame>,
+    queue: VecDeque<Entry>,
     bytes: usize,
     /// How many bytes of the first frame the socket has taken.
     written: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    frame: Frame,
+    /// The room of a publication, which may be dropped by the room's rule; none for a reply,
+    /// which may not.
+    room: Option<RoomKey>,
 }
 
 /// A frame did not fit: the connection is a slow consumer.
@@ -34,33 +44,76 @@ pub struct Overflow;
 const KEPT_CAPACITY: usize = 4;
 
 impl Outbox {
-    /// Appends a frame, unless more than `bound` bytes would wait. A single frame larger than
-    /// the bound fits into an empty outbox.
+    /// Appends a reply or push, unless more than `bound` bytes would wait. A single frame larger
+    /// than the bound fits into an empty outbox.
     pub fn push(&mut self, frame: Frame, bound: usize) -> Result<(), Overflow> {
-        if !self.frames.is_empty() && self.bytes + frame.len() > bound {
+        self.append(Entry { frame, room: None }, bound)
+    }
+
+    /// Appends a publication, within the same bound.
+    pub fn push_publication(
+        &mut self,
+        frame: Frame,
+        room: RoomKey,
+        bound: usize,
+    ) -> Result<(), Overflow> {
+        self.append(
+            Entry {
+                frame,
+                room: Some(room),
+            },
+            bound,
+        )
+    }
+
+    fn append(&mut self, entry: Entry, bound: usize) -> Result<(), Overflow> {
+        if !self.queue.is_empty() && self.bytes + entry.frame.len() > bound {
             return Err(Overflow);
         }
-        self.bytes += frame.len();
-        self.frames.push_back(frame);
+        self.bytes += entry.frame.len();
+        self.queue.push_back(entry);
         Ok(())
     }
 
-    /// Drops what waits, but for a frame that is written in part: the peer needs its rest. Answers
-    /// how many were dropped.
-    pub fn drop_unwritten(&mut self) -> usize {
-        let keep = usize::from(self.written > 0);
-        let dropped = self.frames.len().saturating_sub(keep);
-        self.frames.truncate(keep);
-        self.bytes = self.frames.iter().map(|frame| frame.len()).sum::<usize>() - self.written;
-        dropped
+    /// Drops everything that waits. Answers how many frames were dropped.
+    pub fn drop_all(&mut self) -> usize {
+        self.drop_while(|_, _| true)
+    }
+
+    /// Drops the publications of one room that wait. Answers how many.
+    pub fn drop_room(&mut self, room: RoomKey) -> usize {
+        self.drop_while(|entry, _| entry.room == Some(room))
+    }
+
+    /// Drops the oldest publications that wait until `bytes` more fit into `bound`, or there are
+    /// none. Answers how many.
+    pub fn drop_oldest(&mut self, bytes: usize, bound: usize) -> usize {
+        self.drop_while(|entry, waiting| entry.room.is_some() && waiting + bytes > bound)
+    }
+
+    /// Drops the entries that `unwanted` names, which is told how many bytes still wait. A frame
+    /// that is written in part stays: the peer needs its rest.
+    fn drop_while(&mut self, unwanted: impl Fn(&Entry, usize) -> bool) -> usize {
+        let before = self.queue.len();
+        let mut bytes = self.bytes;
+        let mut begun = self.written > 0;
+        self.queue.retain(|entry| {
+            let keep = std::mem::take(&mut begun) || !unwanted(entry, bytes);
+            if !keep {
+                bytes -= entry.frame.len();
+            }
+            keep
+        });
+        self.bytes = bytes;
+        before - self.queue.len()
     }
 
     /// Fills `slices` from the front with what is to be written next; answers how many.
     pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut count = 0;
-        for (slice, frame) in slices.iter_mut().zip(&self.frames) {
+        for (slice, entry) in slices.iter_mut().zip(&self.queue) {
             let start = if count == 0 { self.written } else { 0 };
-            *slice = IoSlice::new(&frame[start..]);
+            *slice = IoSlice::new(&entry.frame[start..]);
             count += 1;
         }
         count
@@ -70,22 +123,22 @@ impl Outbox {
     pub fn advance(&mut self, count: usize) {
         self.bytes -= count;
         let mut taken = self.written + count;
-        while let Some(frame) = self.frames.front()
-            && taken >= frame.len()
+        while let Some(entry) = self.queue.front()
+            && taken >= entry.frame.len()
         {
-            taken -= frame.len();
-            self.frames.pop_front();
+            taken -= entry.frame.len();
+            self.queue.pop_front();
         }
         self.written = taken;
-        if self.frames.is_empty() && self.frames.capacity() > KEPT_CAPACITY {
-            self.frames.shrink_to(KEPT_CAPACITY);
+        if self.queue.is_empty() && self.queue.capacity() > KEPT_CAPACITY {
+            self.queue.shrink_to(KEPT_CAPACITY);
         }
     }
 
     /// Whether nothing waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.frames.is_empty()
+        self.queue.is_empty()
     }
 
     /// How many bytes wait.
@@ -101,6 +154,10 @@ mod tests {
 
     fn frame(text: &'static str) -> Frame {
         Rc::new(Bytes::from_static(text.as_bytes()))
+    }
+
+    fn room(number: u64) -> RoomKey {
+        RoomKey(std::num::NonZeroU64::new(number).unwrap())
     }
 
     fn written(outbox: &Outbox) -> Vec<u8> {
@@ -136,13 +193,28 @@ mod tests {
     }
 
     #[test]
+    fn only_publications_give_way_and_the_oldest_first() {
+        let (a, b) = (room(1), room(2));
+        let mut outbox = Outbox::default();
+        outbox.push(frame("reply"), 100).unwrap();
+        outbox.push_publication(frame("a1"), a, 100).unwrap();
+        outbox.push_publication(frame("b1"), b, 100).unwrap();
+        outbox.push_publication(frame("a2"), a, 100).unwrap();
+        assert_eq!(outbox.drop_oldest(2, 11), 1);
+        assert_eq!(written(&outbox), b"replyb1a2");
+        assert_eq!(outbox.drop_room(a), 1);
+        assert_eq!(written(&outbox), b"replyb1");
+        assert_eq!(outbox.bytes(), 7);
+    }
+
+    #[test]
     fn a_frame_written_in_part_survives_a_drop() {
         let mut outbox = Outbox::default();
         for text in ["abc", "def", "ghi"] {
             outbox.push(frame(text), 100).unwrap();
         }
         outbox.advance(1);
-        assert_eq!(outbox.drop_unwritten(), 2);
+        assert_eq!(outbox.drop_all(), 2);
         assert_eq!(written(&outbox), b"bc");
         assert_eq!(outbox.bytes(), 2);
     }

@@ -2,6 +2,7 @@
 //! place. A state machine without I/O; the [hub](crate::Hub) does what it asks for.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,7 +14,7 @@ use crate::{Delivery, Inbox, Metrics, Post};
 
 /// Names an open room within a node; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct RoomKey(pub u64);
+pub struct RoomKey(pub NonZeroU64);
 
 /// Whose join it is: a worker's connection, and the command to answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub struct Ticket {
     pub client: ClientId,
     /// The command's id.
     pub id: Option<u64>,
+    /// Whether the client is told that it joined. A refusal it is told in any case.
+    pub announced: bool,
 }
 
 /// What a new member wants to see of the past.

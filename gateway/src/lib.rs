@@ -1,1 +1,16 @@
 //! The gateway node: sockets, sessions, metrics and the command line.
+//!
+//! A message's way: [`listener`] → [`handshake`] → [`worker`] → [`connection`] reads →
+//! [`websocket`] → [`session`] → the broker → the worker's fan-out → [`connection`] writes.
+
+mod connection;
+pub mod handshake;
+pub mod http;
+mod internal;
+mod listener;
+mod metrics;
+mod nofile;
+pub mod server;
+mod session;
+pub mod websocket;
+mod worker;

@@ -1,0 +1,118 @@
+//! One WebSocket on a worker: its socket, its outbox, and where it is in its life.
+//!
+//! Idle, it holds no buffer: the worker lends its scratch buffer while bytes are read, and the
+//! outbox is empty. Owned by its worker's thread; nothing here is shared with another.
+
+mod read;
+mod write;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::Waker;
+use std::time::Instant;
+
+use fanfare_broker::Outbox;
+use fanfare_shared::ClientId;
+use fanfare_shared::code::CloseCode;
+use fanfare_shared::codec::Format;
+use tokio::net::TcpStream;
+
+pub(crate) use self::read::run;
+pub(crate) use self::write::Slow;
+use crate::session::Session;
+
+/// Where a connection is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Messages go both ways.
+    Open,
+    /// Our close frame is written or waits in the outbox; the peer's is awaited.
+    Closing,
+    /// Both close frames are on their way (RFC 6455, section 7.1.1): once the outbox is empty,
+    /// the sending side is shut, and whatever still comes in is read and dropped.
+    Closed,
+    /// The socket failed or was given up.
+    Dead,
+}
+
+/// One WebSocket.
+pub(crate) struct Connection {
+    pub(crate) client: ClientId,
+    pub(crate) format: Format,
+    /// Whether a plain connection's own messages come back to it.
+    pub(crate) echo: bool,
+    /// Where the worker keeps it.
+    pub(crate) slot: usize,
+    pub(crate) opened: Instant,
+    stream: TcpStream,
+    pub(crate) session: RefCell<Session>,
+    outbox: RefCell<Outbox>,
+    phase: Cell<Phase>,
+    /// Why it was closed, for the metrics.
+    reason: Cell<Option<CloseCode>>,
+    /// Whether the socket takes no more for now, and a task waits until it does.
+    blocked: Cell<bool>,
+    /// Whether the worker knows that there is something to write.
+    dirty: Cell<bool>,
+    /// Whether anything was received since the last ping.
+    alive: Cell<bool>,
+    /// Wakes the reader when the session may go on.
+    reader: Cell<Option<Waker>>,
+}
+
+impl Connection {
+    pub(crate) fn new(
+        stream: TcpStream,
+        slot: usize,
+        client: ClientId,
+        format: Format,
+        echo: bool,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            client,
+            format,
+            echo,
+            slot,
+            opened: Instant::now(),
+            stream,
+            session: RefCell::default(),
+            outbox: RefCell::default(),
+            phase: Cell::new(Phase::Open),
+            reason: Cell::new(None),
+            blocked: Cell::new(false),
+            dirty: Cell::new(false),
+            alive: Cell::new(true),
+            reader: Cell::new(None),
+        })
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.phase.get() == Phase::Open
+    }
+
+    /// Why the connection was closed; `None` if the peer just went away.
+    pub(crate) fn reason(&self) -> Option<CloseCode> {
+        self.reason.get()
+    }
+
+    /// From now on, only what is received next counts as a sign of life.
+    pub(crate) fn expect_sign_of_life(&self) {
+        self.alive.set(false);
+    }
+
+    pub(crate) fn is_alive(&self) -> bool {
+        self.alive.get()
+    }
+
+    /// Lets the reader go on, if it waits for the session.
+    pub(crate) fn wake_reader(&self) {
+        if let Some(waker) = self.reader.take() {
+            waker.wake();
+        }
+    }
+
+    /// How many bytes wait to be written.
+    pub(crate) fn outbox_bytes(&self) -> usize {
+        self.outbox.borrow().bytes()
+    }
+}

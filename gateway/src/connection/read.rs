@@ -1,0 +1,202 @@
+//! Reading a connection: from readiness to messages, through the worker's scratch buffer.
+
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::task::Poll;
+
+use fanfare_shared::frame::{Opcode, frame};
+
+use super::{Connection, Phase};
+use crate::session::{self, Message, Next};
+use crate::websocket::{MessageReader, Payload, Received};
+use crate::worker::Worker;
+
+/// What was received and not used yet.
+#[derive(Default)]
+struct Backlog {
+    /// A message that waits until the session can take it, and whether it is text.
+    message: Option<(bool, Vec<u8>)>,
+    /// What came behind it, or the start of a frame.
+    bytes: Vec<u8>,
+}
+
+/// What to do after some bytes were taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    /// Read on.
+    Read,
+    /// Read no more until the session can go on.
+    Wait,
+    /// Read only to see the end.
+    Discard,
+    /// The peer is gone.
+    End,
+}
+
+/// Serves a connection until it ends. `first` came right behind the handshake.
+pub(crate) async fn run(worker: &Worker, connection: &Rc<Connection>, mut first: Vec<u8>) {
+    let mut reader = MessageReader::default();
+    let mut backlog = Backlog::default();
+    let mut flow = if first.is_empty() {
+        Flow::Read
+    } else {
+        take_in(worker, connection, &mut reader, &mut backlog, &mut first)
+    };
+    drop(first);
+    while flow != Flow::End {
+        worker.flush_dirty_now();
+        flow = match flow {
+            Flow::Wait => {
+                session_ready(worker, connection).await;
+                resume(worker, connection, &mut reader, &mut backlog)
+            }
+            _ if connection.stream.readable().await.is_err() => Flow::End,
+            Flow::Discard => discard_once(worker, connection),
+            _ => read_once(worker, connection, &mut reader, &mut backlog),
+        };
+    }
+    connection.phase.set(Phase::Dead);
+}
+
+/// Takes what the socket has, at most one scratch buffer full.
+fn read_once(
+    worker: &Worker,
+    connection: &Rc<Connection>,
+    reader: &mut MessageReader,
+    backlog: &mut Backlog,
+) -> Flow {
+    let mut scratch = worker.scratch.borrow_mut();
+    // A part of a header or of a control frame: 139 bytes at most.
+    let kept = backlog.bytes.len();
+    scratch[..kept].copy_from_slice(&backlog.bytes);
+    match connection.stream.try_read(&mut scratch[kept..]) {
+        Ok(0) => Flow::End,
+        Ok(count) => {
+            backlog.bytes = Vec::new();
+            take_in(
+                worker,
+                connection,
+                reader,
+                backlog,
+                &mut scratch[..kept + count],
+            )
+        }
+        Err(error) => retry_or_end(connection, &error, Flow::Read),
+    }
+}
+
+/// Drops what the socket has: after the last frame of interest only its end is awaited.
+fn discard_once(worker: &Worker, connection: &Connection) -> Flow {
+    match connection.stream.try_read(&mut worker.scratch.borrow_mut()) {
+        Ok(0) => Flow::End,
+        Ok(_) => Flow::Discard,
+        Err(error) => retry_or_end(connection, &error, Flow::Discard),
+    }
+}
+
+fn retry_or_end(connection: &Connection, error: &io::Error, retry: Flow) -> Flow {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => retry,
+        _ => {
+            tracing::debug!(client = %connection.client, %error, "read failed");
+            Flow::End
+        }
+    }
+}
+
+/// Goes on where the session had to wait.
+fn resume(
+    worker: &Worker,
+    connection: &Rc<Connection>,
+    reader: &mut MessageReader,
+    backlog: &mut Backlog,
+) -> Flow {
+    if let Some((text, payload)) = backlog.message.take()
+        && connection.is_open()
+    {
+        let message = if text {
+            Message::Text(&payload)
+        } else {
+            Message::Binary(&payload)
+        };
+        if session::take(worker, connection, message) == Next::Wait {
+            backlog.message = Some((text, payload));
+            return Flow::Wait;
+        }
+    }
+    let mut bytes = std::mem::take(&mut backlog.bytes);
+    take_in(worker, connection, reader, backlog, &mut bytes)
+}
+
+/// Takes messages from `bytes` and gives them to the session; what is not used goes to `backlog`.
+fn take_in(
+    worker: &Worker,
+    connection: &Rc<Connection>,
+    reader: &mut MessageReader,
+    backlog: &mut Backlog,
+    bytes: &mut [u8],
+) -> Flow {
+    connection.alive.set(true);
+    let mut at = 0;
+    loop {
+        let (used, received) = match reader.read(&mut bytes[at..], worker.limits().max_message) {
+            Ok(read) => read,
+            Err(fault) => {
+                worker.close(connection, fault.close_code(), &fault.to_string());
+                connection.expect_no_answer();
+                return Flow::Discard;
+            }
+        };
+        at += used;
+        let (text, payload) = match received {
+            None => {
+                backlog.bytes = bytes[at..].to_vec();
+                return Flow::Read;
+            }
+            Some(Received::Text(payload)) => (true, payload),
+            Some(Received::Binary(payload)) => (false, payload),
+            Some(Received::Ping(payload)) => {
+                // Section 5.5.2. A closing connection has said its last word.
+                if connection.is_open() {
+                    worker.send(connection, frame(Opcode::Pong, payload));
+                }
+                continue;
+            }
+            Some(Received::Pong) => continue,
+            Some(Received::Close(code)) => {
+                worker.answer_close(connection, code);
+                return Flow::Discard;
+            }
+        };
+        // Section 1.4: after our close frame, data is of no interest.
+        if !connection.is_open() {
+            continue;
+        }
+        let message = match text {
+            true => Message::Text(payload.as_ref()),
+            false => Message::Binary(payload.as_ref()),
+        };
+        if session::take(worker, connection, message) == Next::Wait {
+            let payload = match payload {
+                Payload::InPlace(bytes) => bytes.to_vec(),
+                Payload::Assembled(bytes) => bytes,
+            };
+            backlog.message = Some((text, payload));
+            backlog.bytes = bytes[at..].to_vec();
+            return Flow::Wait;
+        }
+    }
+}
+
+/// Waits until the session can take commands again, or the connection ends.
+async fn session_ready(worker: &Worker, connection: &Connection) {
+    poll_fn(|context| {
+        if connection.session.borrow().is_ready(worker.limits()) || !connection.is_open() {
+            return Poll::Ready(());
+        }
+        connection.reader.set(Some(context.waker().clone()));
+        Poll::Pending
+    })
+    .await;
+}

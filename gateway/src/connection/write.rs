@@ -1,0 +1,204 @@
+//! Writing a connection: the outbox, one vectored write per flush, and the way to the end.
+
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
+use std::rc::Rc;
+use std::time::Duration;
+
+use fanfare_broker::{Frame, Overflow, RoomKey};
+use fanfare_shared::code::CloseCode;
+use fanfare_shared::config::SlowConsumer;
+use fanfare_shared::frame;
+use socket2::SockRef;
+use tokio::task::spawn_local;
+
+use super::{Connection, Phase};
+
+/// The most frames in one write; a longer queue takes several.
+const FRAMES_PER_WRITE: usize = 64;
+
+/// What became of a delivery to a connection whose outbox was full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Slow {
+    /// Older publications gave way to it.
+    Dropped(usize),
+    /// The connection has to go.
+    Disconnect,
+}
+
+impl Connection {
+    /// Appends a reply or push. On overflow the connection is a slow consumer, and has to be
+    /// closed as one.
+    pub(crate) fn push(&self, frame: Frame, bound: usize) -> Result<(), Overflow> {
+        self.outbox.borrow_mut().push(frame, bound)
+    }
+
+    /// Appends a publication by its room's rule for slow consumers.
+    pub(crate) fn push_publication(
+        &self,
+        frame: &Frame,
+        room: RoomKey,
+        rule: SlowConsumer,
+        bound: usize,
+    ) -> Result<(), Slow> {
+        let mut outbox = self.outbox.borrow_mut();
+        let mut dropped = 0;
+        if rule == SlowConsumer::Latest && self.blocked.get() {
+            dropped = outbox.drop_room(room);
+        }
+        let mut pushed = outbox.push_publication(Rc::clone(frame), room, bound);
+        if pushed.is_err() && rule != SlowConsumer::Disconnect {
+            dropped += outbox.drop_oldest(frame.len(), bound);
+            pushed = outbox.push_publication(Rc::clone(frame), room, bound);
+        }
+        match (pushed, dropped) {
+            (Ok(()), 0) => Ok(()),
+            (Ok(()), dropped) => Err(Slow::Dropped(dropped)),
+            // By the rule, or since replies alone fill the outbox.
+            (Err(Overflow), _) => Err(Slow::Disconnect),
+        }
+    }
+
+    /// Marks the connection as one with something to write; answers whether that is news.
+    pub(crate) fn mark_dirty(&self) -> bool {
+        !self.dirty.replace(true)
+    }
+
+    /// Writes what waits, as far as the socket takes it; the rest follows when it takes more.
+    pub(crate) fn flush(self: &Rc<Self>) {
+        self.dirty.set(false);
+        if self.blocked.get() || self.phase.get() == Phase::Dead {
+            return;
+        }
+        match self.write_ready() {
+            Ok(true) => self.flushed(),
+            Ok(false) => {
+                self.blocked.set(true);
+                let connection = Rc::clone(self);
+                spawn_local(async move { connection.flush_when_writable().await });
+            }
+            Err(error) => self.write_failed(&error),
+        }
+    }
+
+    /// Writes until the outbox is empty (true) or the socket is full (false).
+    fn write_ready(&self) -> io::Result<bool> {
+        let mut outbox = self.outbox.borrow_mut();
+        while !outbox.is_empty() {
+            let mut slices = [IoSlice::new(&[]); FRAMES_PER_WRITE];
+            let count = outbox.slices(&mut slices);
+            let written = match &slices[..count] {
+                [one] => self.stream.try_write(one),
+                several => self.stream.try_write_vectored(several),
+            };
+            match written {
+                Ok(count) => outbox.advance(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    async fn flush_when_writable(&self) {
+        while self.phase.get() != Phase::Dead {
+            let outcome = match self.stream.writable().await {
+                Ok(()) => self.write_ready(),
+                Err(error) => Err(error),
+            };
+            match outcome {
+                Ok(false) => {}
+                Ok(true) => {
+                    self.blocked.set(false);
+                    self.flushed();
+                    return;
+                }
+                Err(error) => {
+                    self.write_failed(&error);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn flushed(&self) {
+        if self.phase.get() == Phase::Closed {
+            // Section 7.1.1: the server closes TCP first. Only this side, so that what the peer
+            // still has under way does not turn into a reset which takes our last frames with it.
+            let _ = SockRef::from(&self.stream).shutdown(Shutdown::Write);
+        }
+    }
+
+    fn write_failed(&self, error: &io::Error) {
+        tracing::debug!(client = %self.client, %error, "write failed");
+        self.kill();
+    }
+
+    // --- the end ---
+
+    /// Starts the closing handshake (section 7.1.2): nothing but our close frame follows what is
+    /// queued. Answers whether the connection was open.
+    pub(crate) fn start_close(
+        self: &Rc<Self>,
+        code: CloseCode,
+        reason: &str,
+        within: Duration,
+    ) -> bool {
+        if !self.is_open() {
+            return false;
+        }
+        if code == CloseCode::SlowConsumer {
+            self.outbox.borrow_mut().drop_all();
+        }
+        self.reason.set(Some(code));
+        self.say_close(frame::close(code.as_u16(), reason), Phase::Closing, within);
+        true
+    }
+
+    /// Answers the peer's close frame, if ours is not out yet (section 5.5.1).
+    pub(crate) fn answer_close(self: &Rc<Self>, code: Option<u16>, within: Duration) {
+        match self.phase.get() {
+            Phase::Open => {
+                self.reason.set(Some(CloseCode::Normal));
+                let answer = match code {
+                    Some(code) => frame::close(code, ""),
+                    None => frame::frame(frame::Opcode::Close, &[]),
+                };
+                self.say_close(answer, Phase::Closed, within);
+            }
+            Phase::Closing => self.phase.set(Phase::Closed),
+            Phase::Closed | Phase::Dead => {}
+        }
+    }
+
+    /// Waits for no answer to our close frame: the peer broke the protocol (section 7.1.7).
+    pub(crate) fn expect_no_answer(&self) {
+        if self.phase.get() == Phase::Closing {
+            self.phase.set(Phase::Closed);
+        }
+    }
+
+    fn say_close(self: &Rc<Self>, answer: bytes::Bytes, phase: Phase, within: Duration) {
+        // The bound does not hold for the last frame.
+        let pushed = self.outbox.borrow_mut().push(Rc::new(answer), usize::MAX);
+        debug_assert!(pushed.is_ok());
+        self.phase.set(phase);
+        self.wake_reader();
+        let connection = Rc::downgrade(self);
+        spawn_local(async move {
+            tokio::time::sleep(within).await;
+            if let Some(connection) = connection.upgrade() {
+                connection.kill();
+            }
+        });
+    }
+
+    /// Gives the socket up. The reader sees its end and cleans up.
+    pub(crate) fn kill(&self) {
+        if self.phase.replace(Phase::Dead) != Phase::Dead {
+            let _ = SockRef::from(&self.stream).shutdown(Shutdown::Both);
+            self.wake_reader();
+        }
+    }
+}

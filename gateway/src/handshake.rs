@@ -1,0 +1,363 @@
+//! The opening handshake (RFC 6455, section 4.2): from a request head to what to do with it.
+//!
+//! No I/O: [`read`] looks at the bytes received so far. Every fault gets the status that says what
+//! it is and a body that says what would be right.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use fanfare_shared::RoomName;
+use fanfare_shared::codec::Format;
+use percent_encoding::percent_decode_str;
+use sha1::{Digest, Sha1};
+
+use crate::http::{self, Response, Status};
+
+/// The most headers a request may have; more is answered 431.
+const MAX_HEADERS: usize = 64;
+
+/// The GUID that proves a server understood the handshake (section 1.3).
+const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// What a request head asks for.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The head is not all there yet.
+    Partial,
+    /// A WebSocket.
+    Upgrade(Upgrade),
+    /// Something else, or nothing that is right: answer and close.
+    Respond(Response),
+}
+
+/// A handshake that is in order.
+#[derive(Debug)]
+pub struct Upgrade {
+    /// How many bytes the head took; what follows are the first frames.
+    pub head: usize,
+    /// How the connection speaks.
+    pub format: Format,
+    /// The rooms to join at once: any number, or the one of a plain connection.
+    pub rooms: Vec<RoomName>,
+    /// Whether a plain connection's messages come back to it.
+    pub echo: bool,
+    /// The response that opens the WebSocket.
+    pub response: Vec<u8>,
+}
+
+/// Looks at what has arrived. `limit` is the largest head in bytes.
+#[must_use]
+pub fn read(bytes: &[u8], limit: usize) -> Outcome {
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut request = httparse::Request::new(&mut headers);
+    let outcome = match request.parse(bytes) {
+        Ok(httparse::Status::Complete(head)) if head > limit => Err(head_too_large(limit)),
+        Ok(httparse::Status::Complete(head)) => answer(&request, head),
+        Ok(httparse::Status::Partial) if bytes.len() >= limit => Err(head_too_large(limit)),
+        Ok(httparse::Status::Partial) => return Outcome::Partial,
+        Err(httparse::Error::TooManyHeaders) => Err(Response::error(
+            Status::HeadTooLarge,
+            format!("the request has more than {MAX_HEADERS} headers"),
+        )),
+        Err(error) => Err(Response::error(
+            Status::BadRequest,
+            format!("not an HTTP request: {error}"),
+        )),
+    };
+    match outcome {
+        Ok(upgrade) => Outcome::Upgrade(upgrade),
+        Err(response) => Outcome::Respond(response),
+    }
+}
+
+fn head_too_large(limit: usize) -> Response {
+    Response::error(
+        Status::HeadTooLarge,
+        format!("the request's head is larger than {limit} bytes (limits.handshake_bytes)"),
+    )
+}
+
+fn bad(message: impl Into<String>) -> Response {
+    Response::error(Status::BadRequest, message.into())
+}
+
+fn answer(request: &httparse::Request<'_, '_>, head: usize) -> Result<Upgrade, Response> {
+    let target = request.path.unwrap_or_default();
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let method = request.method.unwrap_or_default();
+    if let Some(asset) = http::asset(path) {
+        return Err(match method {
+            "GET" => asset,
+            "HEAD" => asset.without_body(),
+            _ => Response::method_not_allowed("GET, HEAD"),
+        });
+    }
+    let plain = path.strip_prefix("/plain/");
+    if path != "/ws" && plain.is_none() {
+        return Err(Response::error(
+            Status::NotFound,
+            "there is nothing here; try /ws, /plain/ROOM or /".into(),
+        ));
+    }
+    if method != "GET" {
+        return Err(Response::method_not_allowed("GET"));
+    }
+    let headers = Headers(request.headers);
+    let key = check_upgrade(request.version, &headers)?;
+    let query = Query(query);
+    let (format, rooms, protocol) = match plain {
+        Some(room) => (Format::Plain, vec![plain_room(room)?], None),
+        None => {
+            let (protocol, format) = choose_protocol(&headers)?;
+            (format, query.rooms()?, protocol)
+        }
+    };
+    Ok(Upgrade {
+        head,
+        format,
+        rooms,
+        echo: query.echo()?,
+        response: accept(key, protocol),
+    })
+}
+
+/// Checks what section 4.2.1 demands of the headers; answers the key.
+fn check_upgrade<'a>(version: Option<u8>, headers: &Headers<'a>) -> Result<&'a str, Response> {
+    if version != Some(1) {
+        return Err(bad("a WebSocket needs HTTP/1.1"));
+    }
+    if headers.all("host").count() != 1 {
+        return Err(bad("Host: one is needed"));
+    }
+    if headers.get("transfer-encoding").is_some()
+        || headers
+            .get("content-length")
+            .is_some_and(|length| length != "0")
+    {
+        return Err(bad("a WebSocket handshake has no body"));
+    }
+    if !headers.has_token("upgrade", "websocket") {
+        return Err(Response::error(
+            Status::UpgradeRequired,
+            "this address speaks WebSocket: send `Upgrade: websocket`".into(),
+        ));
+    }
+    if !headers.has_token("connection", "upgrade") {
+        return Err(bad("Connection: `Upgrade` is needed"));
+    }
+    match headers.get("sec-websocket-version") {
+        Some("13") => {}
+        Some(other) => {
+            return Err(Response::error(
+                Status::UpgradeRequired,
+                format!("Sec-WebSocket-Version: {other} is not spoken here, only 13"),
+            ));
+        }
+        None => return Err(bad("Sec-WebSocket-Version: missing; 13 is needed")),
+    }
+    let mut keys = headers.all("sec-websocket-key");
+    match (keys.next(), keys.next()) {
+        (Some(key), None) if BASE64.decode(key).is_ok_and(|bytes| bytes.len() == 16) => Ok(key),
+        (None, _) => Err(bad("Sec-WebSocket-Key: missing")),
+        (Some(_), None) => Err(bad("Sec-WebSocket-Key: not 16 bytes in base64")),
+        (Some(_), Some(_)) => Err(bad("Sec-WebSocket-Key: given more than once")),
+    }
+}
+
+/// Chooses the first subprotocol offered that is spoken here; JSON where none is offered.
+fn choose_protocol(headers: &Headers<'_>) -> Result<(Option<&'static str>, Format), Response> {
+    let mut offered = headers.tokens("sec-websocket-protocol").peekable();
+    if offered.peek().is_none() {
+        return Ok((None, Format::Json));
+    }
+    offered
+        .find_map(|offer| {
+            Format::SUBPROTOCOLS
+                .into_iter()
+                .find(|(name, _)| *name == offer)
+        })
+        .map(|(name, format)| (Some(name), format))
+        .ok_or_else(|| {
+            let known = Format::SUBPROTOCOLS.map(|(name, _)| name).join(" or ");
+            bad(format!(
+                "Sec-WebSocket-Protocol: offer {known}, or none for JSON"
+            ))
+        })
+}
+
+fn plain_room(encoded: &str) -> Result<RoomName, Response> {
+    let name = percent_decode_str(encoded)
+        .decode_utf8()
+        .map_err(|_| bad("room: not UTF-8 once percent-decoded"))?;
+    RoomName::new(&name).map_err(|error| bad(error.to_string()))
+}
+
+/// Builds the response of section 4.2.2.
+fn accept(key: &str, protocol: Option<&str>) -> Vec<u8> {
+    let digest = Sha1::new().chain_update(key).chain_update(GUID).finalize();
+    let mut response = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: {}\r\n",
+        BASE64.encode(digest)
+    );
+    if let Some(protocol) = protocol {
+        // Writing to a string cannot fail.
+        let _ = write!(response, "Sec-WebSocket-Protocol: {protocol}\r\n");
+    }
+    response.push_str("\r\n");
+    response.into_bytes()
+}
+
+/// A request's headers. Values that are not text are as good as absent.
+struct Headers<'a>(&'a [httparse::Header<'a>]);
+
+impl<'a> Headers<'a> {
+    fn all(&self, name: &'static str) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.0
+            .iter()
+            .filter(move |header| header.name.eq_ignore_ascii_case(name))
+            .filter_map(|header| std::str::from_utf8(header.value).ok())
+            .map(str::trim)
+    }
+
+    fn get(&self, name: &'static str) -> Option<&'a str> {
+        self.all(name).next()
+    }
+
+    /// The comma-separated values of a header, given once or several times.
+    fn tokens(&self, name: &'static str) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.all(name)
+            .flat_map(|value| value.split(','))
+            .map(str::trim)
+            .filter(|token| !token.is_empty())
+    }
+
+    fn has_token(&self, name: &'static str, token: &str) -> bool {
+        self.tokens(name)
+            .any(|found| found.eq_ignore_ascii_case(token))
+    }
+}
+
+/// A request's query string.
+struct Query<'a>(&'a str);
+
+impl<'a> Query<'a> {
+    fn pairs(&self) -> impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> + use<'a> {
+        form_urlencoded::parse(self.0.as_bytes())
+    }
+
+    fn rooms(&self) -> Result<Vec<RoomName>, Response> {
+        self.pairs()
+            .filter(|(name, _)| name == "room")
+            .map(|(_, room)| RoomName::new(&room).map_err(|error| bad(error.to_string())))
+            .collect()
+    }
+
+    fn echo(&self) -> Result<bool, Response> {
+        match self
+            .pairs()
+            .find(|(name, _)| name == "echo")
+            .as_ref()
+            .map(|(_, value)| &**value)
+        {
+            None | Some("true" | "1") => Ok(true),
+            Some("false" | "0") => Ok(false),
+            Some(_) => Err(bad("echo: give true or false")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "GET /ws?room=a&room=b%20c HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\
+        Connection: keep-alive, Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+    fn status(request: &str) -> u16 {
+        match read(request.as_bytes(), 16_384) {
+            Outcome::Respond(response) => {
+                assert!(response.has_body(), "{request}");
+                response.status().as_u16()
+            }
+            Outcome::Upgrade(_) => 101,
+            Outcome::Partial => 0,
+        }
+    }
+
+    #[test]
+    fn the_example_of_the_rfc_is_accepted() {
+        let Outcome::Upgrade(upgrade) = read(GOOD.as_bytes(), 16_384) else {
+            panic!()
+        };
+        let response = String::from_utf8(upgrade.response).unwrap();
+        // Section 1.3.
+        assert!(response.contains("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"));
+        assert!(!response.contains("Protocol:"));
+        assert_eq!(
+            upgrade
+                .rooms
+                .iter()
+                .map(RoomName::as_str)
+                .collect::<Vec<_>>(),
+            ["a", "b c"]
+        );
+        assert_eq!((upgrade.head, upgrade.format), (GOOD.len(), Format::Json));
+    }
+
+    #[test]
+    fn every_fault_gets_its_status_and_a_body() {
+        for (from, to, expected) in [
+            ("", "", 101),
+            ("GET", "POST", 405),
+            ("GET /ws", "GET /nowhere", 404),
+            ("HTTP/1.1", "HTTP/1.0", 400),
+            ("Host: x\r\n", "", 400),
+            ("Upgrade: websocket", "Upgrade: h2c", 426),
+            (
+                "Connection: keep-alive, Upgrade",
+                "Connection: keep-alive",
+                400,
+            ),
+            ("Version: 13", "Version: 8", 426),
+            ("Sec-WebSocket-Version: 13\r\n", "", 400),
+            ("dGhlIHNhbXBsZSBub25jZQ==", "c2hvcnQ=", 400),
+            ("dGhlIHNhbXBsZSBub25jZQ==", "!", 400),
+            ("Sec-WebSocket-Key", "X", 400),
+            ("room=a", "room=", 400),
+            ("room=a", "room=%0a", 400),
+            ("/ws?room=a", "/plain/?", 400),
+            ("/ws?room=a", "/plain/%ff?", 400),
+            ("/ws?room=a", "/plain/r?echo=maybe", 400),
+            ("/ws?room=a", "/plain/r?echo=false", 101),
+            ("\r\n\r\n", "\r\nSec-WebSocket-Protocol: chat\r\n\r\n", 400),
+            (
+                "\r\n\r\n",
+                "\r\nSec-WebSocket-Protocol: chat, fanfare.v1.msgpack\r\n\r\n",
+                101,
+            ),
+            ("\r\n\r\n", "\r\nContent-Length: 5\r\n\r\n", 400),
+            ("GET /ws", "\u{1}", 400),
+            ("\r\n\r\n", "\r\n", 0),
+        ] {
+            assert_eq!(
+                status(&GOOD.replacen(from, to, 1)),
+                expected,
+                "{from:?} -> {to:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_head_over_the_limit_gets_431() {
+        let long = GOOD.replacen("Host: x", &format!("Host: {}", "x".repeat(20_000)), 1);
+        assert_eq!(status(&long), 431);
+        assert_eq!(status(&long[..16_384]), 431);
+        assert_eq!(status(&long[..16_383]), 0);
+        let many = GOOD.replacen("Host: x\r\n", &"A: b\r\n".repeat(100), 1);
+        assert_eq!(status(&many), 431);
+    }
+}

@@ -1,0 +1,97 @@
+//! The public port: accepts sockets and hands each to the least loaded worker.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use fanfare_shared::config::Limits;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use crate::server::WorkerHandle;
+use crate::worker::{Load, Order};
+
+/// How long to pause when the process is out of file descriptors or memory: connections wait in
+/// the kernel's queue meanwhile.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Unsent bytes at which the kernel calls a socket full. Backpressure so reaches the outbox, where
+/// the slow-consumer rule is, and not first megabytes of the kernel's buffer.
+const NOTSENT_LOWAT: u32 = 16 * 1024;
+
+/// Binds a port. Errors name the address and the remedy.
+pub(crate) fn bind(address: SocketAddr, backlog: u32, key: &str) -> anyhow::Result<TcpListener> {
+    let bind = || -> io::Result<TcpListener> {
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+        TcpListener::from_std(socket.into())
+    };
+    bind().with_context(|| format!("cannot listen on {address}; set another address with `{key}`"))
+}
+
+/// Accepts until it is dropped.
+pub(crate) async fn accept(listener: TcpListener, workers: Vec<WorkerHandle>, limits: Limits) {
+    // Beyond this many handshakes, sockets wait in the kernel's queue (`limits.accept_backlog`).
+    let handshakes = Arc::new(Semaphore::new(limits.handshakes));
+    loop {
+        let Ok(permit) = Arc::clone(&handshakes).acquire_owned().await else {
+            return;
+        };
+        let socket = match listener.accept().await {
+            Ok((socket, _)) => socket,
+            Err(error) => {
+                if !is_peers_fault(&error) {
+                    tracing::warn!(%error, "cannot accept; trying again");
+                    tokio::time::sleep(PAUSE).await;
+                }
+                continue;
+            }
+        };
+        let Some(worker) = workers
+            .iter()
+            .min_by_key(|worker| worker.load.load(Ordering::Relaxed))
+        else {
+            return;
+        };
+        match prepare(socket) {
+            Ok(socket) => {
+                if worker
+                    .orders
+                    .send(Order::Serve(socket, permit, Load::new(&worker.load)))
+                    .await
+                    .is_err()
+                {
+                    return;
+                }
+            }
+            Err(error) => tracing::debug!(%error, "a socket was gone before it was served"),
+        }
+    }
+}
+
+fn prepare(socket: tokio::net::TcpStream) -> io::Result<std::net::TcpStream> {
+    socket.set_nodelay(true)?;
+    let socket = socket.into_std()?;
+    SockRef::from(&socket).set_tcp_notsent_lowat(NOTSENT_LOWAT)?;
+    Ok(socket)
+}
+
+/// Whether `accept` failed for the one socket only, and not for the node.
+fn is_peers_fault(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionReset | Interrupted
+    )
+}

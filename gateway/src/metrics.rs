@@ -1,0 +1,212 @@
+//! What a node counts and shows at `/metrics`. Every label is a closed set; none names a room, a
+//! user, a connection or an address.
+
+use std::time::Duration;
+
+use fanfare_shared::code::CloseCode;
+use prometheus::core::Collector;
+use prometheus::local::LocalIntCounter;
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
+
+use crate::http::Status;
+
+/// The gateway's metrics.
+#[derive(Debug, Clone)]
+pub(crate) struct Metrics {
+    pub(crate) connections: IntGauge,
+    pub(crate) memberships: IntGauge,
+    pub(crate) slow_disconnected: IntCounter,
+    opened: IntCounter,
+    closed: Vec<(Option<CloseCode>, IntCounter)>,
+    connection_seconds: Histogram,
+    handshakes: Vec<(Handshake, IntCounter)>,
+    publishes: IntCounter,
+    deliveries: IntCounter,
+    delivery_bytes: IntCounter,
+    dropped: IntCounter,
+}
+
+/// How a handshake ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Handshake {
+    /// With a WebSocket.
+    Ok,
+    /// With a page or the client.
+    Page,
+    /// With a refusal of what was asked.
+    Refused,
+    /// With 503: full, or going away.
+    Unavailable,
+    /// With 408.
+    Timeout,
+    /// The peer went away.
+    Aborted,
+}
+
+impl Handshake {
+    const ALL: [(Self, &'static str); 6] = [
+        (Self::Ok, "ok"),
+        (Self::Page, "page"),
+        (Self::Refused, "refused"),
+        (Self::Unavailable, "unavailable"),
+        (Self::Timeout, "timeout"),
+        (Self::Aborted, "aborted"),
+    ];
+
+    pub(crate) const fn of(status: Status) -> Self {
+        match status {
+            Status::Ok => Self::Page,
+            Status::Unavailable => Self::Unavailable,
+            Status::Timeout => Self::Timeout,
+            _ => Self::Refused,
+        }
+    }
+}
+
+/// A worker's own counters, without atomics; added to the node's several times a second.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    pub(crate) opened: LocalIntCounter,
+    pub(crate) publishes: LocalIntCounter,
+    pub(crate) deliveries: LocalIntCounter,
+    pub(crate) delivery_bytes: LocalIntCounter,
+    pub(crate) dropped: LocalIntCounter,
+}
+
+impl Tally {
+    /// Adds what was counted to the node's metrics.
+    pub(crate) fn flush(&self) {
+        self.opened.flush();
+        self.publishes.flush();
+        self.deliveries.flush();
+        self.delivery_bytes.flush();
+        self.dropped.flush();
+    }
+}
+
+impl Metrics {
+    /// Registers the metrics. Fails if they are registered already.
+    pub(crate) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let with = Registrar(registry);
+        let closed = with.counters(
+            "fanfare_connections_closed_total",
+            "Connections that ended, by why: the close code sent, or `gone`",
+            "reason",
+        )?;
+        let handshakes = with.counters(
+            "fanfare_handshakes_total",
+            "Handshakes on the public port, by how they ended",
+            "result",
+        )?;
+        let publishes = with.counters(
+            "fanfare_publishes_total",
+            "Publications that clients of this node asked for",
+            "origin",
+        )?;
+        let slow = with.counters(
+            "fanfare_slow_consumers_total",
+            "Connections whose outbox overflowed, by what was done",
+            "action",
+        )?;
+        let dropped = with.counters(
+            "fanfare_dropped_total",
+            "Publications that were not delivered to a member, by why",
+            "reason",
+        )?;
+        let info = with.keep(IntGaugeVec::new(
+            Opts::new("fanfare_build_info", "The release, as a label; always 1"),
+            &["version"],
+        )?)?;
+        info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        Ok(Self {
+            connections: with.gauge("fanfare_connections", "Open connections")?,
+            memberships: with.gauge("fanfare_memberships", "Memberships of local connections")?,
+            slow_disconnected: slow.with_label_values(&["disconnect"]),
+            opened: with.counter("fanfare_connections_opened_total", "Connections opened")?,
+            closed: CloseCode::ALL
+                .into_iter()
+                .map(|code| (Some(code), closed.with_label_values(&[code.as_str()])))
+                .chain([(None, closed.with_label_values(&["gone"]))])
+                .collect(),
+            connection_seconds: with.keep(Histogram::with_opts(
+                HistogramOpts::new(
+                    "fanfare_connection_duration_seconds",
+                    "How long connections lasted",
+                )
+                .buckets(vec![1.0, 10.0, 60.0, 600.0, 3_600.0, 21_600.0, 86_400.0]),
+            )?)?,
+            handshakes: Handshake::ALL
+                .into_iter()
+                .map(|(result, label)| (result, handshakes.with_label_values(&[label])))
+                .collect(),
+            publishes: publishes.with_label_values(&["client"]),
+            deliveries: with.counter(
+                "fanfare_deliveries_total",
+                "Publications put into a member's outbox",
+            )?,
+            delivery_bytes: with.counter(
+                "fanfare_delivery_bytes_total",
+                "The same in bytes, headers included",
+            )?,
+            dropped: dropped.with_label_values(&["slow_consumer"]),
+        })
+    }
+
+    /// A worker's own counters.
+    pub(crate) fn tally(&self) -> Tally {
+        Tally {
+            opened: self.opened.local(),
+            publishes: self.publishes.local(),
+            deliveries: self.deliveries.local(),
+            delivery_bytes: self.delivery_bytes.local(),
+            dropped: self.dropped.local(),
+        }
+    }
+
+    /// Counts a connection that ended.
+    pub(crate) fn closed(&self, reason: Option<CloseCode>, lasted: Duration) {
+        self.connections.dec();
+        self.connection_seconds.observe(lasted.as_secs_f64());
+        count(&self.closed, &reason);
+    }
+
+    /// Counts a handshake.
+    pub(crate) fn handshake(&self, result: Handshake) {
+        count(&self.handshakes, &result);
+    }
+}
+
+fn count<K: PartialEq>(counters: &[(K, IntCounter)], key: &K) {
+    if let Some((_, counter)) = counters.iter().find(|(label, _)| label == key) {
+        counter.inc();
+    }
+}
+
+/// Makes metrics and registers them in one step.
+struct Registrar<'a>(&'a Registry);
+
+impl Registrar<'_> {
+    fn keep<M: Collector + Clone + 'static>(&self, metric: M) -> Result<M, prometheus::Error> {
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+        self.keep(IntGauge::new(name, help)?)
+    }
+
+    fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+        self.keep(IntCounter::new(name, help)?)
+    }
+
+    fn counters(
+        &self,
+        name: &str,
+        help: &str,
+        label: &str,
+    ) -> Result<IntCounterVec, prometheus::Error> {
+        self.keep(IntCounterVec::new(Opts::new(name, help), &[label])?)
+    }
+}

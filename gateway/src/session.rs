@@ -1,0 +1,527 @@
+//! What a connection may say and what becomes of it: commands in, replies out.
+//!
+//! A message is taken as a whole or, where it has to wait for an earlier command of the same
+//! connection, not at all ([`Next::Wait`]): the reader then keeps it and reads no further, so that
+//! commands take effect in their order and a client cannot pile them up.
+
+use std::rc::Rc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use fanfare_broker::backend::{BackendError, Pending, Publish, Read, Snapshot};
+use fanfare_broker::{Join, Replay, RoomKey, Slot, Ticket};
+use fanfare_shared::code::{CloseCode, ErrorCode};
+use fanfare_shared::codec::{self, Format};
+use fanfare_shared::config::{Limits, PublishRule};
+use fanfare_shared::envelope::{self, Draft};
+use fanfare_shared::{Command, Data, Encoding, Event, Position, Request, RoomName};
+use tokio::task::spawn_local;
+
+use crate::connection::Connection;
+use crate::worker::Worker;
+
+/// A connection's memberships, and what it is waiting for.
+#[derive(Debug, Default)]
+pub(crate) struct Session {
+    pub(crate) rooms: Vec<Membership>,
+    /// Joins under way.
+    joining: Vec<RoomName>,
+    /// Other commands that await the backend.
+    inflight: usize,
+    /// Malformed commands since the last good one.
+    bad: usize,
+    /// The room whose join the reader waits for.
+    awaited: Option<RoomName>,
+}
+
+/// A room that the connection is a member of.
+#[derive(Debug)]
+pub(crate) struct Membership {
+    pub(crate) name: RoomName,
+    pub(crate) room: RoomKey,
+    pub(crate) slot: Slot,
+}
+
+/// A message as the reader hands it over.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Message<'a> {
+    /// Valid UTF-8.
+    Text(&'a [u8]),
+    /// Any bytes.
+    Binary(&'a [u8]),
+}
+
+/// Whether the message was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// It was; read on.
+    Read,
+    /// It was not: offer it again when [`Session::is_ready`].
+    Wait,
+}
+
+/// A command that failed, and what the client is told.
+struct Refusal(ErrorCode, String);
+
+impl Session {
+    /// Whether the next command can be taken.
+    pub(crate) fn is_ready(&self, limits: &Limits) -> bool {
+        self.inflight < limits.inflight_commands
+            && self.joining.len() < limits.inflight_commands
+            && self
+                .awaited
+                .as_ref()
+                .is_none_or(|room| !self.joining.contains(room))
+    }
+
+    fn membership(&self, room: &str) -> Option<&Membership> {
+        self.rooms
+            .iter()
+            .find(|membership| membership.name.as_str() == room)
+    }
+
+    fn is_joining(&self, room: &str) -> bool {
+        self.joining.iter().any(|name| name.as_str() == room)
+    }
+
+    /// Notes that a join was answered.
+    pub(crate) fn joined(&mut self, room: &RoomName) {
+        if let Some(index) = self.joining.iter().position(|name| name == room) {
+            self.joining.swap_remove(index);
+        }
+    }
+}
+
+/// Takes a message.
+pub(crate) fn take(worker: &Worker, connection: &Rc<Connection>, message: Message<'_>) -> Next {
+    let limits = worker.limits();
+    if !connection.session.borrow().is_ready(limits) {
+        return Next::Wait;
+    }
+    connection.session.borrow_mut().awaited = None;
+    let bytes = match (connection.format, message) {
+        (Format::Plain, Message::Text(bytes)) => {
+            return publish_plain(worker, connection, Encoding::Text, bytes);
+        }
+        (Format::Plain, Message::Binary(bytes)) => {
+            return publish_plain(worker, connection, Encoding::Binary, bytes);
+        }
+        (Format::Json, Message::Text(bytes)) | (Format::MsgPack, Message::Binary(bytes)) => bytes,
+        (Format::Json, Message::Binary(_)) => {
+            worker.close(
+                connection,
+                CloseCode::Unsupported,
+                "fanfare.v1.json is spoken in text",
+            );
+            return Next::Read;
+        }
+        (Format::MsgPack, Message::Text(_)) => {
+            worker.close(
+                connection,
+                CloseCode::Unsupported,
+                "fanfare.v1.msgpack is binary",
+            );
+            return Next::Read;
+        }
+    };
+    match codec::decode(connection.format, bytes) {
+        Ok(Request { id, command }) => {
+            connection.session.borrow_mut().bad = 0;
+            match run(worker, connection, id, command) {
+                Ok(next) => next,
+                Err(Refusal(code, message)) => {
+                    refuse(worker, connection, id, code, &message);
+                    Next::Read
+                }
+            }
+        }
+        Err(error) => {
+            refuse(worker, connection, error.id, error.code, &error.message);
+            let bad = {
+                let mut session = connection.session.borrow_mut();
+                session.bad += 1;
+                session.bad
+            };
+            if bad >= limits.bad_commands {
+                let reason = format!("{bad} malformed commands in a row");
+                worker.close(connection, CloseCode::Policy, &reason);
+            }
+            Next::Read
+        }
+    }
+}
+
+fn run(
+    worker: &Worker,
+    connection: &Rc<Connection>,
+    id: Option<u64>,
+    command: Command<'_>,
+) -> Result<Next, Refusal> {
+    match command {
+        Command::Join {
+            room,
+            since,
+            history,
+        } => {
+            let replay = match (since, history) {
+                (Some(position), _) => Replay::Since(position),
+                (None, Some(count)) => Replay::Newest(usize::try_from(count).unwrap_or(usize::MAX)),
+                (None, None) => Replay::None,
+            };
+            let room = name(&room)?;
+            if connection.session.borrow().is_joining(room.as_str()) {
+                return Ok(wait_for(connection, room));
+            }
+            join(worker, connection, &room, replay, id, id.is_some())?;
+        }
+        Command::Leave { room } => {
+            let room = name(&room)?;
+            if connection.session.borrow().is_joining(room.as_str()) {
+                return Ok(wait_for(connection, room));
+            }
+            leave(worker, connection, &room)?;
+            reply(
+                worker,
+                connection,
+                id,
+                &Event::Left {
+                    id,
+                    room: room.as_str(),
+                },
+            );
+        }
+        Command::Publish {
+            room,
+            event,
+            key,
+            echo,
+            data,
+        } => {
+            RoomName::check(&room).map_err(|error| bad_request(error.to_string()))?;
+            let Some(room) = publisher_of(worker, connection, &room)? else {
+                return Ok(wait_for(connection, name(&room)?));
+            };
+            let outcome = publish(
+                worker,
+                connection,
+                &room,
+                event.as_deref(),
+                key.as_deref(),
+                echo,
+                data,
+            );
+            answer(
+                worker,
+                connection,
+                outcome,
+                move |worker, connection, outcome| match outcome {
+                    Ok(position) => {
+                        let room = room.as_str();
+                        reply(
+                            worker,
+                            connection,
+                            id,
+                            &Event::Published { id, room, position },
+                        );
+                    }
+                    Err(error) => refuse_backend(worker, connection, id, &error),
+                },
+            );
+        }
+        Command::History { room, since, limit } => {
+            let room = name(&room)?;
+            let limit = limit.map_or(usize::MAX, |limit| {
+                usize::try_from(limit).unwrap_or(usize::MAX)
+            });
+            let limit = limit.min(worker.hub().log_of(room.as_str()).size);
+            let read = match since {
+                Some(position) => Read::After { position, limit },
+                None => Read::Newest { limit },
+            };
+            let outcome = worker.hub().history(&room, read);
+            answer(
+                worker,
+                connection,
+                outcome,
+                move |worker, connection, outcome| match outcome {
+                    Ok(Snapshot {
+                        position,
+                        publications,
+                    }) => {
+                        let (room, messages) = (room.as_str(), &publications[..]);
+                        reply(
+                            worker,
+                            connection,
+                            id,
+                            &Event::History {
+                                id,
+                                room,
+                                position,
+                                messages,
+                            },
+                        );
+                    }
+                    Err(error) => refuse_backend(worker, connection, id, &error),
+                },
+            );
+        }
+        Command::Ping => reply(worker, connection, id, &Event::Pong { id }),
+    }
+    Ok(Next::Read)
+}
+
+/// Has the reader wait until the join of `room` is answered.
+fn wait_for(connection: &Connection, room: RoomName) -> Next {
+    connection.session.borrow_mut().awaited = Some(room);
+    Next::Wait
+}
+
+// --- memberships ---
+
+/// Asks the hub for a membership. `announced` says whether the client is told when it has it.
+fn join(
+    worker: &Worker,
+    connection: &Connection,
+    room: &RoomName,
+    replay: Replay,
+    id: Option<u64>,
+    announced: bool,
+) -> Result<(), Refusal> {
+    {
+        let mut session = connection.session.borrow_mut();
+        let rooms = session.rooms.len() + session.joining.len();
+        let limit = worker.limits().rooms_per_connection;
+        if session.membership(room.as_str()).is_none() && rooms >= limit {
+            let message = format!("room: a connection may be in {limit} rooms; leave one first");
+            return Err(Refusal(ErrorCode::RoomLimit, message));
+        }
+        session.joining.push(room.clone());
+    }
+    let ticket = Ticket {
+        slot: connection.slot,
+        client: connection.client,
+        id,
+        announced,
+    };
+    worker.hub().join(
+        &room,
+        Join {
+            worker: worker.index(),
+            ticket,
+            replay,
+        },
+    );
+    Ok(())
+}
+
+/// Joins the rooms that the handshake named.
+pub(crate) fn join_at_once(worker: &Worker, connection: &Rc<Connection>, rooms: Vec<RoomName>) {
+    let announced = connection.format != Format::Plain;
+    for room in rooms {
+        if let Err(Refusal(code, message)) =
+            join(worker, connection, &room, Replay::None, None, announced)
+        {
+            refuse(worker, connection, None, code, &message);
+        }
+    }
+}
+
+fn leave(worker: &Worker, connection: &Connection, room: &RoomName) -> Result<(), Refusal> {
+    let mut session = connection.session.borrow_mut();
+    let index = session
+        .rooms
+        .iter()
+        .position(|membership| membership.name == *room);
+    let Some(index) = index else {
+        return Err(Refusal(
+            ErrorCode::NotJoined,
+            format!("room: `{room}` is not joined"),
+        ));
+    };
+    let membership = session.rooms.swap_remove(index);
+    drop(session);
+    worker.leave(&membership);
+    Ok(())
+}
+
+// --- publishing ---
+
+/// Says under which name the session may publish into a room; `None` while its join is under way.
+fn publisher_of(
+    worker: &Worker,
+    connection: &Connection,
+    room: &str,
+) -> Result<Option<RoomName>, Refusal> {
+    let session = connection.session.borrow();
+    let rule = worker.config().rule(room).publish;
+    if rule == PublishRule::Server {
+        let message = format!("room: only the server publishes in `{room}`");
+        return Err(Refusal(ErrorCode::Forbidden, message));
+    }
+    if let Some(membership) = session.membership(room) {
+        return Ok(Some(membership.name.clone()));
+    }
+    if session.is_joining(room) {
+        return Ok(None);
+    }
+    if rule == PublishRule::Members {
+        let message = format!("room: `{room}` is not joined, and only members publish there");
+        return Err(Refusal(ErrorCode::NotJoined, message));
+    }
+    name(room).map(Some)
+}
+
+fn publish(
+    worker: &Worker,
+    connection: &Connection,
+    room: &RoomName,
+    event: Option<&str>,
+    key: Option<&str>,
+    echo: bool,
+    data: Data<&[u8]>,
+) -> Pending<Option<Position>> {
+    worker.tally().publishes.inc();
+    let from = Some((connection.client, None));
+    let envelope = envelope::encode(&Draft {
+        time: now(),
+        from,
+        event,
+        echo,
+        data,
+    });
+    worker.hub().backend().publish(Publish {
+        room: room.clone(),
+        log: worker.hub().log_of(room.as_str()),
+        envelope,
+        key: key.map(Box::from),
+    })
+}
+
+/// Publishes a plain connection's message. It has no words for a refusal, so where the message is
+/// not accepted it is closed.
+fn publish_plain(
+    worker: &Worker,
+    connection: &Rc<Connection>,
+    encoding: Encoding,
+    bytes: &[u8],
+) -> Next {
+    let room = {
+        let session = connection.session.borrow();
+        match (session.rooms.first(), session.joining.first()) {
+            (Some(membership), _) => membership.name.clone(),
+            (None, Some(joining)) => {
+                let joining = joining.clone();
+                drop(session);
+                return wait_for(connection, joining);
+            }
+            (None, None) => return Next::Read,
+        }
+    };
+    if worker.config().rule(room.as_str()).publish == PublishRule::Server {
+        worker.close(
+            connection,
+            CloseCode::Forbidden,
+            "only the server publishes in this room",
+        );
+        return Next::Read;
+    }
+    let data = Data { encoding, bytes };
+    let outcome = publish(worker, connection, &room, None, None, connection.echo, data);
+    answer(
+        worker,
+        connection,
+        outcome,
+        |worker, connection, outcome| {
+            if let Err(error) = outcome {
+                worker.close(connection, CloseCode::Overloaded, &error.to_string());
+            }
+        },
+    );
+    Next::Read
+}
+
+fn now() -> u64 {
+    let since_1970 = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
+}
+
+// --- replies ---
+
+/// Gives an outcome to `reply`: at once if it is known, else from a task when it is.
+fn answer<T: 'static>(
+    worker: &Worker,
+    connection: &Rc<Connection>,
+    outcome: Pending<T>,
+    reply: impl FnOnce(&Worker, &Rc<Connection>, Result<T, BackendError>) + 'static,
+) {
+    match outcome {
+        Pending::Ready(Some(outcome)) => reply(worker, connection, outcome),
+        waiting => {
+            connection.session.borrow_mut().inflight += 1;
+            let (worker, connection) = (worker.share(), Rc::clone(connection));
+            spawn_local(async move {
+                let outcome = waiting.await;
+                connection.session.borrow_mut().inflight -= 1;
+                if connection.is_open() {
+                    reply(&worker, &connection, outcome);
+                }
+                connection.wake_reader();
+            });
+        }
+    }
+}
+
+/// Sends the reply to a command that asked for one.
+fn reply(worker: &Worker, connection: &Rc<Connection>, id: Option<u64>, event: &Event<'_>) {
+    if id.is_some() {
+        say(worker, connection, event);
+    }
+}
+
+/// Tells a connection something, in its own format.
+pub(crate) fn say(worker: &Worker, connection: &Rc<Connection>, event: &Event<'_>) {
+    if let Some(frame) = codec::encode(connection.format, event) {
+        worker.send(connection, frame);
+    }
+}
+
+/// Tells a connection that its command failed.
+pub(crate) fn refuse(
+    worker: &Worker,
+    connection: &Rc<Connection>,
+    id: Option<u64>,
+    code: ErrorCode,
+    message: &str,
+) {
+    say(worker, connection, &Event::Error { id, code, message });
+}
+
+/// Tells a connection that the backend failed it, and the operator why if there is more to say.
+pub(crate) fn refuse_backend(
+    worker: &Worker,
+    connection: &Rc<Connection>,
+    id: Option<u64>,
+    error: &BackendError,
+) {
+    let code = match error {
+        BackendError::Unavailable | BackendError::Overloaded => ErrorCode::Unavailable,
+        BackendError::Failed(reason) => {
+            tracing::error!(%reason, "the backend refused a command");
+            ErrorCode::Internal
+        }
+    };
+    let message = match error {
+        BackendError::Failed(_) => "the backend failed; the node's log says why".to_owned(),
+        error => error.to_string(),
+    };
+    refuse(worker, connection, id, code, &message);
+}
+
+fn name(room: &str) -> Result<RoomName, Refusal> {
+    RoomName::new(room).map_err(|error| bad_request(error.to_string()))
+}
+
+fn bad_request(message: String) -> Refusal {
+    Refusal(ErrorCode::BadRequest, message)
+}

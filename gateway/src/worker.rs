@@ -1,0 +1,320 @@
+//! A worker: one thread that owns its connections and its part of the hub.
+//!
+//! Everything here runs on that thread, so nothing needs a lock. The worker takes sockets from
+//! the listener, posts from the hub's inbox, and writes what both left in the outboxes: whoever
+//! appends to an outbox marks its connection dirty, and each dirty connection is written once.
+
+mod fanout;
+mod handshake;
+mod heartbeat;
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use fanfare_broker::{Hub, Members};
+use fanfare_shared::code::CloseCode;
+use fanfare_shared::config::{Config, Limits};
+use slab::Slab;
+use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
+use tokio::task::{LocalSet, spawn_local, yield_now};
+
+use crate::connection::Connection;
+use crate::metrics::{Metrics, Tally};
+use crate::session::Membership;
+
+/// How much is read from a socket at once. One such buffer per worker serves all its connections.
+const SCRATCH_BYTES: usize = 64 * 1024;
+
+/// How many connections are written before the worker looks at what else there is to do:
+/// `try_write` uses up no turn of the scheduler by itself.
+const WRITES_PER_TURN: usize = 256;
+
+/// What the rest of the node may ask of a worker.
+pub(crate) enum Order {
+    /// Serve a socket. The permit bounds the handshakes under way.
+    Serve(std::net::TcpStream, OwnedSemaphorePermit, Load),
+    /// Close every connection with 1001, and end when they are gone or the time is up.
+    Stop(Duration),
+}
+
+/// One socket's share in a worker's load, for the listener to choose the least loaded.
+pub(crate) struct Load(Arc<AtomicUsize>);
+
+impl Load {
+    pub(crate) fn new(load: &Arc<AtomicUsize>) -> Self {
+        load.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(load))
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What all workers of a node share.
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) metrics: Metrics,
+    /// Open connections of the node.
+    pub(crate) connections: AtomicUsize,
+}
+
+/// One thread's connections.
+pub(crate) struct Worker {
+    index: usize,
+    shared: Arc<Shared>,
+    connections: RefCell<Slab<Rc<Connection>>>,
+    members: RefCell<Members<usize>>,
+    /// Connections with something to write, each once.
+    dirty: RefCell<Vec<Rc<Connection>>>,
+    /// Wakes the task that writes what replies left behind.
+    flusher: Notify,
+    /// Lent to whichever connection is being read.
+    pub(crate) scratch: RefCell<Box<[u8]>>,
+    tally: Tally,
+    stopping: Cell<bool>,
+    /// Wakes the stop when the last connection is gone.
+    emptied: Notify,
+    this: Weak<Self>,
+}
+
+/// Runs a worker on the current thread until it is told to stop.
+pub(crate) fn run(
+    index: usize,
+    shared: Arc<Shared>,
+    mut orders: mpsc::Receiver<Order>,
+) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let worker = Rc::new_cyclic(|this| Worker {
+        index,
+        tally: shared.metrics.tally(),
+        shared,
+        connections: RefCell::default(),
+        members: RefCell::default(),
+        dirty: RefCell::default(),
+        flusher: Notify::new(),
+        scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
+        stopping: Cell::new(false),
+        emptied: Notify::new(),
+        this: this.clone(),
+    });
+    LocalSet::new().block_on(&runtime, async {
+        spawn_local(Rc::clone(&worker).fan_out());
+        spawn_local(Rc::clone(&worker).write_replies());
+        spawn_local(Rc::clone(&worker).keep_alive());
+        while let Some(order) = orders.recv().await {
+            match order {
+                Order::Serve(socket, permit, load) => worker.serve(socket, permit, load),
+                Order::Stop(within) => {
+                    worker.stop(within).await;
+                    break;
+                }
+            }
+        }
+    });
+    Ok(())
+}
+
+impl Worker {
+    pub(crate) const fn index(&self) -> usize {
+        self.index
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.shared.config
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.shared.config.limits
+    }
+
+    pub(crate) fn hub(&self) -> &Hub {
+        &self.shared.hub
+    }
+
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Another handle on this worker, for a task of its thread.
+    #[allow(clippy::expect_used, reason = "`self` is inside an `Rc` that is alive")]
+    pub(crate) fn share(&self) -> Rc<Self> {
+        self.this
+            .upgrade()
+            .expect("a worker is only ever used through its Rc")
+    }
+
+    // --- connections ---
+
+    /// Takes up a connection whose handshake is done. `make` is told where it will be kept.
+    fn open(&self, make: impl FnOnce(usize) -> Rc<Connection>) -> Rc<Connection> {
+        let mut connections = self.connections.borrow_mut();
+        let entry = connections.vacant_entry();
+        let connection = make(entry.key());
+        entry.insert(Rc::clone(&connection));
+        self.tally.opened.inc();
+        self.shared.metrics.connections.inc();
+        connection
+    }
+
+    /// Lets go of a connection that has ended.
+    fn end(&self, connection: &Connection) {
+        self.leave_all(connection);
+        self.connections.borrow_mut().try_remove(connection.slot);
+        self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+        self.shared
+            .metrics
+            .closed(connection.reason(), connection.opened.elapsed());
+        if self.connections.borrow().is_empty() {
+            self.emptied.notify_one();
+        }
+    }
+
+    /// Closes a connection by the closing handshake.
+    pub(crate) fn close(&self, connection: &Rc<Connection>, code: CloseCode, reason: &str) {
+        if connection.start_close(code, reason, self.limits().close_timeout) {
+            tracing::debug!(client = %connection.client, code = code.as_u16(), reason, "closing");
+            self.leave_all(connection);
+            self.mark_dirty(connection);
+        }
+    }
+
+    /// Answers a peer's close frame.
+    pub(crate) fn answer_close(&self, connection: &Rc<Connection>, code: Option<u16>) {
+        connection.answer_close(code, self.limits().close_timeout);
+        self.leave_all(connection);
+        self.mark_dirty(connection);
+    }
+
+    /// Takes a connection out of a room.
+    pub(crate) fn leave(&self, membership: &Membership) {
+        if let Some(name) = self
+            .members
+            .borrow_mut()
+            .remove(membership.room, membership.slot)
+        {
+            self.hub().leave(&name, self.index);
+            self.shared.metrics.memberships.dec();
+        }
+    }
+
+    fn leave_all(&self, connection: &Connection) {
+        let rooms = std::mem::take(&mut connection.session.borrow_mut().rooms);
+        for membership in &rooms {
+            self.leave(membership);
+        }
+    }
+
+    // --- writing ---
+
+    /// Queues a frame for one connection.
+    pub(crate) fn send(&self, connection: &Rc<Connection>, frame: Bytes) {
+        if !connection.is_open() {
+            return;
+        }
+        match connection.push(Rc::new(frame), self.limits().outbox_bytes) {
+            Ok(()) => self.mark_dirty(connection),
+            Err(_) => self.close_slow(connection),
+        }
+    }
+
+    /// Closes a connection that does not read what it gets.
+    fn close_slow(&self, connection: &Rc<Connection>) {
+        self.shared.metrics.slow_disconnected.inc();
+        let reason = "slow consumer: more waits than limits.outbox_bytes";
+        self.close(connection, CloseCode::SlowConsumer, reason);
+    }
+
+    fn mark_dirty(&self, connection: &Rc<Connection>) {
+        if connection.mark_dirty() {
+            self.dirty.borrow_mut().push(Rc::clone(connection));
+            self.flusher.notify_one();
+        }
+    }
+
+    /// Writes what replies left in the outboxes, after whatever else was ready: the replies to a
+    /// burst share a write.
+    async fn write_replies(self: Rc<Self>) {
+        loop {
+            self.flusher.notified().await;
+            self.flush_dirty().await;
+        }
+    }
+
+    /// Writes each dirty connection once, taking turns with everything else.
+    async fn flush_dirty(&self) {
+        let mut dirty = std::mem::take(&mut *self.dirty.borrow_mut());
+        for turn in dirty.chunks(WRITES_PER_TURN) {
+            for connection in turn {
+                connection.flush();
+            }
+            if turn.len() == WRITES_PER_TURN {
+                yield_now().await;
+            }
+        }
+        dirty.clear();
+        // Keep the larger of the two allocations.
+        let mut current = self.dirty.borrow_mut();
+        if current.is_empty() && current.capacity() < dirty.capacity() {
+            *current = dirty;
+        }
+    }
+
+    /// Writes each dirty connection once, without a pause: after a read there are few.
+    pub(crate) fn flush_dirty_now(&self) {
+        loop {
+            let next = self.dirty.borrow_mut().pop();
+            match next {
+                Some(connection) => connection.flush(),
+                None => break,
+            }
+        }
+    }
+
+    // --- the end ---
+
+    async fn stop(&self, within: Duration) {
+        self.stopping.set(true);
+        let open: Vec<_> = self
+            .connections
+            .borrow()
+            .iter()
+            .map(|(_, c)| Rc::clone(c))
+            .collect();
+        for turn in open.chunks(WRITES_PER_TURN) {
+            for connection in turn {
+                self.close(
+                    connection,
+                    CloseCode::GoingAway,
+                    "the node is shutting down",
+                );
+            }
+            self.flush_dirty().await;
+            yield_now().await;
+        }
+        drop(open);
+        let gone = async {
+            while !self.connections.borrow().is_empty() {
+                self.emptied.notified().await;
+            }
+        };
+        if tokio::time::timeout(within, gone).await.is_err() {
+            let left = self.connections.borrow().len();
+            tracing::warn!(
+                worker = self.index,
+                connections = left,
+                "time is up; cutting the rest"
+            );
+        }
+        self.tally.flush();
+    }
+}

@@ -1,0 +1,202 @@
+//! From the hub's posts to the outboxes: the hot path.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use fanfare_broker::{Delivery, Frame, Post, RoomKey, Ticket};
+use fanfare_shared::codec::Format;
+use fanfare_shared::{Event, Position, Publication, RoomName};
+
+use super::Worker;
+use crate::connection::{Connection, Slow};
+use crate::session::{self, Membership};
+
+impl Worker {
+    /// Takes whatever the hub has, appends it to the outboxes, and writes each socket once.
+    pub(super) async fn fan_out(self: Rc<Self>) {
+        let inbox = Arc::clone(self.hub().inbox(self.index));
+        let mut batch = Vec::new();
+        loop {
+            inbox.take(&mut batch).await;
+            for post in batch.drain(..) {
+                self.take_post(post);
+            }
+            self.flush_dirty().await;
+        }
+    }
+
+    fn take_post(&self, post: Post) {
+        match post {
+            Post::Publication { room, delivery } => self.deliver(room, &delivery),
+            Post::Joined {
+                ticket,
+                room,
+                name,
+                position,
+                recovered,
+                messages,
+            } => {
+                let joined = Joined {
+                    room,
+                    name,
+                    position,
+                    recovered,
+                    messages,
+                };
+                self.joined(ticket, joined);
+            }
+            Post::Refused {
+                ticket,
+                name,
+                error,
+            } => {
+                if let Some(connection) = self.connection_of(ticket) {
+                    connection.session.borrow_mut().joined(&name);
+                    if connection.format == Format::Plain {
+                        let code = fanfare_shared::code::CloseCode::Overloaded;
+                        self.close(&connection, code, &error.to_string());
+                    } else {
+                        session::refuse_backend(self, &connection, ticket.id, &error);
+                    }
+                    connection.wake_reader();
+                }
+            }
+            Post::Reset {
+                room,
+                name,
+                position,
+            } => self.reset(room, &name, position),
+        }
+    }
+
+    /// Appends a publication to the outbox of every member.
+    fn deliver(&self, room: RoomKey, delivery: &Delivery) {
+        let publication = delivery.publication();
+        let except = match &publication.from {
+            Some(from) if !publication.echo => Some(from.client),
+            _ => None,
+        };
+        let members = self.members.borrow();
+        let connections = self.connections.borrow();
+        let Some((rule, members)) = members.of(room) else {
+            return;
+        };
+        let bound = self.limits().outbox_bytes;
+        let mut frames: [Option<Frame>; Format::COUNT] = [const { None }; Format::COUNT];
+        let mut slow = Vec::new();
+        for &slot in members {
+            let Some(connection) = connections.get(slot) else {
+                continue;
+            };
+            if except == Some(connection.client) {
+                continue;
+            }
+            let format = connection.format;
+            let frame = frames[format as usize]
+                .get_or_insert_with(|| Rc::new(delivery.frame(format).clone()));
+            match connection.push_publication(frame, room, rule, bound) {
+                Ok(()) => {}
+                Err(Slow::Dropped(count)) => self.tally.dropped.inc_by(count as u64),
+                Err(Slow::Disconnect) => {
+                    slow.push(Rc::clone(connection));
+                    continue;
+                }
+            }
+            self.tally.deliveries.inc();
+            self.tally.delivery_bytes.inc_by(frame.len() as u64);
+            if connection.mark_dirty() {
+                self.dirty.borrow_mut().push(Rc::clone(connection));
+            }
+        }
+        // Closing takes members out of rooms, and so has to wait until the room was served.
+        drop(connections);
+        for connection in slow {
+            self.close_slow(&connection);
+        }
+    }
+
+    fn joined(&self, ticket: Ticket, joined: Joined) {
+        let Joined {
+            room,
+            name,
+            position,
+            recovered,
+            messages,
+        } = joined;
+        let Some(connection) = self.connection_of(ticket).filter(|found| found.is_open()) else {
+            self.hub().leave(&name, self.index);
+            return;
+        };
+        let mut session = connection.session.borrow_mut();
+        session.joined(&name);
+        if session
+            .rooms
+            .iter()
+            .any(|membership| membership.room == room)
+        {
+            // Joined again, for the replay: the hub has counted one membership too many.
+            self.hub().leave(&name, self.index);
+        } else {
+            let rule = self.config().rule(name.as_str()).slow_consumer;
+            let slot = self
+                .members
+                .borrow_mut()
+                .add(room, &name, rule, connection.slot);
+            session.rooms.push(Membership {
+                name: name.clone(),
+                room,
+                slot,
+            });
+            self.shared.metrics.memberships.inc();
+        }
+        drop(session);
+        if ticket.announced {
+            let (id, room, messages) = (ticket.id, name.as_str(), &messages[..]);
+            let event = Event::Joined {
+                id,
+                room,
+                position,
+                recovered,
+                messages,
+            };
+            session::say(self, &connection, &event);
+        }
+        connection.wake_reader();
+    }
+
+    fn reset(&self, room: RoomKey, name: &RoomName, position: Position) {
+        let event = Event::Reset {
+            room: name.as_str(),
+            position,
+        };
+        for connection in self.members_of(room) {
+            session::say(self, &connection, &event);
+        }
+    }
+
+    fn members_of(&self, room: RoomKey) -> Vec<Rc<Connection>> {
+        let (members, connections) = (self.members.borrow(), self.connections.borrow());
+        let slots = members.of(room).into_iter().flat_map(|(_, slots)| slots);
+        slots
+            .filter_map(|slot| connections.get(*slot).map(Rc::clone))
+            .collect()
+    }
+
+    /// The connection that a ticket was for, if it is still there.
+    fn connection_of(&self, ticket: Ticket) -> Option<Rc<Connection>> {
+        self.connections
+            .borrow()
+            .get(ticket.slot)
+            .filter(|connection| connection.client == ticket.client)
+            .map(Rc::clone)
+    }
+}
+
+/// What a new member gets.
+struct Joined {
+    room: RoomKey,
+    name: RoomName,
+    position: Option<Position>,
+    recovered: Option<bool>,
+    messages: Vec<Arc<Publication>>,
+}

@@ -1,0 +1,56 @@
+//! Heartbeats: a ping to every connection once an interval, and an end to those that are silent
+//! half an interval later. A dead peer is so noticed within one interval and a half.
+//!
+//! No timer per connection: connections are spread over the interval by their slots, and each tick
+//! visits its share. A reconnect storm is so pinged evenly, too.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fanfare_shared::code::CloseCode;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::Worker;
+use crate::connection::Connection;
+
+/// How many shares an interval is divided into. Even, so that half an interval is a whole number
+/// of ticks.
+const SHARES: usize = 50;
+
+/// A ping without payload (RFC 6455, section 5.5.2).
+const PING: &[u8] = &[0x89, 0x00];
+
+impl Worker {
+    pub(super) async fn keep_alive(self: Rc<Self>) {
+        #[allow(clippy::cast_possible_truncation, reason = "SHARES is small")]
+        let mut tick = interval(self.config().heartbeat / SHARES as u32);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut now = 0;
+        loop {
+            tick.tick().await;
+            now = (now + 1) % SHARES;
+            for connection in self.share_of((now + SHARES / 2) % SHARES) {
+                if connection.is_open() && !connection.is_alive() {
+                    self.close(&connection, CloseCode::NoHeartbeat, "no answer to a ping");
+                }
+            }
+            for connection in self.share_of(now) {
+                if connection.is_open() && connection.opened.elapsed() > Duration::from_secs(1) {
+                    connection.expect_sign_of_life();
+                    self.send(&connection, Bytes::from_static(PING));
+                }
+            }
+            self.flush_dirty().await;
+            self.tally.flush();
+        }
+    }
+
+    fn share_of(&self, share: usize) -> Vec<Rc<Connection>> {
+        let connections = self.connections.borrow();
+        (share..connections.capacity())
+            .step_by(SHARES)
+            .filter_map(|slot| connections.get(slot).map(Rc::clone))
+            .collect()
+    }
+}
