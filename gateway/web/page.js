@@ -14,7 +14,8 @@ const COUNT_EVERY = 30_000;
 /** Client ids of this tab that are remembered, so that after a reload one's own words are known. */
 const OWN_IDS = 32;
 const NAME_LENGTH = 32;
-const ROOM_LENGTH = 64;
+/** As `RoomName` of the server: bytes of UTF-8, no control characters. */
+const ROOM_BYTES = 255;
 
 const $ = (id) => document.getElementById(id);
 const params = new URLSearchParams(location.search);
@@ -74,9 +75,9 @@ function wrongName(name) {
 
 function wrongRoom(room) {
   if (!room) return "Choose a room, for example lobby.";
-  if ([...room].length > ROOM_LENGTH) return `A room’s name has at most ${ROOM_LENGTH} characters.`;
-  if (/\s/.test(room)) return "A room’s name has no spaces.";
-  if (INVISIBLE.test(room)) return "A room’s name has only characters that can be seen.";
+  const bytes = new TextEncoder().encode(room).length;
+  if (bytes > ROOM_BYTES) return `A room’s name has at most ${ROOM_BYTES} bytes; this one has ${bytes}.`;
+  if (/\p{Cc}/u.test(room)) return "A room’s name has no control characters.";
 }
 
 function wrongUrl(url) {
