@@ -1,7 +1,7 @@
 /**
- * The chat page: a door (name and room) and a hall (the room). It owns the DOM and nothing else; the
- * connection, its recovery and the retries are the client's. What others wrote reaches the DOM as
- * text nodes only.
+ * The chat page: a door (name and room) and a hall (the room). It owns the DOM and nothing else;
+ * the connection, its recovery and the retries are the client's. What others wrote reaches the DOM
+ * as text nodes only.
  */
 
 import { Fanfare } from "./client.js";
@@ -21,14 +21,15 @@ const $ = (id) => document.getElementById(id);
 const params = new URLSearchParams(location.search);
 const transcript = new Transcript($("log"), $("lines"), $("newer"));
 
-/** The visit to a room: null at the door. @type {{client: Fanfare, room: any, name: string} | null} */
+/** Null at the door. @type {{client: Fanfare, room: any, name: string} | null} */
 let visit = null;
 let retryAt = 0;
 
 // Remembering
 
+// Storage throws where it is switched off; then nothing is remembered.
 const remember = (storage, key, value) => {
-  try { globalThis[storage].setItem(`fanfare.${key}`, value); } catch { /* storage is switched off */ }
+  try { globalThis[storage].setItem(`fanfare.${key}`, value); } catch { /* see above */ }
 };
 const remembered = (storage, key) => {
   try { return globalThis[storage].getItem(`fanfare.${key}`) ?? ""; } catch { return ""; }
@@ -45,7 +46,7 @@ function rememberId(id) {
   remember("sessionStorage", "ids", [...ownIds].join(" "));
 }
 
-/** A token comes in the fragment (`/#token=…`), which no server logs, and leaves the address at once. */
+/** A token comes in the fragment (`/#token=…`), which no server logs, and leaves it at once. */
 function takeToken() {
   const token = new URLSearchParams(location.hash.slice(1)).get("token");
   if (token) {
@@ -76,7 +77,7 @@ function wrongName(name) {
 function wrongRoom(room) {
   if (!room) return "Choose a room, for example lobby.";
   const bytes = new TextEncoder().encode(room).length;
-  if (bytes > ROOM_BYTES) return `A room’s name has at most ${ROOM_BYTES} bytes; this one has ${bytes}.`;
+  if (bytes > ROOM_BYTES) return `A room’s name has at most ${ROOM_BYTES} bytes, not ${bytes}.`;
   if (/\p{Cc}/u.test(room)) return "A room’s name has no control characters.";
 }
 
@@ -154,15 +155,16 @@ function open(name, roomName, url) {
   room.on("member", here(count));
   room.on("message", here((message) => transcript.add(message, ownIds.has(message.from?.client))));
   room.on("reset", here(() => transcript.aside("Some messages may be missing here", "missing")));
-  room.on("error", here((error) => leave(`The room “${roomName}” cannot be entered: ${error.message}`)));
+  room.on("error", here(({ message }) => leave(`“${roomName}” cannot be entered: ${message}`)));
 
   $("door").hidden = true;
   $("hall").hidden = false;
   $("title").textContent = roomName;
   $("count").textContent = "";
-  const shellWord = /^[\w:.@-]+$/.test(roomName) ? roomName : `'${roomName.replaceAll("'", "'\\''")}'`;
-  $("pub").textContent = `fanfare pub ${shellWord} hello`;
-  $("sub").textContent = `fanfare sub ${shellWord}`;
+  const quoted = `'${roomName.replaceAll("'", "'\\''")}'`;
+  const word = /^[\w:.@-]+$/.test(roomName) ? roomName : quoted;
+  $("pub").textContent = `fanfare pub ${word} hello`;
+  $("sub").textContent = `fanfare sub ${word}`;
   transcript.clear();
   showTitle();
   showState({ state: client.state });
@@ -175,8 +177,9 @@ function setState(state, text) {
   element.dataset.state = state;
 }
 
-/** @param {{state: string, reason?: string, retryAt?: number}} change */
+/** @param {{state: string, code?: number, reason?: string, retryAt?: number}} change */
 function showState(change) {
+  if (change.code === 4001) remember("sessionStorage", "token", "");
   retryAt = change.retryAt ?? 0;
   const text = {
     connecting: "Connecting…",
@@ -217,11 +220,13 @@ function say() {
   fit();
   $("text").focus();
   const pending = transcript.addPending(name, text);
-  room.publish({ name, text }, { event: "chat" }).then(pending.accepted, (error) => pending.failed(error, () => {
+  const again = () => {
     $("text").value = [text, $("text").value].filter(Boolean).join("\n");
     fit();
     $("text").focus();
-  }));
+  };
+  room.publish({ name, text }, { event: "chat" })
+    .then(pending.accepted, (error) => pending.failed(error, again));
 }
 
 /** Grows the box with its text where `field-sizing` is not known. */

@@ -1,6 +1,6 @@
 /**
- * The log of a room on the page: what is said, grouped by speaker and day, one's own words while they
- * wait for the server, and a scroll position that belongs to the reader.
+ * The log of a room on the page: what is said, grouped by speaker and day, one's own words while
+ * they wait for the server, and a scroll position that belongs to the reader.
  */
 
 /** Lines kept on the page; the oldest go first. */
@@ -9,6 +9,10 @@ const LINES = 500;
 const LENGTH = 4_000;
 /** How long, in milliseconds, one speaker's lines go under one name. */
 const GROUP = 5 * 60_000;
+/** After this many milliseconds without an answer a line says that it waits. */
+const SLOW = 1_000;
+/** How long, in milliseconds, an accepted line waits for the room to repeat it. */
+const ECHO = 10_000;
 /** Messages are drawn together this often, in milliseconds: a burst costs one layout. */
 const DRAW = 16;
 /** How near to its end, in pixels, the log counts as read to the end. */
@@ -34,8 +38,9 @@ export function present({ data, binary, from }) {
   }
   if (typeof data === "string") return { name: sender, text: clip(data), raw: false };
   if (typeof data?.text === "string") {
-    const name = typeof data.name === "string" ? data.name.replace(/[\p{Cc}\s]+/gu, " ").trim() : "";
-    return { name: [...name].slice(0, 32).join("") || sender, text: clip(data.text), raw: false };
+    const given = typeof data.name === "string" ? data.name : "";
+    const name = [...given.replace(/[\p{Cc}\s]+/gu, " ").trim()].slice(0, 32).join("");
+    return { name: name || sender, text: clip(data.text), raw: false };
   }
   // On one line, with spaces where it may wrap; a line break inside a string is escaped by JSON.
   const json = (JSON.stringify(data, null, 1) ?? "null").replace(/\n\s*/g, " ");
@@ -44,7 +49,8 @@ export function present({ data, binary, from }) {
 
 const clip = (text) => (text.length > LENGTH ? `${text.slice(0, LENGTH)}…` : text);
 
-const hue = (name) => [...name].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) >>> 0, 7) % HUES;
+const hue = (name) =>
+  [...name].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) >>> 0, 7) % HUES;
 
 function element(tag, className, text = "") {
   const node = document.createElement(tag);
@@ -57,7 +63,7 @@ export class Transcript {
   /** Messages heard and not drawn, at most `LINES`. */
   #heard = [];
   #drawing = 0;
-  /** Own lines on their way, with their text; the client bounds how many. @type {Map<HTMLElement, string>} */
+  /** Own lines on their way and their text; the client bounds them. @type {Map<Element, string>} */
   #waiting = new Map();
   /** The last line drawn, which the next may continue. */
   #last = null;
@@ -122,21 +128,24 @@ export class Transcript {
     this.#waiting.set(line, text);
     this.lines.querySelector(".empty")?.remove();
     this.lines.append(line);
-    const slow = setTimeout(() => line.append(element("p", "fate", "Waiting to be sent…")), 1_000);
+    const fate = element("p", "fate", "Waiting to be sent…");
+    const slow = setTimeout(() => line.append(fate), SLOW);
     this.#atEnd = true;
     this.#settle();
     return {
-      // The line stays until the room itself repeats it, in its place among the others.
+      // The line stays until the room itself repeats it, in its place among the others; if that is
+      // among what was missed, it stays where it is.
       accepted: () => {
         clearTimeout(slow);
-        line.querySelector(".fate")?.remove();
+        fate.remove();
         line.classList.remove("waiting");
+        setTimeout(() => this.#waiting.delete(line), ECHO);
       },
       failed: (error, again) => {
         clearTimeout(slow);
-        line.querySelector(".fate")?.remove();
         this.#waiting.delete(line);
-        const fate = element("p", "fate failed", `Not sent: ${error.message} `);
+        fate.className = "fate failed";
+        fate.textContent = `Not sent: ${error.message} `;
         const button = element("button", "link", "Edit");
         button.addEventListener("click", () => {
           line.remove();
@@ -191,7 +200,8 @@ export class Transcript {
     if (newDay) this.#append(element("p", "aside", nameOfDay(time)));
     const line = this.#line({ name, text, raw, time, own, event: message.event });
     const speaker = `${own} ${name} ${message.from?.client}`;
-    if (newDay || last?.speaker !== speaker || time - last.time > GROUP) line.classList.add("first");
+    const goesOn = !newDay && last?.speaker === speaker && time - last.time <= GROUP;
+    if (!goesOn) line.classList.add("first");
     this.#append(line);
     this.#last = { speaker, day, time };
   }
