@@ -64,6 +64,7 @@ export const CLOSE_CODES = Object.freeze({
   1003: { name: "unsupported data", reconnect: "soon", poison: true },
   1006: { name: "connection lost", reconnect: "soon" },
   1007: { name: "invalid data", reconnect: "soon", poison: true },
+  1008: { name: "policy", reconnect: "soon", poison: true },
   1009: { name: "message too big", reconnect: "soon", poison: true },
   1012: { name: "restart", reconnect: "soon" },
   1013: { name: "overloaded", reconnect: "later" },

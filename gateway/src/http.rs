@@ -67,28 +67,29 @@ enum Body {
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// What the page may load and where it may connect: itself, and gateways.
-const PAGE_HEADERS: &str = "Content-Security-Policy: default-src 'none'; script-src 'self' 'unsafe-inline'; \
-    style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self' ws: wss:; \
-    base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\nReferrer-Policy: no-referrer\r\n";
-
 /// Anyone's page may load the client.
-const CLIENT_HEADERS: &str = "Access-Control-Allow-Origin: *\r\n";
+const ANY_ORIGIN: &str = "Access-Control-Allow-Origin: *\r\n";
 
-/// The file at a path of the public port, if there is one.
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+/// The file at a path of the public port, if there is one. The page says in a `meta` element what
+/// it may load.
 #[must_use]
 pub fn asset(path: &str) -> Option<Response> {
     let (content_type, extra, body) = match path {
         "/" => (
             "text/html; charset=utf-8",
-            PAGE_HEADERS,
+            "",
             include_str!("../web/index.html"),
         ),
-        "/client.js" => (
-            "text/javascript; charset=utf-8",
-            CLIENT_HEADERS,
-            include_str!("../client/fanfare.js"),
+        "/page.css" => (
+            "text/css; charset=utf-8",
+            "",
+            include_str!("../web/page.css"),
         ),
+        "/page.js" => (SCRIPT, "", include_str!("../web/page.js")),
+        "/transcript.js" => (SCRIPT, "", include_str!("../web/transcript.js")),
+        "/client.js" => (SCRIPT, ANY_ORIGIN, include_str!("../client/fanfare.js")),
         _ => return None,
     };
     Some(Response {
