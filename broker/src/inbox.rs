@@ -85,8 +85,9 @@ impl Inbox {
         let mut posts = self.lock();
         posts.push(post);
         let len = posts.len();
-        drop(posts);
+        // Under the lock, so that it cannot overtake the store in `take`.
         self.len.store(len, Ordering::Relaxed);
+        drop(posts);
         if len == 1 {
             self.arrived.notify_one();
         }
@@ -98,9 +99,12 @@ impl Inbox {
     pub async fn take(&self, batch: &mut Vec<Post>) {
         debug_assert!(batch.is_empty());
         loop {
-            std::mem::swap(&mut *self.lock(), batch);
-            if !batch.is_empty() {
+            {
+                let mut posts = self.lock();
+                std::mem::swap(&mut *posts, batch);
                 self.len.store(0, Ordering::Relaxed);
+            }
+            if !batch.is_empty() {
                 return;
             }
             self.arrived.notified().await;
