@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use fanfare_shared::code::CloseCode;
 use prometheus::core::Collector;
-use prometheus::local::LocalIntCounter;
+use prometheus::local::{LocalHistogram, LocalIntCounter};
 use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry,
 };
 
 use crate::http::Status;
+use crate::nofile;
 
 /// The gateway's metrics.
 #[derive(Debug, Clone)]
@@ -18,6 +20,16 @@ pub(crate) struct Metrics {
     pub(crate) connections: IntGauge,
     pub(crate) memberships: IntGauge,
     pub(crate) slow_disconnected: IntCounter,
+    /// Bytes that wait in all outboxes.
+    pub(crate) outbox_bytes: IntGauge,
+    /// How late the workers' timers fire: the time that ready work waits for its turn.
+    pub(crate) scheduler_delay: Histogram,
+    pub(crate) handshake_seconds: Histogram,
+    pub(crate) draining: IntGauge,
+    pub(crate) drain_remaining: IntGauge,
+    fanout: Histogram,
+    latency_local: Histogram,
+    latency_remote: Histogram,
     opened: IntCounter,
     closed: Vec<(Option<CloseCode>, IntCounter)>,
     connection_seconds: Histogram,
@@ -73,6 +85,9 @@ pub(crate) struct Tally {
     pub(crate) deliveries: LocalIntCounter,
     pub(crate) delivery_bytes: LocalIntCounter,
     pub(crate) dropped: LocalIntCounter,
+    pub(crate) fanout: LocalHistogram,
+    pub(crate) latency_local: LocalHistogram,
+    pub(crate) latency_remote: LocalHistogram,
 }
 
 impl Tally {
@@ -83,6 +98,9 @@ impl Tally {
         self.deliveries.flush();
         self.delivery_bytes.flush();
         self.dropped.flush();
+        self.fanout.flush();
+        self.latency_local.flush();
+        self.latency_remote.flush();
     }
 }
 
@@ -115,6 +133,22 @@ impl Metrics {
             "Publications that were not delivered to a member, by why",
             "reason",
         )?;
+        let latency = with.keep(HistogramVec::new(
+            HistogramOpts::new(
+                "fanfare_delivery_latency_seconds",
+                "From the acceptance of a publication by a node to its place in the members' \
+                 outboxes, by whether that was this node",
+            )
+            .buckets(vec![
+                0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
+            ]),
+            &["path"],
+        )?)?;
+        let open_files = with.gauge(
+            "fanfare_open_files_limit",
+            "Open files this process may have",
+        )?;
+        open_files.set(nofile::limit());
         let info = with.keep(IntGaugeVec::new(
             Opts::new("fanfare_build_info", "The release, as a label; always 1"),
             &["version"],
@@ -124,19 +158,43 @@ impl Metrics {
             connections: with.gauge("fanfare_connections", "Open connections")?,
             memberships: with.gauge("fanfare_memberships", "Memberships of local connections")?,
             slow_disconnected: slow.with_label_values(&["disconnect"]),
+            outbox_bytes: with.gauge("fanfare_outbox_bytes", "Bytes that wait in all outboxes")?,
+            scheduler_delay: with.histogram(
+                "fanfare_scheduler_delay_seconds",
+                "How late the workers' timers fire, which is how long ready work waits",
+                &[0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0],
+            )?,
+            handshake_seconds: with.histogram(
+                "fanfare_handshake_duration_seconds",
+                "From an accepted socket to an open WebSocket",
+                &[0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0],
+            )?,
+            draining: with.gauge(
+                "fanfare_draining",
+                "Whether the node moves its clients away",
+            )?,
+            drain_remaining: with.gauge(
+                "fanfare_drain_remaining_connections",
+                "Connections yet to be moved away",
+            )?,
+            fanout: with.histogram(
+                "fanfare_publish_fanout",
+                "Members that a publication reached on one worker",
+                &[1.0, 10.0, 100.0, 1_000.0, 10_000.0, 100_000.0],
+            )?,
+            latency_local: latency.with_label_values(&["local"]),
+            latency_remote: latency.with_label_values(&["remote"]),
             opened: with.counter("fanfare_connections_opened_total", "Connections opened")?,
             closed: CloseCode::ALL
                 .into_iter()
                 .map(|code| (Some(code), closed.with_label_values(&[code.as_str()])))
                 .chain([(None, closed.with_label_values(&["gone"]))])
                 .collect(),
-            connection_seconds: with.keep(Histogram::with_opts(
-                HistogramOpts::new(
-                    "fanfare_connection_duration_seconds",
-                    "How long connections lasted",
-                )
-                .buckets(vec![1.0, 10.0, 60.0, 600.0, 3_600.0, 21_600.0, 86_400.0]),
-            )?)?,
+            connection_seconds: with.histogram(
+                "fanfare_connection_duration_seconds",
+                "How long connections lasted",
+                &[1.0, 10.0, 60.0, 600.0, 3_600.0, 21_600.0, 86_400.0],
+            )?,
             handshakes: Handshake::ALL
                 .into_iter()
                 .map(|(result, label)| (result, handshakes.with_label_values(&[label])))
@@ -162,6 +220,9 @@ impl Metrics {
             deliveries: self.deliveries.local(),
             delivery_bytes: self.delivery_bytes.local(),
             dropped: self.dropped.local(),
+            fanout: self.fanout.local(),
+            latency_local: self.latency_local.local(),
+            latency_remote: self.latency_remote.local(),
         }
     }
 
@@ -195,6 +256,17 @@ impl Registrar<'_> {
 
     fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
         self.keep(IntGauge::new(name, help)?)
+    }
+
+    fn histogram(
+        &self,
+        name: &str,
+        help: &str,
+        buckets: &[f64],
+    ) -> Result<Histogram, prometheus::Error> {
+        self.keep(Histogram::with_opts(
+            HistogramOpts::new(name, help).buckets(buckets.to_vec()),
+        )?)
     }
 
     fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {

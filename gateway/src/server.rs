@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU32, AtomicUsize};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -59,6 +59,8 @@ pub async fn run(
         config: config.clone(),
         hub: Arc::clone(&hub),
         metrics,
+        node: fastrand::u32(..),
+        clients: AtomicU32::new(0),
         connections: AtomicUsize::new(0),
     });
     let (workers, threads) = spawn_workers(&shared)?;

@@ -303,7 +303,7 @@ fn join(
         announced,
     };
     worker.hub().join(
-        &room,
+        room,
         Join {
             worker: worker.index(),
             ticket,
@@ -439,7 +439,8 @@ fn publish_plain(
     Next::Read
 }
 
-fn now() -> u64 {
+/// Milliseconds since 1970.
+pub(crate) fn now() -> u64 {
     let since_1970 = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

@@ -11,7 +11,7 @@ mod heartbeat;
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -62,6 +62,10 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) hub: Arc<Hub>,
     pub(crate) metrics: Metrics,
+    /// Names this run of this node in the ids of its clients.
+    pub(crate) node: u32,
+    /// How many clients have been named.
+    pub(crate) clients: AtomicU32,
     /// Open connections of the node.
     pub(crate) connections: AtomicUsize,
 }
@@ -80,6 +84,8 @@ pub(crate) struct Worker {
     pub(crate) scratch: RefCell<Box<[u8]>>,
     tally: Tally,
     stopping: Cell<bool>,
+    /// What this worker last added to the node's outbox bytes.
+    outbox_bytes: Cell<i64>,
     /// Wakes the stop when the last connection is gone.
     emptied: Notify,
     this: Weak<Self>,
@@ -104,6 +110,7 @@ pub(crate) fn run(
         flusher: Notify::new(),
         scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
         stopping: Cell::new(false),
+        outbox_bytes: Cell::new(0),
         emptied: Notify::new(),
         this: this.clone(),
     });

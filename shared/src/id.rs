@@ -3,12 +3,26 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// Names one connection, on whichever node it is: 64 random bits, 16 hexadecimal digits on the
-/// wire.
+/// Names one connection, on whichever node it is: 16 hexadecimal digits on the wire.
 ///
-/// Eight bytes rather than a string, since every idle connection holds one.
+/// The upper half names the node, at random anew with each start; the lower half counts its
+/// connections. Eight bytes rather than a string, since every idle connection holds one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClientId(pub u64);
+
+impl ClientId {
+    /// The id of a node's next connection.
+    #[must_use]
+    pub const fn new(node: u32, sequence: u32) -> Self {
+        Self((node as u64) << 32 | sequence as u64)
+    }
+
+    /// Which run of which node the connection belongs to.
+    #[must_use]
+    pub const fn node(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+}
 
 impl fmt::Display for ClientId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -9,7 +9,7 @@ use fanfare_shared::{Event, Position, Publication, RoomName};
 
 use super::Worker;
 use crate::connection::{Connection, Slow};
-use crate::session::{self, Membership};
+use crate::session::{self, Membership, now};
 
 impl Worker {
     /// Takes whatever the hub has, appends it to the outboxes, and writes each socket once.
@@ -84,6 +84,7 @@ impl Worker {
         let bound = self.limits().outbox_bytes;
         let mut frames: [Option<Frame>; Format::COUNT] = [const { None }; Format::COUNT];
         let mut slow = Vec::new();
+        let mut reached = 0;
         for &slot in members {
             let Some(connection) = connections.get(slot) else {
                 continue;
@@ -102,17 +103,34 @@ impl Worker {
                     continue;
                 }
             }
-            self.tally.deliveries.inc();
+            reached += 1;
             self.tally.delivery_bytes.inc_by(frame.len() as u64);
             if connection.mark_dirty() {
                 self.dirty.borrow_mut().push(Rc::clone(connection));
             }
         }
+        self.observe(publication, reached);
         // Closing takes members out of rooms, and so has to wait until the room was served.
         drop(connections);
         for connection in slow {
             self.close_slow(&connection);
         }
+    }
+
+    fn observe(&self, publication: &Publication, reached: u32) {
+        self.tally.deliveries.inc_by(u64::from(reached));
+        self.tally.fanout.observe(f64::from(reached));
+        let is_local = publication
+            .from
+            .as_ref()
+            .is_some_and(|from| from.client.node() == self.shared.node);
+        let latency = if is_local {
+            &self.tally.latency_local
+        } else {
+            &self.tally.latency_remote
+        };
+        #[allow(clippy::cast_precision_loss, reason = "milliseconds, and few")]
+        latency.observe(now().saturating_sub(publication.time) as f64 / 1e3);
     }
 
     fn joined(&self, ticket: Ticket, joined: Joined) {

@@ -4,7 +4,7 @@ use std::io;
 use std::net::Shutdown;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fanfare_shared::codec::Format;
 use fanfare_shared::{ClientId, Event, Welcome};
@@ -46,6 +46,7 @@ impl Worker {
 
     async fn shake_hands(self: Rc<Self>, stream: TcpStream, load: Load) {
         let patience = self.limits().handshake_timeout;
+        let accepted = Instant::now();
         let (outcome, first) = match timeout(patience, self.read_head(&stream)).await {
             Ok(Ok(read)) => read,
             Ok(Err(_)) => return self.shared.metrics.handshake(Handshake::Aborted),
@@ -59,7 +60,13 @@ impl Worker {
         };
         let response = match outcome {
             Outcome::Upgrade(upgrade) => match self.admit() {
-                Ok(()) => return self.start(stream, upgrade, first, load),
+                Ok(()) => {
+                    self.shared
+                        .metrics
+                        .handshake_seconds
+                        .observe(accepted.elapsed().as_secs_f64());
+                    return self.start(stream, upgrade, first, load);
+                }
                 Err(response) => response,
             },
             Outcome::Respond(response) => response,
@@ -134,7 +141,8 @@ impl Worker {
             response,
             ..
         } = upgrade;
-        let client = ClientId(fastrand::u64(..));
+        let sequence = self.shared.clients.fetch_add(1, Ordering::Relaxed);
+        let client = ClientId::new(self.shared.node, sequence);
         let connection = self.open(|slot| Connection::new(stream, slot, client, format, echo));
         self.shared.metrics.handshake(Handshake::Ok);
         // Not a frame, but the first thing to be written all the same.

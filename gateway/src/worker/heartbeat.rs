@@ -18,6 +18,9 @@ use crate::connection::Connection;
 /// of ticks.
 const SHARES: usize = 50;
 
+/// How often the outboxes are surveyed: every few seconds, since it looks at every connection.
+const TICKS_PER_SURVEY: usize = 5;
+
 /// A ping without payload (RFC 6455, section 5.5.2).
 const PING: &[u8] = &[0x89, 0x00];
 
@@ -28,8 +31,15 @@ impl Worker {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut now = 0;
         loop {
-            tick.tick().await;
+            let due = tick.tick().await;
+            self.shared
+                .metrics
+                .scheduler_delay
+                .observe(due.elapsed().as_secs_f64());
             now = (now + 1) % SHARES;
+            if now % TICKS_PER_SURVEY == 0 {
+                self.survey();
+            }
             for connection in self.share_of((now + SHARES / 2) % SHARES) {
                 if connection.is_open() && !connection.is_alive() {
                     self.close(&connection, CloseCode::NoHeartbeat, "no answer to a ping");
@@ -44,6 +54,20 @@ impl Worker {
             self.flush_dirty().await;
             self.tally.flush();
         }
+    }
+
+    /// Adds up what waits in the outboxes.
+    fn survey(&self) {
+        let connections = self.connections.borrow();
+        let bytes: usize = connections
+            .iter()
+            .map(|(_, connection)| connection.outbox_bytes())
+            .sum();
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.shared
+            .metrics
+            .outbox_bytes
+            .add(bytes - self.outbox_bytes.replace(bytes));
     }
 
     fn share_of(&self, share: usize) -> Vec<Rc<Connection>> {
