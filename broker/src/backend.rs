@@ -121,6 +121,10 @@ pub struct Snapshot {
     pub position: Option<Position>,
     /// What was asked for, as far as the log still has it.
     pub publications: Vec<Arc<Publication>>,
+    /// For [`Read::After`]: whether `publications` are all that followed on the position, up to
+    /// the limit, but for those that this node cannot read. Says more than a comparison of
+    /// epochs: where a log goes on in a new one, positions of the one before can still hold.
+    pub follows: bool,
 }
 
 /// Why the backend did not do what was asked.

@@ -202,16 +202,31 @@ impl RoomLog {
             Read::Position => 0,
             Read::After { limit, .. } | Read::Newest { limit } => limit,
         };
+        let publications: Vec<_> = self
+            .publications
+            .iter()
+            .skip(skip)
+            .take(limit)
+            .cloned()
+            .collect();
         Snapshot {
             position: Some(self.position),
-            publications: self
-                .publications
-                .iter()
-                .skip(skip)
-                .take(limit)
-                .cloned()
-                .collect(),
+            follows: self.follows(read, &publications),
+            publications,
         }
+    }
+
+    /// Whether what was read is all that followed on the position asked for, up to the limit.
+    fn follows(&self, read: Read, publications: &[Arc<Publication>]) -> bool {
+        let Read::After { position, limit } = read else {
+            return false;
+        };
+        let missing = self.position.offset.checked_sub(position.offset);
+        let missing = missing.and_then(|missing| usize::try_from(missing).ok());
+        let first = publications.first();
+        position.epoch == self.position.epoch
+            && missing.is_some_and(|missing| publications.len() == missing.min(limit))
+            && first.is_none_or(|first| first.position == Some(position.next()))
     }
 
     /// Drops what has outlived its TTL; answers whether the log is still worth keeping.

@@ -1,0 +1,222 @@
+//! One link to Redis: a connection for commands, another that is subscribed, and what they do
+//! from being made until one of them is lost.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{PushKind, RedisError};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::connect::ConnectError;
+use super::inbound::Inbound;
+use super::publisher::Publisher;
+use super::reader::Reader;
+use super::refusal::Refusal;
+use super::script::Script;
+use super::{Shared, Sink};
+
+const PUBLISH: &str = include_str!("publish.lua");
+const READ: &str = include_str!("read.lua");
+
+/// How long a request may take once the link is up. The probe gives up far earlier, and all
+/// requests with it.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Why a link was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Loss {
+    /// A connection was closed, or reading or writing it failed.
+    Closed,
+    /// The probe did not come back in time.
+    Probe,
+    /// The server has become a replica.
+    Demoted,
+    /// The node's own workers are too far behind.
+    Congested,
+    /// A fault of this program.
+    Internal,
+}
+
+impl Loss {
+    pub(super) const ALL: [Self; 5] = [
+        Self::Closed,
+        Self::Probe,
+        Self::Demoted,
+        Self::Congested,
+        Self::Internal,
+    ];
+
+    /// The metric's label.
+    pub(super) const fn label(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Probe => "probe",
+            Self::Demoted => "demoted",
+            Self::Congested => "congested",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+/// A link whose subscriptions are in place and whose probe came back once.
+pub(super) struct Link {
+    commands: MultiplexedConnection,
+    subscriber: MultiplexedConnection,
+    pub(super) inbound: Arc<Inbound>,
+    prober: Prober,
+    publish: Script,
+    read: Script,
+    run: String,
+}
+
+impl Link {
+    /// Makes a link. Nothing reaches the sink before its inbound is opened.
+    pub(super) async fn make(shared: &Shared, sink: &Arc<dyn Sink>) -> Result<Self, ConnectError> {
+        let server = &shared.server;
+        let inbound = Arc::new(Inbound::new(
+            Arc::clone(sink),
+            Arc::clone(&shared.stats),
+            &shared.options.node,
+        ));
+        let of_commands = Arc::clone(&inbound);
+        let mut commands = server
+            .open(move |push| {
+                if push.kind == PushKind::Disconnection {
+                    of_commands.lose(Loss::Closed);
+                }
+            })
+            .await?;
+        let run = server.identify(&mut commands).await?;
+        let of_subscriber = Arc::clone(&inbound);
+        let mut subscriber = server.open(move |push| of_subscriber.push(push)).await?;
+
+        let explain = |error| server.explain(&error);
+        let publish = Script::load(&mut commands, PUBLISH)
+            .await
+            .map_err(explain)?;
+        let read = Script::load(&mut commands, READ).await.map_err(explain)?;
+        subscriber
+            .subscribe(inbound.probe_channel())
+            .await
+            .map_err(explain)?;
+        shared
+            .interest
+            .resubscribe(&mut subscriber)
+            .await
+            .map_err(explain)?;
+
+        commands.set_response_timeout(RESPONSE_TIMEOUT);
+        subscriber.set_response_timeout(RESPONSE_TIMEOUT);
+        let mut prober = Prober {
+            connection: commands.clone(),
+            inbound: Arc::clone(&inbound),
+            sent: 0,
+        };
+        // Two connections to one address need not lead to one server.
+        prober
+            .probe(shared)
+            .await
+            .map_err(|unheard| match unheard {
+                Unheard::Refused(error) => server.explain(&error),
+                Unheard::Silence => {
+                    ConnectError::Timeout(server.address.clone(), shared.options.probe_timeout)
+                }
+            })?;
+        Ok(Self {
+            commands,
+            subscriber,
+            inbound,
+            prober,
+            publish,
+            read,
+            run,
+        })
+    }
+
+    /// Does what is asked for until the link is lost. At its side `restore` runs to its end, or
+    /// is dropped when the link is lost before that. What is under way then is dropped, and so
+    /// answered: unavailable.
+    pub(super) async fn serve(self, shared: &Shared, restore: impl Future<Output = ()>) -> Loss {
+        let publisher = Publisher {
+            connection: self.commands.clone(),
+            script: self.publish,
+            run: self.run.clone(),
+            pipeline: shared.options.pipeline,
+            stats: Arc::clone(&shared.stats),
+        };
+        let reader = Reader {
+            connection: self.commands,
+            script: self.read,
+            run: self.run,
+            stats: Arc::clone(&shared.stats),
+        };
+        let restore = async {
+            restore.await;
+            std::future::pending().await
+        };
+        tokio::select! {
+            biased;
+            loss = self.inbound.lost() => loss,
+            loss = self.prober.run(shared) => loss,
+            loss = publisher.run(&shared.publications) => loss,
+            loss = reader.run(&shared.reads) => loss,
+            loss = shared.interest.apply(self.subscriber) => loss,
+            loss = restore => loss,
+        }
+    }
+}
+
+/// Sends messages through the one connection and awaits them on the other.
+struct Prober {
+    connection: MultiplexedConnection,
+    inbound: Arc<Inbound>,
+    /// The number of the last probe.
+    sent: u64,
+}
+
+enum Unheard {
+    Refused(RedisError),
+    Silence,
+}
+
+impl Prober {
+    async fn run(mut self, shared: &Shared) -> Loss {
+        loop {
+            sleep(shared.options.probe_interval).await;
+            match self.probe(shared).await {
+                Ok(()) => {}
+                Err(Unheard::Silence) => return Loss::Probe,
+                Err(Unheard::Refused(error)) => match Refusal::of(&error) {
+                    Ok(_) => return Loss::Probe,
+                    Err(loss) => return loss,
+                },
+            }
+        }
+    }
+
+    async fn probe(&mut self, shared: &Shared) -> Result<(), Unheard> {
+        self.sent += 1;
+        let mut publish = redis::cmd("PUBLISH");
+        publish
+            .arg(self.inbound.probe_channel())
+            .arg(self.inbound.probe(self.sent));
+        let sent = Instant::now();
+        let round = async {
+            publish
+                .exec_async(&mut self.connection)
+                .await
+                .map_err(Unheard::Refused)?;
+            self.inbound.heard(self.sent).await;
+            Ok(())
+        };
+        match timeout(shared.options.probe_timeout, round).await {
+            Ok(Ok(())) => {
+                shared.stats.lag.observe(sent.elapsed().as_secs_f64());
+                Ok(())
+            }
+            Ok(Err(unheard)) => Err(unheard),
+            Err(_) => Err(Unheard::Silence),
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Takes all publications that wait and sends them in one round trip, then the next.
+//!
+//! One pipeline is under way at a time, so the order of the queue is the order of execution; what
+//! arrives meanwhile makes up the next one, so that the harder the load, the cheaper each is.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fanfare_shared::{Epoch, Position};
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, Pipeline, RedisWrite, Value};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::inbound;
+use super::link::Loss;
+use super::queue::{Load, Queue};
+use super::refusal::Refusal;
+use super::script::Script;
+use super::stats::{Stats, millis};
+use super::{BackendError, EPOCH_TTL, Publish, keys};
+
+/// A publication that waits, and who waits for it.
+pub(super) struct Item {
+    publish: Publish,
+    since: Instant,
+    answer: oneshot::Sender<Result<Option<Position>, BackendError>>,
+}
+
+/// What goes out in one pipeline at most, in bytes of envelopes: a probe that waits behind it
+/// must not time out on a slow network.
+const MAX_PIPELINE_BYTES: usize = 1024 * 1024;
+
+/// The bytes of a command beyond envelope, key and names.
+const COMMAND_BYTES: usize = 160;
+
+/// Sends one link's publications.
+pub(super) struct Publisher {
+    pub(super) connection: MultiplexedConnection,
+    pub(super) script: Script,
+    /// The server's run, for the script.
+    pub(super) run: String,
+    /// The most publications in a pipeline.
+    pub(super) pipeline: usize,
+    pub(super) stats: Arc<Stats>,
+}
+
+impl Item {
+    pub(super) fn new(
+        publish: Publish,
+    ) -> (
+        Self,
+        oneshot::Receiver<Result<Option<Position>, BackendError>>,
+    ) {
+        let (answer, answered) = oneshot::channel();
+        let item = Self {
+            publish,
+            since: Instant::now(),
+            answer,
+        };
+        (item, answered)
+    }
+
+    fn command(&self, script: &str, run: &str) -> Cmd {
+        let Publish {
+            room,
+            log,
+            envelope,
+            key,
+        } = &self.publish;
+        let names = 4 * room.as_str().len() + key.as_deref().map_or(0, str::len);
+        let mut command = Cmd::with_capacity(13, COMMAND_BYTES + names + envelope.len());
+        if log.size == 0 {
+            command.arg("PUBLISH");
+            command.write_arg_fmt(keys::channel(room));
+            let mut payload = command.writer_for_next_arg();
+            // Writing to memory cannot fail.
+            let _ = payload.write_all(b" ");
+            let _ = payload.write_all(envelope);
+            drop(payload);
+            return command;
+        }
+        command.arg("EVALSHA").arg(script);
+        command.arg(2 + usize::from(key.is_some()));
+        command.write_arg_fmt(keys::meta(room));
+        command.write_arg_fmt(keys::log(room));
+        if let Some(key) = key {
+            command.write_arg_fmt(keys::seen(room, key));
+        }
+        command.arg(log.size).arg(ttl(log.ttl));
+        command.arg(ttl(log.ttl.saturating_add(EPOCH_TTL)));
+        command.write_arg_fmt(Epoch::from_bits(fastrand::u64(..)));
+        command.arg(run);
+        command.write_arg_fmt(keys::channel(room));
+        command.arg(&envelope[..]);
+        command
+    }
+
+    fn outcome(&self, reply: &Value) -> Result<Option<Position>, Refusal> {
+        match reply {
+            Value::ServerError(error) => Err(Refusal::of_reply(error)),
+            Value::Int(_) if self.publish.log.size == 0 => Ok(None),
+            Value::BulkString(text) => inbound::position(text).map(Some).ok_or_else(|| {
+                // A record under an idempotency key's name that the script did not write.
+                Refusal::Lasting("the key's record holds no position".to_owned())
+            }),
+            other => Err(Refusal::Lasting(format!("unexpected reply {other:?}"))),
+        }
+    }
+
+    fn answer(self, outcome: Result<Option<Position>, Refusal>, stats: &Stats) {
+        stats.publish.observe(self.since.elapsed().as_secs_f64());
+        // Whoever asked may have gone.
+        let _ = self.answer.send(outcome.map_err(Into::into));
+    }
+}
+
+impl Publisher {
+    /// Sends what waits, until the link is lost. What is under way then is dropped, and so
+    /// answered: unavailable.
+    pub(super) async fn run(mut self, queue: &Queue<Item>) -> Loss {
+        let most = Load {
+            items: self.pipeline,
+            weight: MAX_PIPELINE_BYTES,
+        };
+        let mut batch = Vec::with_capacity(self.pipeline);
+        loop {
+            queue.take(&mut batch, most).await;
+            if let Err(loss) = self.send(&mut batch).await {
+                return loss;
+            }
+        }
+    }
+
+    /// Sends a batch, and empties it. What was not executed for want of the script is sent
+    /// again, in order, before anything later.
+    async fn send(&mut self, batch: &mut Vec<Item>) -> Result<(), Loss> {
+        let mut loads = 0;
+        loop {
+            let replies = self.exchange(batch).await?;
+            let mut demoted = false;
+            let sent = std::mem::take(batch);
+            for (item, reply) in sent.into_iter().zip(&replies) {
+                match item.outcome(reply) {
+                    Err(Refusal::NoScript) => batch.push(item),
+                    outcome => {
+                        if let Err(refusal) = &outcome {
+                            demoted |= *refusal == Refusal::Demoted;
+                            self.note(refusal);
+                        }
+                        item.answer(outcome, &self.stats);
+                    }
+                }
+            }
+            if demoted {
+                return Err(Loss::Demoted);
+            }
+            if batch.is_empty() {
+                return Ok(());
+            }
+            if loads == MAX_LOADS {
+                refuse(batch, &Refusal::NoScript, &self.stats);
+                return Ok(());
+            }
+            loads += 1;
+            if let Err(refusal) = self.script.reload(&mut self.connection).await? {
+                self.note(&refusal);
+                refuse(batch, &refusal, &self.stats);
+                return Ok(());
+            }
+        }
+    }
+
+    async fn exchange(&mut self, batch: &[Item]) -> Result<Vec<Value>, Loss> {
+        let mut pipeline = Pipeline::with_capacity(batch.len());
+        for item in batch {
+            pipeline.add_command(item.command(self.script.sha(), &self.run));
+        }
+        self.connection
+            .send_packed_commands(&pipeline, 0, batch.len())
+            .await
+            .map_err(|error| {
+                tracing::debug!("publishing failed: {error}");
+                Loss::Closed
+            })
+    }
+
+    fn note(&self, refusal: &Refusal) {
+        if let Some(unlogged) = self.stats.refused.now() {
+            tracing::error!(unlogged, "Redis refuses publications: {refusal}");
+        }
+    }
+}
+
+/// How often a batch is sent again because the script had gone once more.
+const MAX_LOADS: usize = 8;
+
+fn refuse(batch: &mut Vec<Item>, refusal: &Refusal, stats: &Stats) {
+    for item in batch.drain(..) {
+        item.answer(Err(refusal.clone()), stats);
+    }
+}
+
+/// Redis deletes what is given no time at all.
+pub(super) fn ttl(duration: Duration) -> u64 {
+    millis(duration).max(1)
+}

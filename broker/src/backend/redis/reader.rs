@@ -1,0 +1,256 @@
+//! Reads logs: as many at once as a round trip should carry.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fanfare_shared::{Epoch, Position, Publication, RoomName, envelope};
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, Pipeline, RedisWrite, Value};
+use tokio::sync::oneshot;
+
+use super::link::Loss;
+use super::publisher::ttl;
+use super::queue::{Load, Queue};
+use super::refusal::Refusal;
+use super::script::Script;
+use super::stats::{Stats, Unreadable};
+use super::{BackendError, EPOCH_TTL, Log, Read, Snapshot, inbound, keys};
+
+/// What one pipeline reads at most: rooms, and publications in all. Bounds how long a publication
+/// or a probe waits behind it while thousands of rooms catch up. A single read may be larger.
+const MOST: Load = Load {
+    items: 128,
+    weight: 4_096,
+};
+
+/// A read that waits, and who waits for it.
+pub(super) struct Item {
+    room: RoomName,
+    log: Log,
+    read: Read,
+    answer: oneshot::Sender<Result<Snapshot, BackendError>>,
+}
+
+/// Sends one link's reads.
+pub(super) struct Reader {
+    pub(super) connection: MultiplexedConnection,
+    pub(super) script: Script,
+    /// The server's run, for the script.
+    pub(super) run: String,
+    pub(super) stats: Arc<Stats>,
+}
+
+impl Item {
+    pub(super) fn new(
+        room: RoomName,
+        log: Log,
+        read: Read,
+    ) -> (Self, oneshot::Receiver<Result<Snapshot, BackendError>>) {
+        let (answer, answered) = oneshot::channel();
+        let item = Self {
+            room,
+            log,
+            read,
+            answer,
+        };
+        (item, answered)
+    }
+
+    /// The most publications that the read can answer.
+    pub(super) fn limit(&self) -> usize {
+        let (Read::After { limit, .. } | Read::Newest { limit }) = self.read else {
+            return 0;
+        };
+        limit.min(self.log.size)
+    }
+
+    fn command(&self, script: &str, run: &str) -> Cmd {
+        let mut command = Cmd::new();
+        command.arg("EVALSHA").arg(script).arg(2);
+        command.write_arg_fmt(keys::meta(&self.room));
+        command.write_arg_fmt(keys::log(&self.room));
+        command.arg(self.log.size);
+        command.arg(ttl(self.log.ttl.saturating_add(EPOCH_TTL)));
+        command.write_arg_fmt(Epoch::from_bits(fastrand::u64(..)));
+        command.arg(run).arg(self.limit());
+        if let Read::After { position, .. } = self.read {
+            command.write_arg_fmt(position.epoch);
+            command.arg(position.offset);
+        }
+        command
+    }
+
+    fn snapshot(&self, reply: Value, stats: &Stats) -> Result<Snapshot, Refusal> {
+        if let Value::ServerError(error) = &reply {
+            return Err(Refusal::of_reply(error));
+        }
+        let found =
+            Found::parse(reply).ok_or_else(|| Refusal::Lasting("unexpected reply".to_owned()))?;
+        let follows = found.follows(self.limit());
+        let publications = found
+            .entries
+            .into_iter()
+            .filter_map(|(offset, envelope)| {
+                let position = Position {
+                    offset,
+                    ..found.position
+                };
+                self.publication(position, envelope, stats)
+            })
+            .collect();
+        Ok(Snapshot {
+            position: Some(found.position),
+            publications,
+            follows: follows && matches!(self.read, Read::After { .. }),
+        })
+    }
+
+    fn publication(
+        &self,
+        position: Position,
+        envelope: Vec<u8>,
+        stats: &Stats,
+    ) -> Option<Arc<Publication>> {
+        match envelope::decode(self.room.clone(), Some(position), &Bytes::from(envelope)) {
+            Ok(publication) => Some(Arc::new(publication)),
+            Err(error) => {
+                stats.skipped(&keys::log(&self.room), &Unreadable::Envelope(error));
+                None
+            }
+        }
+    }
+}
+
+/// What the script answered.
+struct Found {
+    position: Position,
+    /// After which offset entries were looked for, unless the position asked for is not of this
+    /// log.
+    from: Option<u64>,
+    entries: Vec<(u64, Vec<u8>)>,
+}
+
+impl Found {
+    fn parse(reply: Value) -> Option<Self> {
+        let [position, from, entries] = array(reply)?;
+        let (Value::BulkString(position), Value::Int(from), Value::Array(entries)) =
+            (position, from, entries)
+        else {
+            return None;
+        };
+        Some(Self {
+            position: inbound::position(&position)?,
+            from: u64::try_from(from).ok(),
+            entries: entries.into_iter().filter_map(entry).collect(),
+        })
+    }
+
+    /// Whether the entries are all that followed on `from`, up to `limit`.
+    fn follows(&self, limit: usize) -> bool {
+        let Some(from) = self.from else { return false };
+        let offsets = self.entries.iter().map(|(offset, _)| *offset);
+        offsets.eq((from + 1..).take(self.entries.len()))
+            && (self.entries.len() == limit
+                || from + self.entries.len() as u64 == self.position.offset)
+    }
+}
+
+/// One entry of the stream: `[id, [field, value]]`, the id being offset, dash, zero.
+fn entry(value: Value) -> Option<(u64, Vec<u8>)> {
+    let [id, fields] = array(value)?;
+    let [_, envelope] = array(fields)?;
+    let (Value::BulkString(id), Value::BulkString(envelope)) = (id, envelope) else {
+        return None;
+    };
+    let offset = std::str::from_utf8(&id).ok()?.strip_suffix("-0")?;
+    Some((offset.parse().ok()?, envelope))
+}
+
+fn array<const N: usize>(value: Value) -> Option<[Value; N]> {
+    match value {
+        Value::Array(values) => values.try_into().ok(),
+        _ => None,
+    }
+}
+
+impl Reader {
+    /// Reads what is asked for, until the link is lost.
+    pub(super) async fn run(mut self, queue: &Queue<Item>) -> Loss {
+        let mut batch = Vec::new();
+        loop {
+            queue.take(&mut batch, MOST).await;
+            if let Err(loss) = self.send(&mut batch).await {
+                return loss;
+            }
+        }
+    }
+
+    async fn send(&mut self, batch: &mut Vec<Item>) -> Result<(), Loss> {
+        let mut pipeline = Pipeline::with_capacity(batch.len());
+        for item in &*batch {
+            pipeline.add_command(item.command(self.script.sha(), &self.run));
+        }
+        let replies = self
+            .connection
+            .send_packed_commands(&pipeline, 0, batch.len())
+            .await
+            .map_err(|error| {
+                tracing::debug!("reading failed: {error}");
+                Loss::Closed
+            })?;
+        let mut again = Vec::new();
+        let mut demoted = false;
+        for (item, reply) in batch.drain(..).zip(replies) {
+            match item.snapshot(reply, &self.stats) {
+                Err(Refusal::NoScript) => again.push(item),
+                outcome => {
+                    demoted |= matches!(outcome, Err(Refusal::Demoted));
+                    // Whoever asked may have gone.
+                    let _ = item.answer.send(outcome.map_err(Into::into));
+                }
+            }
+        }
+        if demoted {
+            return Err(Loss::Demoted);
+        }
+        if !again.is_empty() {
+            match self.script.reload(&mut self.connection).await? {
+                // Reads have no order to keep: they wait for the next round.
+                Ok(()) => *batch = again,
+                Err(refusal) => {
+                    for item in again {
+                        let _ = item.answer.send(Err(refusal.clone().into()));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(from: Option<u64>, top: u64, offsets: &[u64]) -> Found {
+        Found {
+            position: Position {
+                epoch: Epoch::from_bits(1),
+                offset: top,
+            },
+            from,
+            entries: offsets.iter().map(|offset| (*offset, vec![])).collect(),
+        }
+    }
+
+    #[test]
+    fn entries_follow_only_where_none_is_missing() {
+        assert!(found(Some(3), 3, &[]).follows(10));
+        assert!(found(Some(3), 5, &[4, 5]).follows(10));
+        assert!(found(Some(3), 9, &[4, 5]).follows(2));
+        assert!(!found(Some(3), 9, &[4, 5]).follows(10), "the end is gone");
+        assert!(!found(Some(3), 5, &[5]).follows(10), "the start is gone");
+        assert!(!found(Some(3), 5, &[]).follows(10), "all is gone");
+        assert!(!found(None, 5, &[]).follows(10), "another log");
+    }
+}

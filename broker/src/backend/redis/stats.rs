@@ -1,0 +1,176 @@
+//! What the link counts. Every label is a closed set.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use fanfare_shared::envelope::EnvelopeError;
+use prometheus::core::Collector;
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts};
+use tokio::time::Instant;
+
+use super::link::Loss;
+
+/// Seconds: from a local socket to what a client would call broken.
+const BUCKETS: [f64; 14] = [
+    0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
+];
+
+/// How often one kind of trouble is logged.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The link's metrics, children bound.
+pub(super) struct Stats {
+    /// Whether publications get through: what `ready` says.
+    pub(super) connected: IntGauge,
+    /// From the call of publish to its answer.
+    pub(super) publish: Histogram,
+    /// The probe's round trip.
+    pub(super) lag: Histogram,
+    reconnects: IntCounterVec,
+    skipped: IntCounterVec,
+    newer: IntCounter,
+    malformed: IntCounter,
+    skip_log: Seldom,
+    /// When a refused publication was last logged.
+    pub(super) refused: Seldom,
+}
+
+impl Stats {
+    pub(super) fn new() -> Result<Self, prometheus::Error> {
+        let skipped = IntCounterVec::new(
+            Opts::new(
+                "fanfare_backend_skipped_total",
+                "Publications from other nodes or the log that this node could not read",
+            ),
+            &["reason"],
+        )?;
+        let reconnects = IntCounterVec::new(
+            Opts::new(
+                "fanfare_backend_reconnects_total",
+                "How often the link to Redis was lost, and so made anew",
+            ),
+            &["reason"],
+        )?;
+        for loss in Loss::ALL {
+            reconnects.with_label_values(&[loss.label()]);
+        }
+        Ok(Self {
+            connected: IntGauge::new(
+                "fanfare_backend_connected",
+                "Whether publications get through, as seen by the probe",
+            )?,
+            publish: Histogram::with_opts(
+                HistogramOpts::new(
+                    "fanfare_backend_publish_seconds",
+                    "From a publish to Redis' answer",
+                )
+                .buckets(BUCKETS.to_vec()),
+            )?,
+            lag: Histogram::with_opts(
+                HistogramOpts::new(
+                    "fanfare_backend_lag_seconds",
+                    "The round trip of the message that the node sends itself through Redis",
+                )
+                .buckets(BUCKETS.to_vec()),
+            )?,
+            reconnects,
+            newer: skipped.with_label_values(&["newer"]),
+            malformed: skipped.with_label_values(&["malformed"]),
+            skipped,
+            skip_log: Seldom::new(LOG_INTERVAL),
+            refused: Seldom::new(LOG_INTERVAL),
+        })
+    }
+
+    pub(super) fn collectors(&self) -> Vec<Box<dyn Collector>> {
+        vec![
+            Box::new(self.connected.clone()),
+            Box::new(self.publish.clone()),
+            Box::new(self.lag.clone()),
+            Box::new(self.reconnects.clone()),
+            Box::new(self.skipped.clone()),
+        ]
+    }
+
+    /// Counts a lost link.
+    pub(super) fn lost(&self, loss: Loss) {
+        self.reconnects.with_label_values(&[loss.label()]).inc();
+    }
+
+    /// Counts, and now and then logs, a publication that cannot be read.
+    pub(super) fn skipped(&self, place: &dyn std::fmt::Display, error: &Unreadable) {
+        match error {
+            Unreadable::Envelope(EnvelopeError::Newer(_)) => self.newer.inc(),
+            Unreadable::Envelope(_) | Unreadable::Header => self.malformed.inc(),
+        }
+        if let Some(unlogged) = self.skip_log.now() {
+            tracing::warn!(%place, unlogged, "skipped a publication: {error}");
+        }
+    }
+}
+
+/// Why a publication from Redis was skipped.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unreadable {
+    #[error("{0}")]
+    Envelope(#[from] EnvelopeError),
+    #[error("not a publication of this system")]
+    Header,
+}
+
+/// Lets one event of many through per interval, and says how many were held back.
+pub(super) struct Seldom {
+    start: Instant,
+    interval: Duration,
+    /// Milliseconds since `start`; the next event is let through from then on.
+    next: AtomicU64,
+    held_back: AtomicU64,
+}
+
+impl Seldom {
+    pub(super) fn new(interval: Duration) -> Self {
+        Self {
+            start: Instant::now(),
+            interval,
+            next: AtomicU64::new(0),
+            held_back: AtomicU64::new(0),
+        }
+    }
+
+    /// `Some`, with the number held back since the last time, if this event is let through.
+    pub(super) fn now(&self) -> Option<u64> {
+        let now = millis(self.start.elapsed());
+        let next = self.next.load(Ordering::Relaxed);
+        let later = now + millis(self.interval);
+        if now < next
+            || self
+                .next
+                .compare_exchange(next, later, Ordering::Relaxed, Ordering::Relaxed)
+                .is_err()
+        {
+            self.held_back.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(self.held_back.swap(0, Ordering::Relaxed))
+    }
+}
+
+/// Whole milliseconds, as Redis counts time.
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn one_event_per_interval_is_let_through() {
+        let seldom = Seldom::new(Duration::from_secs(1));
+        assert_eq!(seldom.now(), Some(0));
+        assert_eq!(seldom.now(), None);
+        assert_eq!(seldom.now(), None);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(seldom.now(), Some(2));
+    }
+}

@@ -1,0 +1,113 @@
+//! A sink that keeps what it was told, and lets tests wait for it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use fanfare_broker::backend::Sink;
+use fanfare_shared::Publication;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+/// How long a test waits for what has to come. Generous: it is reached only when it does not.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// What a sink was told, in order.
+#[derive(Debug, Clone)]
+pub(crate) enum Event {
+    Delivered(Arc<Publication>),
+    Lost,
+    Restored,
+}
+
+/// Keeps what it was told.
+#[derive(Default)]
+pub(crate) struct Recording {
+    events: Mutex<Vec<Event>>,
+    changed: watch::Sender<()>,
+    congested: AtomicBool,
+}
+
+impl Recording {
+    pub(crate) fn events(&self) -> Vec<Event> {
+        self.lock().clone()
+    }
+
+    /// The texts that were published to a room and delivered, in order.
+    pub(crate) fn texts(&self, room: &str) -> Vec<String> {
+        self.delivered(room)
+            .iter()
+            .map(|publication| String::from_utf8_lossy(&publication.data.bytes).into_owned())
+            .collect()
+    }
+
+    pub(crate) fn delivered(&self, room: &str) -> Vec<Arc<Publication>> {
+        let mut found = Vec::new();
+        for event in &*self.lock() {
+            if let Event::Delivered(publication) = event
+                && publication.room.as_str() == room
+            {
+                found.push(Arc::clone(publication));
+            }
+        }
+        found
+    }
+
+    pub(crate) fn count(&self, wanted: impl Fn(&Event) -> bool) -> usize {
+        self.lock().iter().filter(|event| wanted(event)).count()
+    }
+
+    pub(crate) fn lost(&self) -> usize {
+        self.count(|event| matches!(event, Event::Lost))
+    }
+
+    pub(crate) fn restored(&self) -> usize {
+        self.count(|event| matches!(event, Event::Restored))
+    }
+
+    pub(crate) fn set_congested(&self, congested: bool) {
+        self.congested.store(congested, Ordering::SeqCst);
+    }
+
+    /// Waits until what was told satisfies `condition`.
+    pub(crate) async fn until(&self, what: &str, condition: impl Fn(&Self) -> bool) {
+        let mut changed = self.changed.subscribe();
+        let satisfied = async {
+            while !condition(self) {
+                changed.changed().await.expect("the sender lives");
+            }
+        };
+        if timeout(DEADLINE, satisfied).await.is_err() {
+            panic!("waited in vain for {what}");
+        }
+    }
+
+    fn tell(&self, event: Event) {
+        self.lock().push(event);
+        self.changed.send_replace(());
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Event>> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sink for Recording {
+    fn deliver(&self, publication: Arc<Publication>) {
+        self.tell(Event::Delivered(publication));
+    }
+
+    fn lost(&self) {
+        self.tell(Event::Lost);
+    }
+
+    fn restored(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async { self.tell(Event::Restored) })
+    }
+
+    fn congested(&self) -> bool {
+        self.congested.load(Ordering::SeqCst)
+    }
+}

@@ -1,0 +1,185 @@
+//! A real `redis-server` of a test's own: on a free port, in a directory of its own, gone with
+//! the test.
+
+use std::ffi::OsString;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+/// How long a server may take to answer. Generous: it is reached only when something is wrong.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A server under the test's control. Killed when dropped.
+pub(crate) struct RedisServer {
+    process: Child,
+    port: u16,
+    arguments: Vec<String>,
+    directory: TempDir,
+}
+
+impl RedisServer {
+    /// Starts a server and waits until it answers.
+    pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts a server with more arguments, in which `{dir}` is the server's directory.
+    pub(crate) fn start_with(arguments: &[&str]) -> Self {
+        let directory = tempfile::tempdir().expect("a directory for the server");
+        Self::start_in(directory, arguments)
+    }
+
+    /// Starts a server in a directory that the test has put something into.
+    pub(crate) fn start_in(directory: TempDir, arguments: &[&str]) -> Self {
+        let path = directory.path().to_str().expect("a path in UTF-8");
+        let arguments: Vec<_> = arguments
+            .iter()
+            .map(|argument| argument.replace("{dir}", path))
+            .collect();
+        // Another process may take the port before the server does: then try the next.
+        for _ in 0..10 {
+            let port = free_port();
+            let process = spawn(port, directory.path(), &arguments);
+            let mut server = Self {
+                process,
+                port,
+                arguments: arguments.clone(),
+                directory: tempfile::tempdir().expect("a directory"),
+            };
+            if server.answers() {
+                server.directory = directory;
+                return server;
+            }
+        }
+        panic!(
+            "redis-server does not start; its log: {}",
+            std::fs::read_to_string(directory.path().join("log")).unwrap_or_default()
+        );
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Opens a connection of the test's own.
+    pub(crate) async fn connect(&self) -> redis::aio::MultiplexedConnection {
+        let client = redis::Client::open(self.url()).expect("an address");
+        client
+            .get_multiplexed_async_connection()
+            .await
+            .expect("connected to redis-server")
+    }
+
+    /// Ends the server at once: what it has not saved is lost.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill().expect("the server can be killed");
+        self.process.wait().expect("the server ends");
+    }
+
+    /// Starts the server again after [`RedisServer::kill`], on the same port, with the data that
+    /// it saved.
+    pub(crate) fn restart(&mut self) {
+        self.process = spawn(self.port, self.directory.path(), &self.arguments);
+        assert!(self.answers(), "redis-server does not start again");
+    }
+
+    /// Deletes what the server saved. To be called between kill and restart.
+    pub(crate) fn forget(&mut self) {
+        for entry in std::fs::read_dir(self.directory.path()).expect("the server's directory") {
+            let path = entry.expect("an entry").path();
+            if path.extension().is_some_and(|extension| extension == "rdb") {
+                std::fs::remove_file(path).expect("the server's data can be deleted");
+            }
+        }
+    }
+
+    /// Stops the server in its tracks: its connections stay open and nothing answers.
+    pub(crate) fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Ends a pause.
+    pub(crate) fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.process.id()).expect("a process id");
+        let id = Pid::from_raw(id).expect("a process id");
+        kill_process(id, signal).expect("the server can be signalled");
+    }
+
+    /// Waits for an answer to PING: `+PONG`, or an error where a password is wanted. False if
+    /// the server ended instead.
+    fn answers(&mut self) -> bool {
+        let deadline = Instant::now() + DEADLINE;
+        while Instant::now() < deadline {
+            if self
+                .process
+                .try_wait()
+                .expect("the server's state")
+                .is_some()
+            {
+                return false;
+            }
+            if ping(self.port).is_some_and(|answer| answer == *b"+P" || answer == *b"-N") {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        panic!("redis-server does not answer on port {}", self.port);
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn ping(port: u16) -> Option<[u8; 2]> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let mut stream = TcpStream::connect_timeout(&address, DEADLINE).ok()?;
+    stream.set_read_timeout(Some(DEADLINE)).ok()?;
+    stream.write_all(b"PING\r\n").ok()?;
+    let mut answer = [0; 2];
+    stream.read_exact(&mut answer).ok()?;
+    Some(answer)
+}
+
+/// A port that is free now.
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("its address").port()
+}
+
+fn spawn(port: u16, directory: &Path, arguments: &[String]) -> Child {
+    let program =
+        std::env::var_os("FANFARE_REDIS_SERVER").unwrap_or_else(|| OsString::from("redis-server"));
+    Command::new(&program)
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
+        .args(["--save", "", "--appendonly", "no", "--logfile", "log"])
+        .arg("--dir")
+        .arg(directory)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap_or_else(|error| {
+            panic!(
+                "{} cannot be started: {error}; install redis-server (Debian: apt-get install \
+                 redis-server) or name it in FANFARE_REDIS_SERVER",
+                program.display()
+            )
+        })
+}
