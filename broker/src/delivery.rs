@@ -12,15 +12,18 @@ use fanfare_shared::codec::{Format, encode_publication};
 #[derive(Debug)]
 pub struct Delivery {
     publication: Arc<Publication>,
+    new_epoch: bool,
     frames: [OnceLock<Bytes>; Format::COUNT],
 }
 
 impl Delivery {
-    /// Prepares a delivery; nothing is encoded yet.
+    /// Prepares a delivery; nothing is encoded yet. `new_epoch` says whether it is the first that
+    /// the members see of its epoch.
     #[must_use]
-    pub fn new(publication: Arc<Publication>) -> Self {
+    pub fn new(publication: Arc<Publication>, new_epoch: bool) -> Self {
         Self {
             publication,
+            new_epoch,
             frames: Default::default(),
         }
     }
@@ -33,6 +36,7 @@ impl Delivery {
 
     /// The frame for members that speak `format`.
     pub fn frame(&self, format: Format) -> &Bytes {
-        self.frames[format as usize].get_or_init(|| encode_publication(format, &self.publication))
+        self.frames[format as usize]
+            .get_or_init(|| encode_publication(format, &self.publication, self.new_epoch))
     }
 }

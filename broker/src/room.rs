@@ -6,7 +6,7 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Instant;
 
-use fanfare_shared::{ClientId, Position, Publication, RoomName};
+use fanfare_shared::{ClientId, Epoch, Position, Publication, RoomName};
 
 use crate::backend::{BackendError, Log, Read, Snapshot};
 use crate::recent::Recent;
@@ -101,6 +101,8 @@ pub(crate) struct Room {
     /// Counts the reads of the log: an answer to an older one says nothing of what was missed
     /// since.
     attempt: u64,
+    /// The epoch that the members know of.
+    told_epoch: Option<Epoch>,
     /// Our position when the log's was last seen to differ.
     suspect: Option<Position>,
     /// Since when there are no members.
@@ -123,6 +125,7 @@ impl Room {
             waiting: Vec::new(),
             extending: false,
             attempt: 0,
+            told_epoch: None,
             suspect: None,
             empty_since: None,
         }
@@ -182,38 +185,56 @@ impl Room {
 
     /// Posts the member's entry at the room's present position, or asks for what it still lacks.
     fn admit(&mut self, join: Join, inboxes: &[Arc<Inbox>]) -> Option<Request> {
-        let (recovered, messages) = match (self.position, join.replay) {
-            (None, Replay::None | Replay::Newest(_)) | (_, Replay::None) => (None, Vec::new()),
-            (None, Replay::Since(_)) => (Some(false), Vec::new()),
-            (Some(position), Replay::Since(since)) if since.epoch != position.epoch => {
-                (Some(false), Vec::new())
+        match self.look_up(join.replay) {
+            Found::Here(recovered, messages) => {
+                self.post_joined(join, recovered, messages, inboxes);
+                None
             }
-            (Some(position), Replay::Since(since)) => {
-                let Some(missed) = position.offset.checked_sub(since.offset) else {
-                    // The client has seen what this node has not: the log knows who is right.
-                    self.waiting.push(join);
-                    return self.sync();
-                };
-                match usize::try_from(missed) {
-                    Ok(missed) if missed <= self.recent.len() => {
-                        (Some(true), self.recent.newest(missed))
-                    }
-                    Ok(missed) if missed <= self.log.size => return self.extend(join, since),
-                    _ => (Some(false), Vec::new()),
-                }
+            Found::Ahead => {
+                // The client has seen what this node has not: the log knows who is right.
+                self.waiting.push(join);
+                self.sync()
             }
-            (Some(position), Replay::Newest(count)) => {
+            Found::FurtherBack(since) => {
+                self.waiting.push(join);
+                self.extend(since)
+            }
+        }
+    }
+
+    /// Looks for a replay in the window of recent publications.
+    fn look_up(&self, replay: Replay) -> Found {
+        let Some(position) = self.position else {
+            let recovered = matches!(replay, Replay::Since(_)).then_some(false);
+            return Found::Here(recovered, Vec::new());
+        };
+        match replay {
+            Replay::None => Found::Here(None, Vec::new()),
+            Replay::Newest(count) => {
                 let reachable = usize::try_from(position.offset).unwrap_or(usize::MAX);
                 let count = count.min(self.log.size).min(reachable);
                 if count > self.recent.len() {
                     let offset = position.offset - count as u64;
-                    return self.extend(join, Position { offset, ..position });
+                    return Found::FurtherBack(Position { offset, ..position });
                 }
-                (None, self.recent.newest(count))
+                Found::Here(None, self.recent.newest(count))
             }
-        };
-        self.post_joined(join, recovered, messages, inboxes);
-        None
+            Replay::Since(since) if since.epoch != position.epoch => Found::FurtherBack(since),
+            Replay::Since(since) => match self.missed(since) {
+                None => Found::Ahead,
+                Some(missed) if missed <= self.recent.len() => {
+                    Found::Here(Some(true), self.recent.newest(missed))
+                }
+                Some(missed) if missed <= self.log.size => Found::FurtherBack(since),
+                Some(_) => Found::Here(Some(false), Vec::new()),
+            },
+        }
+    }
+
+    /// How many publications came after an offset; `None` if it is ahead of the room.
+    fn missed(&self, since: Position) -> Option<usize> {
+        let missed = self.position?.offset.checked_sub(since.offset)?;
+        Some(usize::try_from(missed).unwrap_or(usize::MAX))
     }
 
     fn post_joined(
@@ -251,15 +272,15 @@ impl Room {
 
     // --- further back ---
 
-    /// Keeps a join until the window reaches back to `since`. One read serves all that wait.
-    fn extend(&mut self, join: Join, since: Position) -> Option<Request> {
-        self.waiting.push(join);
+    /// Has the log read back to `since`. One read serves all that wait for it.
+    fn extend(&mut self, since: Position) -> Option<Request> {
         if std::mem::replace(&mut self.extending, true) {
             return None;
         }
+        let limit = self.log.size;
         Some(Request::Extend(Read::After {
             position: since,
-            limit: self.log.size,
+            limit,
         }))
     }
 
@@ -278,61 +299,53 @@ impl Room {
                 return None;
             }
         };
-        let Some(position) = self.position.filter(|_| matches!(self.state, State::Live)) else {
+        let Some(position) = self.position.filter(|_| self.is_live()) else {
             // Whatever reads the log now will admit them.
             return None;
         };
         if snapshot
             .position
-            .is_some_and(|read| read.epoch == position.epoch)
+            .is_none_or(|top| top.epoch != position.epoch)
         {
-            self.recent
-                .extend_back(&snapshot.publications, position.offset);
-            self.keep_now = self.log.size;
+            // The log has gone on in another epoch; whoever waits is admitted in that one.
+            return self.sync();
         }
-        // Who asked for no more than was read gets what there is; the others have the log read
-        // once more, from further back.
+        self.recent
+            .extend_back(&snapshot.publications, position.offset);
+        self.keep_now = self.log.size;
         let mut request = None;
         for join in std::mem::take(&mut self.waiting) {
-            if self.needs_more_than(since, &join) {
-                request = request.or(self.admit(join, inboxes));
-            } else {
-                self.admit_with_what_there_is(join, inboxes);
+            match self.look_up(join.replay) {
+                Found::FurtherBack(wanted) if covers(since, wanted, position) => {
+                    let (recovered, messages) =
+                        self.what_there_is(join.replay, wanted, snapshot.follows);
+                    self.post_joined(join, recovered, messages, inboxes);
+                }
+                // Found by now, or further back still.
+                _ => request = request.or(self.admit(join, inboxes)),
             }
         }
         request
     }
 
-    /// Whether a join reaches further back than a read from `since` does.
-    fn needs_more_than(&self, since: Position, join: &Join) -> bool {
-        let Some(position) = self.position else {
-            return false;
-        };
-        match join.replay {
-            Replay::None => true,
-            Replay::Since(wanted) => wanted.epoch != since.epoch || wanted.offset < since.offset,
-            Replay::Newest(count) => position.offset.saturating_sub(count as u64) < since.offset,
-        }
-    }
-
-    fn admit_with_what_there_is(&mut self, join: Join, inboxes: &[Arc<Inbox>]) {
-        let Some(position) = self.position else {
-            return;
-        };
-        let (recovered, messages) = match join.replay {
+    /// What can be replayed after the log was read back to `wanted`. `follows` says whether that
+    /// position, though of an earlier epoch, is one that this log goes on from.
+    fn what_there_is(
+        &self,
+        replay: Replay,
+        wanted: Position,
+        follows: bool,
+    ) -> (Option<bool>, Vec<Arc<Publication>>) {
+        match replay {
             Replay::None => (None, Vec::new()),
             Replay::Newest(count) => (None, self.recent.newest(count)),
-            Replay::Since(since) => {
-                let missed = position.offset.checked_sub(since.offset);
-                match missed.and_then(|missed| usize::try_from(missed).ok()) {
-                    Some(missed) if missed <= self.recent.len() => {
-                        (Some(true), self.recent.newest(missed))
-                    }
-                    _ => (Some(false), Vec::new()),
+            Replay::Since(_) => match self.missed(wanted) {
+                Some(missed) if follows && missed <= self.recent.len() => {
+                    (Some(true), self.recent.newest(missed))
                 }
-            }
-        };
-        self.post_joined(join, recovered, messages, inboxes);
+                _ => (Some(false), Vec::new()),
+            },
+        }
     }
 
     // --- publications ---
@@ -385,11 +398,23 @@ impl Room {
     }
 
     fn post(&mut self, publication: Arc<Publication>, inboxes: &[Arc<Inbox>]) {
-        if publication.position.is_some() && self.log.size > 0 {
-            self.position = publication.position;
+        let mut new_epoch = false;
+        if let Some(position) = publication.position
+            && self.log.size > 0
+        {
+            new_epoch = self.told_epoch != Some(position.epoch);
+            self.told_epoch = Some(position.epoch);
+            if self
+                .position
+                .is_none_or(|last| last.offset + 1 != position.offset)
+            {
+                // An entry in between could not be read; the window has no gaps.
+                self.recent.clear();
+            }
+            self.position = Some(position);
             self.recent.push(Arc::clone(&publication), self.keep_now);
         }
-        let delivery = Arc::new(Delivery::new(publication));
+        let delivery = Arc::new(Delivery::new(publication, new_epoch));
         for (inbox, members) in inboxes.iter().zip(&self.members) {
             if *members > 0 {
                 inbox.push(Post::Publication {
@@ -493,48 +518,34 @@ impl Room {
     }
 
     fn catch_up(&mut self, snapshot: Snapshot, inboxes: &[Arc<Inbox>], metrics: &Metrics) {
-        let (Some(last), Some(top)) = (self.position, snapshot.position) else {
+        let (Some(_), Some(top)) = (self.position, snapshot.position) else {
             // The first look at the log.
             self.position = snapshot.position;
+            self.told_epoch = snapshot.position.map(|position| position.epoch);
             return;
         };
-        if self.is_all_since(last, top, &snapshot.publications) {
-            if !snapshot.publications.is_empty() {
-                metrics.gaps_healed.inc();
-            }
-            for publication in snapshot.publications {
-                self.post(publication, inboxes);
-            }
-        } else {
+        if !snapshot.follows {
             metrics.gaps_unhealed.inc();
             self.reset(top, inboxes);
+            return;
         }
-    }
-
-    /// Whether `publications` are exactly those after `last` up to `top`.
-    fn is_all_since(
-        &self,
-        last: Position,
-        top: Position,
-        publications: &[Arc<Publication>],
-    ) -> bool {
-        top >= last
-            && publications.len() as u64 == top.offset - last.offset
-            && publications
-                .iter()
-                .zip(last.offset + 1..)
-                .all(|(publication, offset)| {
-                    publication.position
-                        == Some(Position {
-                            epoch: last.epoch,
-                            offset,
-                        })
-                })
+        if !snapshot.publications.is_empty() {
+            metrics.gaps_healed.inc();
+        }
+        for publication in snapshot.publications {
+            self.post(publication, inboxes);
+        }
+        if self.position.is_none_or(|last| last.offset != top.offset) {
+            // What came last could not be read.
+            self.recent.clear();
+        }
+        self.position = Some(top);
     }
 
     /// Goes on from a new position, telling the members that something was lost.
     fn reset(&mut self, position: Position, inboxes: &[Arc<Inbox>]) {
         self.position = Some(position);
+        self.told_epoch = Some(position.epoch);
         self.recent.clear();
         for (inbox, members) in inboxes.iter().zip(&self.members) {
             if *members > 0 {
@@ -585,6 +596,22 @@ impl Room {
     pub(crate) const fn is_live(&self) -> bool {
         matches!(self.state, State::Live)
     }
+}
+
+/// Where a replay is.
+enum Found {
+    /// In the window: whether it is all that was asked for, and what it is.
+    Here(Option<bool>, Vec<Arc<Publication>>),
+    /// Nowhere: the client has seen more than this node.
+    Ahead,
+    /// Only in the log, after this position.
+    FurtherBack(Position),
+}
+
+/// Whether a read of the log back to `since` shows all that can be had after `wanted`. A position
+/// of an earlier epoch has to be asked for by itself.
+fn covers(since: Position, wanted: Position, position: Position) -> bool {
+    wanted == since || (wanted.epoch == position.epoch && wanted >= since)
 }
 
 enum Follows {

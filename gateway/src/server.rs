@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use fanfare_broker::backend::memory::Memory;
+use fanfare_broker::backend::redis::{self, Redis};
 use fanfare_broker::backend::{Backend, Log};
 use fanfare_broker::{Hub, Options};
-use fanfare_shared::config::Config;
+use fanfare_shared::config::{Config, RedisUrl};
 use prometheus::Registry;
 use prometheus::process_collector::ProcessCollector;
 use tokio::net::TcpListener;
@@ -124,9 +125,22 @@ async fn build_hub(config: &Config, registry: &Registry, wait: bool) -> anyhow::
             tokio::spawn(every(SWEEP, move || memory.sweep()));
             hub
         }
-        Some(_) => {
-            let _ = wait;
-            anyhow::bail!("redis.url: not yet")
+        Some(url) => {
+            let redis = Arc::new(Redis::new(redis_options(config, url))?);
+            match redis.check().await {
+                Err(error) if wait && error.may_pass() => {
+                    tracing::warn!(%error, "waiting for Redis");
+                }
+                outcome => outcome?,
+            }
+            for collector in redis.collectors() {
+                registry.register(collector)?;
+            }
+            let backend = Arc::clone(&redis) as Arc<dyn Backend>;
+            let hub = Hub::new(options, backend, runtime.clone(), metrics);
+            redis.attach(Arc::clone(&hub) as _, &runtime);
+            redis.linked().await;
+            hub
         }
     };
     let swept = Arc::clone(&hub);
@@ -134,6 +148,19 @@ async fn build_hub(config: &Config, registry: &Registry, wait: bool) -> anyhow::
     let compared = Arc::clone(&hub);
     tokio::spawn(async move { compared.compare_positions().await });
     Ok(hub)
+}
+
+fn redis_options(config: &Config, url: &RedisUrl) -> redis::Options {
+    redis::Options {
+        url: url.expose().to_owned(),
+        authorities: None,
+        node: config.node.clone(),
+        probe_interval: config.redis.probe_interval,
+        probe_timeout: config.redis.probe_timeout,
+        connect_timeout: config.redis.connect_timeout,
+        pipeline: config.redis.pipeline,
+        queue: config.redis.queue,
+    }
 }
 
 async fn every(period: Duration, act: impl Fn() + Send) {

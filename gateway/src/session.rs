@@ -246,6 +246,7 @@ fn run(
                     Ok(Snapshot {
                         position,
                         publications,
+                        ..
                     }) => {
                         let (room, messages) = (room.as_str(), &publications[..]);
                         reply(

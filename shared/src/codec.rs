@@ -79,18 +79,25 @@ pub fn encode(format: Format, event: &Event<'_>) -> Option<Bytes> {
             Some(frame.finish(Opcode::Binary))
         }
         Format::Plain => match event {
-            Event::Message(publication) => Some(plain::encode(&publication.data)),
+            Event::Message { publication, .. } => Some(plain::encode(&publication.data)),
             _ => None,
         },
     }
 }
 
-/// Encodes a publication into the frame that every member speaking `format` gets.
+/// Encodes a publication into the frame that every member speaking `format` gets. `new_epoch`
+/// says whether it is the first that they see of its epoch.
 #[must_use]
-pub fn encode_publication(format: Format, publication: &Publication) -> Bytes {
+pub fn encode_publication(format: Format, publication: &Publication, new_epoch: bool) -> Bytes {
     match format {
         Format::Plain => plain::encode(&publication.data),
         // Only plain rooms have events without a frame.
-        framed => encode(framed, &Event::Message(publication)).unwrap_or_default(),
+        framed => {
+            let event = Event::Message {
+                publication,
+                new_epoch,
+            };
+            encode(framed, &event).unwrap_or_default()
+        }
     }
 }

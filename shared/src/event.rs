@@ -59,7 +59,12 @@ pub enum Event<'a> {
         id: Option<u64>,
     },
     /// A publication.
-    Message(&'a Publication),
+    Message {
+        /// What was published.
+        publication: &'a Publication,
+        /// Whether it is the first that the members see of a new epoch, and so names it.
+        new_epoch: bool,
+    },
     /// The room's log was lost: what was missed cannot be known, and `position` is the new one.
     Reset {
         /// Which room.
@@ -100,7 +105,7 @@ impl Event<'_> {
             160 + publication.room.as_str().len() + publication.data.bytes.len()
         };
         match self {
-            Self::Message(publication) => size(publication),
+            Self::Message { publication, .. } => size(publication),
             Self::Joined { messages, .. } | Self::History { messages, .. } => {
                 400 + messages.iter().map(|message| size(message)).sum::<usize>()
             }
@@ -131,7 +136,7 @@ impl Event<'_> {
                     w.bool("recovered", *recovered);
                 }
                 w.list("messages", messages.iter(), |w, message| {
-                    w.map(|w| write_message(w, message));
+                    w.map(|w| write_message(w, message, false));
                 });
             }
             Self::Left { id, room } => write_reply(w, "left", *id, room),
@@ -148,14 +153,17 @@ impl Event<'_> {
                 write_reply(w, "history", *id, room);
                 write_position(w, *position);
                 w.list("messages", messages.iter(), |w, message| {
-                    w.map(|w| write_message(w, message));
+                    w.map(|w| write_message(w, message, false));
                 });
             }
             Self::Pong { id } => {
                 w.str("type", "pong");
                 w.opt_u64("id", *id);
             }
-            Self::Message(publication) => write_message(w, publication),
+            Self::Message {
+                publication,
+                new_epoch,
+            } => write_message(w, publication, *new_epoch),
             Self::Reset { room, position } => {
                 w.str("type", "reset");
                 w.str("room", room);
@@ -185,7 +193,7 @@ fn write_position<W: Writer>(w: &mut W, position: Option<Position>) {
     }
 }
 
-fn write_message<W: Writer>(w: &mut W, publication: &Publication) {
+fn write_message<W: Writer>(w: &mut W, publication: &Publication, new_epoch: bool) {
     w.str("type", "message");
     w.str("room", publication.room.as_str());
     w.opt_str("event", publication.event.as_deref());
@@ -196,9 +204,11 @@ fn write_message<W: Writer>(w: &mut W, publication: &Publication) {
             w.opt_str("user", from.user.as_deref());
         });
     }
-    w.opt_u64(
-        "offset",
-        publication.position.map(|position| position.offset),
-    );
+    if let Some(Position { epoch, offset }) = publication.position {
+        if new_epoch {
+            w.str("epoch", &epoch.to_string());
+        }
+        w.u64("offset", offset);
+    }
     w.u64("time", publication.time);
 }
