@@ -1,6 +1,7 @@
 //! The internal port: health, readiness and metrics.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::extract::State;
@@ -14,7 +15,32 @@ use prometheus::{Registry, TextEncoder};
 #[derive(Clone)]
 pub(crate) struct Internal {
     pub(crate) registry: Registry,
-    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) readiness: Arc<Readiness>,
+}
+
+/// Whether a load balancer should send clients here.
+#[derive(Default)]
+pub(crate) struct Readiness {
+    /// Set once the node has what it needs.
+    pub(crate) backend: OnceLock<Arc<dyn Backend>>,
+    /// Set when the node begins to move its clients away.
+    pub(crate) draining: AtomicBool,
+}
+
+impl Readiness {
+    /// What stands in the way, if something does.
+    fn obstacle(&self) -> Option<&'static str> {
+        if self.draining.load(Ordering::Relaxed) {
+            return Some("the node is draining");
+        }
+        match self.backend.get() {
+            None => Some("the node is starting"),
+            Some(backend) if !backend.ready() => {
+                Some("the backend cannot be reached; clients stay connected meanwhile")
+            }
+            Some(_) => None,
+        }
+    }
 }
 
 /// The internal port's routes.
@@ -28,11 +54,13 @@ pub(crate) fn router(internal: Internal) -> Router {
 
 /// Liveness never depends on the backend, or an outage would restart every node; readiness does.
 async fn ready(State(internal): State<Internal>) -> Response {
-    if internal.backend.ready() {
-        "ready\n".into_response()
-    } else {
-        let why = "not ready: the backend cannot be reached; clients stay connected meanwhile\n";
-        (StatusCode::SERVICE_UNAVAILABLE, why).into_response()
+    match internal.readiness.obstacle() {
+        None => "ready\n".into_response(),
+        Some(why) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("not ready: {why}\n"),
+        )
+            .into_response(),
     }
 }
 

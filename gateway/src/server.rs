@@ -1,11 +1,10 @@
 //! The composition root: builds a node's parts from its configuration, runs them, stops them.
 
-use std::future::Future;
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize};
-use std::thread::{self, JoinHandle};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -16,18 +15,20 @@ use fanfare_broker::{Hub, Options};
 use fanfare_shared::config::{Config, RedisUrl};
 use prometheus::Registry;
 use prometheus::process_collector::ProcessCollector;
-use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::interval;
 
-use crate::internal::{self, Internal};
+use crate::internal::{self, Internal, Readiness};
 use crate::metrics::Metrics;
 use crate::worker::{self, Order, Shared};
 use crate::{listener, nofile};
 
 /// How many sockets may wait for a worker to look at them; more wait in the kernel's queue.
 const ORDERS: usize = 64;
+
+/// How often a drain says how far it is.
+const PROGRESS: Duration = Duration::from_secs(1);
 
 /// How often logs and rooms are swept of what has had its time.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -40,14 +41,15 @@ pub(crate) struct WorkerHandle {
     pub(crate) load: Arc<AtomicUsize>,
 }
 
-/// Runs a node until `shutdown` is ready, then stops it in good order.
+/// Runs a node until the first of `signals`, then stops it in good order; a second signal ends it
+/// at once.
 ///
 /// Prints one line per listener to standard output once clients can connect. With `wait`, a Redis
 /// that cannot be reached at the start is waited for; without, it is an error.
 pub async fn run(
     config: Config,
     wait: bool,
-    shutdown: impl Future<Output = ()>,
+    mut signals: mpsc::Receiver<()>,
 ) -> anyhow::Result<()> {
     nofile::raise();
     let public = listener::bind(config.listen, config.limits.accept_backlog, "listen")?;
@@ -55,7 +57,20 @@ pub async fn run(
     let registry = Registry::new();
     registry.register(Box::new(ProcessCollector::for_self()))?;
     let metrics = Metrics::register(&registry)?;
-    let hub = build_hub(&config, &registry, wait).await?;
+
+    // First of all, so that the node is seen to live while it waits for Redis.
+    let readiness = Arc::new(Readiness::default());
+    let internal = Internal {
+        registry: registry.clone(),
+        readiness: Arc::clone(&readiness),
+    };
+    let private_address = private.local_addr()?;
+    tokio::spawn(async move { axum::serve(private, internal::router(internal)).await });
+
+    let hub = tokio::select! {
+        hub = build_hub(&config, &registry, wait) => hub?,
+        _ = signals.recv() => return Ok(()),
+    };
     let shared = Arc::new(Shared {
         config: config.clone(),
         hub: Arc::clone(&hub),
@@ -64,30 +79,50 @@ pub async fn run(
         clients: AtomicU32::new(0),
         connections: AtomicUsize::new(0),
     });
-    let (workers, threads) = spawn_workers(&shared)?;
+    let (workers, drained) = spawn_workers(&shared)?;
+    announce(&config, public.local_addr()?, private_address)?;
+    let _ = readiness.backend.set(Arc::clone(hub.backend()));
+    tokio::spawn(listener::accept(public, workers.clone(), config.limits));
 
-    announce(&config, &public, &private)?;
-    let backend = Arc::clone(hub.backend());
-    let router = internal::router(Internal { registry, backend });
-    let serving = tokio::spawn(async move { axum::serve(private, router).await });
-    let accepting = tokio::spawn(listener::accept(public, workers.clone(), config.limits));
-
-    shutdown.await;
-    tracing::info!("stopping: no new connections, closing the open ones");
-    accepting.abort();
-    for worker in &workers {
-        // A worker that is gone already has nothing left to stop.
-        let _ = worker.orders.send(Order::Stop(config.drain.timeout)).await;
-    }
-    for thread in threads {
-        match tokio::task::spawn_blocking(|| thread.join()).await? {
-            Ok(ended) => ended.context("a worker failed")?,
-            Err(_) => anyhow::bail!("a worker panicked; the log above says where"),
-        }
-    }
-    serving.abort();
+    signals.recv().await;
+    readiness.draining.store(true, Ordering::Relaxed);
+    drain(&shared, &workers, drained, signals).await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Has the workers move their clients away, saying how far they are, until they are done or told
+/// to hurry. The listener stays open: a load balancer that has not noticed yet gets a 503, and
+/// tries the next node.
+async fn drain(
+    shared: &Shared,
+    workers: &[WorkerHandle],
+    mut drained: mpsc::Receiver<()>,
+    mut hurry: mpsc::Receiver<()>,
+) {
+    let connections = || shared.connections.load(Ordering::Relaxed);
+    let window = shared.config.drain.window;
+    tracing::info!(connections = connections(), ?window, "draining");
+    shared.metrics.draining.set(1);
+    for worker in workers {
+        // A worker that is gone already has nobody left to move.
+        let _ = worker.orders.send(Order::Drain).await;
+    }
+    let mut progress = interval(PROGRESS);
+    progress.reset();
+    loop {
+        let left = i64::try_from(connections()).unwrap_or(i64::MAX);
+        shared.metrics.drain_remaining.set(left);
+        tokio::select! {
+            // Ends when every worker has dropped its sender.
+            _ = drained.recv() => return,
+            _ = hurry.recv() => {
+                tracing::warn!(connections = connections(), "told again to stop: stopping at once");
+                return;
+            }
+            _ = progress.tick() => tracing::info!(connections = connections(), "draining"),
+        }
+    }
 }
 
 fn worker_count(config: &Config) -> usize {
@@ -171,33 +206,28 @@ async fn every(period: Duration, act: impl Fn() + Send) {
     }
 }
 
-type Workers = (Vec<WorkerHandle>, Vec<JoinHandle<io::Result<()>>>);
-
-fn spawn_workers(shared: &Arc<Shared>) -> anyhow::Result<Workers> {
+/// Starts the workers. The receiver ends when all of them have drained.
+fn spawn_workers(shared: &Arc<Shared>) -> anyhow::Result<(Vec<WorkerHandle>, mpsc::Receiver<()>)> {
+    let (drained, all_drained) = mpsc::channel(1);
     let mut workers = Vec::new();
-    let mut threads = Vec::new();
     for index in 0..worker_count(&shared.config) {
         let (orders, receiver) = mpsc::channel(ORDERS);
-        let shared = Arc::clone(shared);
-        let thread = thread::Builder::new()
+        let (shared, drained) = (Arc::clone(shared), drained.clone());
+        thread::Builder::new()
             .name(format!("worker-{index}"))
-            .spawn(move || worker::run(index, shared, receiver))
+            .spawn(move || worker::run(index, shared, receiver, drained))
             .context("cannot start a worker thread")?;
         workers.push(WorkerHandle {
             orders,
             load: Arc::default(),
         });
-        threads.push(thread);
     }
-    Ok((workers, threads))
+    Ok((workers, all_drained))
 }
 
 /// Says where to connect: the first thing a person wants to know, and a script reads.
-fn announce(config: &Config, public: &TcpListener, private: &TcpListener) -> anyhow::Result<()> {
-    let (public, private) = (
-        reachable(public.local_addr()?),
-        reachable(private.local_addr()?),
-    );
+fn announce(config: &Config, public: SocketAddr, private: SocketAddr) -> anyhow::Result<()> {
+    let (public, private) = (reachable(public), reachable(private));
     let backend = if config.redis.url.is_some() {
         "Redis"
     } else {

@@ -4,6 +4,7 @@
 //! the listener, posts from the hub's inbox, and writes what both left in the outboxes: whoever
 //! appends to an outbox marks its connection dirty, and each dirty connection is written once.
 
+mod drain;
 mod fanout;
 mod handshake;
 mod heartbeat;
@@ -12,7 +13,6 @@ use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 use fanfare_broker::{Hub, Members};
@@ -37,8 +37,9 @@ const WRITES_PER_TURN: usize = 256;
 pub(crate) enum Order {
     /// Serve a socket. The permit bounds the handshakes under way.
     Serve(std::net::TcpStream, OwnedSemaphorePermit, Load),
-    /// Close every connection with 1001, and end when they are gone or the time is up.
-    Stop(Duration),
+    /// Close every connection as the configuration says, and end when they are gone or the time
+    /// is up.
+    Drain,
 }
 
 /// One socket's share in a worker's load, for the listener to choose the least loaded.
@@ -83,7 +84,7 @@ pub(crate) struct Worker {
     /// Lent to whichever connection is being read.
     pub(crate) scratch: RefCell<Box<[u8]>>,
     tally: Tally,
-    stopping: Cell<bool>,
+    draining: Cell<bool>,
     /// What this worker last added to the node's outbox bytes.
     outbox_bytes: Cell<i64>,
     /// Wakes the stop when the last connection is gone.
@@ -91,11 +92,14 @@ pub(crate) struct Worker {
     this: Weak<Self>,
 }
 
-/// Runs a worker on the current thread until it is told to stop.
+/// Runs a worker on the current thread until nobody has orders for it any more.
+///
+/// Drops `drained` when it was told to drain and has, or the time was up.
 pub(crate) fn run(
     index: usize,
     shared: Arc<Shared>,
     mut orders: mpsc::Receiver<Order>,
+    drained: mpsc::Sender<()>,
 ) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -109,11 +113,12 @@ pub(crate) fn run(
         dirty: RefCell::default(),
         flusher: Notify::new(),
         scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
-        stopping: Cell::new(false),
+        draining: Cell::new(false),
         outbox_bytes: Cell::new(0),
         emptied: Notify::new(),
         this: this.clone(),
     });
+    let mut drained = Some(drained);
     LocalSet::new().block_on(&runtime, async {
         spawn_local(Rc::clone(&worker).fan_out());
         spawn_local(Rc::clone(&worker).write_replies());
@@ -121,9 +126,11 @@ pub(crate) fn run(
         while let Some(order) = orders.recv().await {
             match order {
                 Order::Serve(socket, permit, load) => worker.serve(socket, permit, load),
-                Order::Stop(within) => {
-                    worker.stop(within).await;
-                    break;
+                Order::Drain => {
+                    // Meanwhile handshakes are answered with 503.
+                    if let Some(drained) = drained.take() {
+                        spawn_local(Rc::clone(&worker).drain(drained));
+                    }
                 }
             }
         }
@@ -285,43 +292,5 @@ impl Worker {
                 None => break,
             }
         }
-    }
-
-    // --- the end ---
-
-    async fn stop(&self, within: Duration) {
-        self.stopping.set(true);
-        let open: Vec<_> = self
-            .connections
-            .borrow()
-            .iter()
-            .map(|(_, c)| Rc::clone(c))
-            .collect();
-        for turn in open.chunks(WRITES_PER_TURN) {
-            for connection in turn {
-                self.close(
-                    connection,
-                    CloseCode::GoingAway,
-                    "the node is shutting down",
-                );
-            }
-            self.flush_dirty().await;
-            yield_now().await;
-        }
-        drop(open);
-        let gone = async {
-            while !self.connections.borrow().is_empty() {
-                self.emptied.notified().await;
-            }
-        };
-        if tokio::time::timeout(within, gone).await.is_err() {
-            let left = self.connections.borrow().len();
-            tracing::warn!(
-                worker = self.index,
-                connections = left,
-                "time is up; cutting the rest"
-            );
-        }
-        self.tally.flush();
     }
 }

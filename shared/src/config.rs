@@ -40,8 +40,8 @@ pub struct Config {
     /// Worker threads, each with its own share of the connections. Default 0: one per core. Set
     /// it where the process may use fewer cores than it sees.
     pub workers: usize,
-    /// How long a connection may be silent before the node pings it; one that answers nothing
-    /// for as long again is closed with 4011. Default 25 s, which is below the idle timeout of
+    /// How often the node pings each connection; one that is silent for half as long after a ping
+    /// is closed with 4011. Default 25 s, which is below the idle timeout of
     /// common proxies; lower it behind an impatient one.
     #[serde(with = "humantime_serde")]
     pub heartbeat: Duration,
@@ -51,7 +51,7 @@ pub struct Config {
     pub redis: Redis,
     /// What a node takes on before it refuses.
     pub limits: Limits,
-    /// The clean stop.
+    /// The stop.
     pub drain: Drain,
     /// The node's log.
     pub log: Log,
@@ -147,15 +147,24 @@ pub struct Limits {
     /// Connections that the kernel accepts ahead of the node; it may cap this further
     /// (`net.core.somaxconn`). Default 4096.
     pub accept_backlog: u32,
+    /// How old a connection may become, give or take a tenth, before it is closed with 1012 to
+    /// come back wherever the load balancer sends it. Default 0 s: any age. Set it (`1h`) behind
+    /// a balancer that only places new connections, so that nodes added later get their share.
+    #[serde(with = "humantime_serde")]
+    pub max_connection_age: Duration,
 }
 
-/// The clean stop, after SIGTERM or SIGINT.
+/// The stop, after SIGTERM or SIGINT.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Drain {
-    /// How long it may take to move the open connections away; those that remain are cut.
-    /// Default 10 s; raise it, and the platform's own grace period, on nodes with many
-    /// connections.
+    /// Over how long the open connections are moved away, in shuffled order, closed with 1012.
+    /// Default 0 s: all at once, closed with 1001. Set it wherever other nodes have to take the
+    /// clients up: 30 s for each 10,000 connections is gentle.
+    #[serde(with = "humantime_serde")]
+    pub window: Duration,
+    /// How long the whole stop may take; connections that remain are then cut. Longer than
+    /// `drain.window`. Default 10 s; the platform's own grace period has to be longer still.
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
 }
@@ -240,6 +249,7 @@ impl Default for Limits {
             inbox: 65_536,
             recent: 64,
             accept_backlog: 4096,
+            max_connection_age: Duration::ZERO,
         }
     }
 }
@@ -247,6 +257,7 @@ impl Default for Limits {
 impl Default for Drain {
     fn default() -> Self {
         Self {
+            window: Duration::ZERO,
             timeout: Duration::from_secs(10),
         }
     }

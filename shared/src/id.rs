@@ -17,6 +17,13 @@ impl ClientId {
         Self((node as u64) << 32 | sequence as u64)
     }
 
+    /// A number of its own for each connection, evenly spread over its range.
+    #[must_use]
+    pub const fn spread(self) -> u16 {
+        // Fibonacci hashing: neighbours in sequence land far apart.
+        (self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as u16
+    }
+
     /// Which run of which node the connection belongs to.
     #[must_use]
     pub const fn node(self) -> u32 {

@@ -84,7 +84,7 @@ impl Worker {
     /// Counts one more connection, unless the node is full or going away.
     fn admit(&self) -> Result<(), Response> {
         let limit = self.limits().connections;
-        if self.stopping.get() {
+        if self.draining.get() {
             let message = "the node is shutting down; another one will take you".into();
             return Err(Response::error(Status::Unavailable, message));
         }

@@ -46,6 +46,10 @@ impl Worker {
                 }
             }
             for connection in self.share_of(now) {
+                if self.is_too_old(&connection) {
+                    self.close(&connection, CloseCode::Restart, "limits.max_connection_age");
+                    continue;
+                }
                 if connection.is_open() && connection.opened.elapsed() > Duration::from_secs(1) {
                     connection.expect_sign_of_life();
                     self.send(&connection, Bytes::from_static(PING));
@@ -54,6 +58,14 @@ impl Worker {
             self.flush_dirty().await;
             self.tally.flush();
         }
+    }
+
+    /// Whether a connection has to come back elsewhere. Each has an age of its own, within a tenth
+    /// of the limit: those that came together do not leave together.
+    fn is_too_old(&self, connection: &Connection) -> bool {
+        let limit = self.limits().max_connection_age;
+        let jitter = f64::from(connection.client.spread()) / f64::from(u16::MAX);
+        !limit.is_zero() && connection.opened.elapsed() > limit.mul_f64(0.9 + 0.2 * jitter)
     }
 
     /// Adds up what waits in the outboxes.

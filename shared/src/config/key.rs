@@ -84,7 +84,9 @@ pub const KEYS: &[Key] = &[
     key("limits.inbox", count("deliveries", 1, 16_777_216)),
     key("limits.recent", count("publications", 1, 65_536)),
     key("limits.accept_backlog", count("connections", 1, 65_535)),
-    key("drain.timeout", time(0, HOUR)),
+    key("limits.max_connection_age", time(0, 30 * 24 * HOUR)),
+    key("drain.window", time(0, HOUR)),
+    key("drain.timeout", time(0, 2 * HOUR)),
     key("log.format", Kind::Choice(&["auto", "human", "json"])),
     key("log.level", Kind::Filter),
 ];

@@ -6,11 +6,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use config::{File, FileFormat, Map, Source, Value, ValueKind};
+use humantime_serde::re::humantime::format_duration;
 
 use super::error::one_line;
 use super::key::{KEYS, Key, Kind, ROOM_KEYS};
 use super::nearest::nearest;
-use super::{Config, ConfigError, RedisUrl, RoomRule};
+use super::{Config, ConfigError, Drain, RedisUrl, RoomRule};
 
 /// Where configuration comes from, weakest first. Nothing else is read: no process environment,
 /// no arguments.
@@ -63,6 +64,17 @@ impl Config {
                 origin: None,
                 problem: format!("smaller than limits.max_message = {message}"),
                 remedy: "an outbox must hold the largest message: raise it, or lower the other"
+                    .to_owned(),
+            });
+        }
+        let Drain { window, timeout } = self.drain;
+        if timeout <= window {
+            return Err(ConfigError::Value {
+                key: "drain.timeout".to_owned(),
+                value: format_duration(timeout).to_string(),
+                origin: None,
+                problem: format!("not longer than drain.window = {}", format_duration(window)),
+                remedy: "the last connections need time after the window: raise it by 15s or more"
                     .to_owned(),
             });
         }
