@@ -27,3 +27,19 @@ pub(super) fn msgpack_to_json(msgpack: &[u8]) -> Option<Vec<u8>> {
     transcode(&mut reader, &mut serde_json::Serializer::new(&mut json)).ok()?;
     Some(json)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_float_becomes_the_nearest_there_is() {
+        // Halfway between two floats, and next to the smallest normal one: what a fast parser
+        // gets wrong in the last bit.
+        for text in ["9007199254740993.0", "2.2250738585072011e-308"] {
+            let float: f64 = text.parse().unwrap();
+            let msgpack = json_to_msgpack(text.as_bytes()).unwrap();
+            assert_eq!(msgpack[1..], float.to_be_bytes(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! Events: what is stated here encodes to exactly the bytes of its vector, in both formats.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fanfare_shared::code::ErrorCode;
+use fanfare_shared::codec::{Format, encode};
+use fanfare_shared::frame::{Opcode, parse_header};
+use fanfare_shared::{
+    ClientId, Data, Encoding, Epoch, Event, Position, Publication, Publisher, RoomName, Welcome,
+};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::file::{Hex, files, load, names_in};
+
+files!(file_of: Event<'_> {
+    Welcome => "welcome",
+    Joined => "joined",
+    Left => "left",
+    Published => "published",
+    History => "history",
+    Pong => "pong",
+    Message => "message",
+    Reset => "reset",
+    Error => "error",
+});
+
+mod codes {
+    use fanfare_shared::code::ErrorCode;
+
+    crate::file::files!(name_of: ErrorCode {
+        BadRequest => "bad_request",
+        UnknownType => "unknown_type",
+        Unauthorized => "unauthorized",
+        Forbidden => "forbidden",
+        NotJoined => "not_joined",
+        TooLarge => "too_large",
+        RateLimited => "rate_limited",
+        RoomLimit => "room_limit",
+        Unavailable => "unavailable",
+        Internal => "internal",
+    });
+}
+
+#[derive(Deserialize)]
+struct Vector {
+    name: String,
+    json: Box<RawValue>,
+    msgpack: Hex,
+}
+
+const CLIENT: ClientId = ClientId(0x5be1_f0a3_7c92_d448);
+const OTHER: ClientId = ClientId(0xe07d_31b6_a4f8_925c);
+
+fn at(offset: u64) -> Option<Position> {
+    let epoch = Epoch::parse("9f3b27c4d1a8e650");
+    Some(Position { epoch, offset })
+}
+
+/// A position after the log was lost.
+fn anew(offset: u64) -> Position {
+    let epoch = Epoch::parse("4c0d9e1f7b2a6385");
+    Position { epoch, offset }
+}
+
+fn publication(room: &str, data: &'static str) -> Publication {
+    Publication {
+        room: RoomName::new(room).unwrap(),
+        position: None,
+        time: 1_767_225_600_123,
+        event: None,
+        from: None,
+        echo: true,
+        data: Data {
+            encoding: Encoding::Json,
+            bytes: Bytes::from_static(data.as_bytes()),
+        },
+    }
+}
+
+fn publisher(client: ClientId, user: Option<&str>) -> Option<Publisher> {
+    let user = user.map(Box::from);
+    Some(Publisher { client, user })
+}
+
+/// The publications that the events borrow.
+struct Publications {
+    chat: Publication,
+    bare: Publication,
+    of_the_server: Publication,
+    without_history: Publication,
+    bytes: Publication,
+    missed: [Arc<Publication>; 2],
+}
+
+impl Publications {
+    fn new() -> Self {
+        let chat = |data, offset| Publication {
+            position: at(offset),
+            event: Some("chat".into()),
+            from: publisher(CLIENT, Some("u1")),
+            ..publication("lobby", data)
+        };
+        let second = Publication {
+            from: publisher(OTHER, None),
+            ..chat(r#"{"text":"two"}"#, 43)
+        };
+        Self {
+            chat: chat(r#"{"text":"hi"}"#, 44),
+            bare: Publication {
+                position: at(45),
+                from: publisher(CLIENT, None),
+                ..publication("lobby", r#""hi""#)
+            },
+            of_the_server: Publication {
+                position: at(1),
+                event: Some("notice".into()),
+                ..publication("чат:1 🎺", "null")
+            },
+            without_history: Publication {
+                from: publisher(CLIENT, None),
+                ..publication("cursors", "[3,-4.5]")
+            },
+            bytes: Publication {
+                position: at(46),
+                from: publisher(CLIENT, None),
+                data: Data {
+                    encoding: Encoding::Binary,
+                    bytes: Bytes::from_static(b"\x00\xff\x10"),
+                },
+                ..publication("lobby", "")
+            },
+            missed: [Arc::new(chat(r#"{"text":"one"}"#, 42)), Arc::new(second)],
+        }
+    }
+}
+
+/// What each vector says, by its name.
+fn stated(publications: &Publications) -> Vec<(String, Event<'_>)> {
+    let welcome = Welcome {
+        client: CLIENT,
+        user: None,
+        node: "node-1",
+        heartbeat: 25,
+        max_message: 65_536,
+    };
+    let of_a_user = Welcome {
+        user: Some("u1"),
+        ..welcome
+    };
+    let joined = |id, position: Option<Position>, recovered, messages| Event::Joined {
+        id,
+        room: if position.is_none() {
+            "cursors"
+        } else {
+            "lobby"
+        },
+        position,
+        recovered,
+        messages,
+    };
+    let history = |id, position: Option<Position>, messages| Event::History {
+        id: Some(id),
+        room: if position.is_none() {
+            "cursors"
+        } else {
+            "lobby"
+        },
+        position,
+        messages,
+    };
+    let published = |room, position| Event::Published {
+        id: Some(8),
+        room,
+        position,
+    };
+    let missed = &publications.missed[..];
+    let left = Event::Left {
+        id: Some(7),
+        room: "lobby",
+    };
+    let reset = Event::Reset {
+        room: "lobby",
+        position: anew(7),
+    };
+    let events = [
+        ("welcome", Event::Welcome(welcome)),
+        ("welcome_of_a_user", Event::Welcome(of_a_user)),
+        ("joined", joined(Some(1), at(41), None, &[])),
+        (
+            "joined_recovered",
+            joined(Some(2), at(43), Some(true), missed),
+        ),
+        (
+            "joined_not_recovered",
+            joined(Some(4), Some(anew(2)), Some(false), &[]),
+        ),
+        (
+            "joined_with_newest",
+            joined(Some(3), at(42), None, &missed[..1]),
+        ),
+        ("joined_without_history", joined(Some(1), None, None, &[])),
+        ("joined_by_address", joined(None, at(0), None, &[])),
+        ("left", left),
+        ("published", published("lobby", at(44))),
+        ("published_without_history", published("cursors", None)),
+        ("history", history(14, at(43), missed)),
+        ("history_of_a_room_without", history(13, None, &[])),
+        ("pong", Event::Pong { id: Some(15) }),
+        ("message", Event::Message(&publications.chat)),
+        (
+            "message_without_event_and_user",
+            Event::Message(&publications.bare),
+        ),
+        (
+            "message_of_the_server",
+            Event::Message(&publications.of_the_server),
+        ),
+        (
+            "message_without_history",
+            Event::Message(&publications.without_history),
+        ),
+        ("message_of_bytes", Event::Message(&publications.bytes)),
+        ("reset", reset),
+    ];
+    let mut events: Vec<_> = events
+        .into_iter()
+        .map(|(name, event)| (name.to_owned(), event))
+        .collect();
+    for (code, message) in [
+        (ErrorCode::BadRequest, "room: missing; `join` needs one"),
+        (ErrorCode::UnknownType, "type: `dance` is unknown"),
+        (ErrorCode::Unauthorized, "auth: a token is needed"),
+        (
+            ErrorCode::Forbidden,
+            "room: only the server publishes in `news`",
+        ),
+        (ErrorCode::NotJoined, "room: `lobby` is not joined"),
+        (
+            ErrorCode::TooLarge,
+            "data: 70000 bytes long; at most 65536 are allowed",
+        ),
+        (ErrorCode::RateLimited, "too many commands; wait a second"),
+        (
+            ErrorCode::RoomLimit,
+            "room: a connection may be in 128 rooms; leave one first",
+        ),
+        (ErrorCode::Unavailable, "the backend cannot be reached"),
+        (
+            ErrorCode::Internal,
+            "the backend failed; the node's log says why",
+        ),
+    ] {
+        let id = Some(2);
+        events.push((
+            format!("error_{}", codes::name_of(&code)),
+            Event::Error { id, code, message },
+        ));
+    }
+    let error = Event::Error {
+        id: None,
+        code: ErrorCode::BadRequest,
+        message: "not a command: send a JSON object",
+    };
+    events.push(("error_without_id".into(), error));
+    events
+}
+
+fn vectors() -> Vec<(&'static str, Vector)> {
+    let all = FILES.iter().flat_map(|file| {
+        let vectors: Vec<Vector> = load(&format!("events/{file}.json"));
+        vectors.into_iter().map(move |vector| (*file, vector))
+    });
+    all.collect()
+}
+
+#[test]
+fn every_event_has_its_file_and_every_vector_its_event() {
+    assert_eq!(
+        names_in("events"),
+        FILES.iter().map(ToString::to_string).collect()
+    );
+    let (vectors, publications) = (vectors(), Publications::new());
+    let stated = stated(&publications);
+    let names: Vec<_> = vectors.iter().map(|(_, vector)| &vector.name).collect();
+    let stated_names: Vec<_> = stated.iter().map(|(name, _)| name).collect();
+    assert_eq!(names, stated_names);
+    for ((file, vector), (_, event)) in vectors.iter().zip(&stated) {
+        assert_eq!(*file, file_of(event), "{}", vector.name);
+    }
+}
+
+#[test]
+fn every_error_code_has_a_vector() {
+    let publications = Publications::new();
+    let stated = stated(&publications);
+    let codes = stated.iter().filter_map(|(_, event)| match event {
+        Event::Error { code, .. } => Some(code.as_str()),
+        _ => None,
+    });
+    assert_eq!(
+        codes.collect::<BTreeSet<_>>(),
+        codes::FILES.iter().copied().collect()
+    );
+}
+
+#[test]
+fn every_event_encodes_to_exactly_its_vector() {
+    let publications = Publications::new();
+    for ((_, vector), (name, event)) in vectors().iter().zip(stated(&publications)) {
+        let (opcode, payload) = unframe(&encode(Format::Json, &event).unwrap());
+        assert_eq!(
+            (opcode, String::from_utf8(payload).unwrap().as_str()),
+            (Opcode::Text, vector.json.get()),
+            "{name}"
+        );
+        let (opcode, payload) = unframe(&encode(Format::MsgPack, &event).unwrap());
+        assert_eq!(
+            (opcode, Hex(payload)),
+            (Opcode::Binary, vector.msgpack.clone()),
+            "{name}"
+        );
+        let said_in_plain = encode(Format::Plain, &event).is_some();
+        assert_eq!(said_in_plain, matches!(event, Event::Message(_)), "{name}");
+    }
+}
+
+/// Takes a frame apart, and checks that it is whole and unmasked.
+pub(crate) fn unframe(frame: &[u8]) -> (Opcode, Vec<u8>) {
+    let header = parse_header(frame).unwrap().unwrap();
+    assert!(header.fin && header.mask.is_none());
+    let payload = frame[header.size..].to_vec();
+    assert_eq!(payload.len() as u64, header.len);
+    (header.opcode, payload)
+}
