@@ -1,0 +1,157 @@
+//! The command line: what can be asked for, and how failure is told.
+//!
+//! `main` parses and runs; each command has a file. Invariant: what a command produces goes to
+//! standard output, everything else to standard error, a failure as one line.
+
+mod check_config;
+mod serve;
+
+use std::env;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use fanfare_shared::config::{ConfigError, Sources};
+
+const EXAMPLES: &str = "\
+Examples:
+  fanfare                              serve alone, on port 8080
+  fanfare --redis redis://10.0.0.5     serve together with other nodes
+  fanfare check-config                 print every setting with its value
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 78 bad configuration";
+
+/// A WebSocket broker: rooms that span nodes, nothing lost
+///
+/// Without a command, fanfare serves.
+#[derive(Debug, Parser)]
+#[command(
+    name = "fanfare",
+    version,
+    after_help = EXAMPLES,
+    max_term_width = 100,
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: serve::ServeArgs,
+}
+
+// Each is described where its arguments are.
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::ServeArgs),
+    CheckConfig(check_config::CheckConfigArgs),
+}
+
+/// The file, for every command that reads the configuration.
+#[derive(Debug, Clone, Default, Args)]
+struct FileArg {
+    /// Configuration file [env: FANFARE_CONFIG] [default: ./fanfare.toml if there is one]
+    #[arg(long, value_name = "FILE", help_heading = "Configuration")]
+    config: Option<PathBuf>,
+}
+
+impl Cli {
+    /// Does what was asked for.
+    pub fn run(self) -> Result<(), Failure> {
+        match self.command.unwrap_or(Command::Serve(self.serve)) {
+            Command::Serve(args) => serve::run(args),
+            Command::CheckConfig(args) => check_config::run(args),
+        }
+    }
+}
+
+/// Why a command did not do what was asked for.
+#[derive(Debug)]
+pub enum Failure {
+    /// The configuration is refused.
+    Config(ConfigError),
+    /// Anything else.
+    Other(anyhow::Error),
+}
+
+impl Failure {
+    /// Says it in one line on standard error.
+    pub fn report(&self) {
+        match self {
+            Self::Config(error) => notice(&format!("error: {error}")),
+            Self::Other(error) => notice(&format!("error: {error:#}")),
+        }
+    }
+
+    /// How the process ends.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            // EX_CONFIG of sysexits(3), which service managers can tell from a crash.
+            Self::Config(_) => ExitCode::from(78),
+            Self::Other(_) => ExitCode::FAILURE,
+        }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+/// The file and this process's environment, without flags.
+fn sources(file: FileArg) -> Sources {
+    // A variable that is not UTF-8 is refused by its key's check, not by a panic here.
+    let lossy = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+    Sources {
+        file: file.config,
+        env: env::vars_os()
+            .map(|(name, value)| (lossy(name), lossy(value)))
+            .collect(),
+        flags: Vec::new(),
+    }
+}
+
+/// Says one line on standard error. Where that is closed there is nobody to tell.
+fn notice(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn the_parser_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_command_means_serve_with_its_flags() {
+        let cli = Cli::try_parse_from(["fanfare", "--listen", "127.0.0.1:0", "--wait"])
+            .expect("serve's flags");
+        assert!(cli.command.is_none());
+        assert!(cli.serve.wait);
+        Cli::try_parse_from(["fanfare", "serve", "--redis", "redis://h"]).expect("the same");
+    }
+
+    #[test]
+    fn serve_flags_before_another_command_are_a_mistake() {
+        let error = Cli::try_parse_from(["fanfare", "--wait", "check-config"]);
+        assert_eq!(
+            error.expect_err("a mistake").kind(),
+            ErrorKind::ArgumentConflict
+        );
+    }
+}
