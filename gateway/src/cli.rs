@@ -4,21 +4,30 @@
 //! standard output, everything else to standard error, a failure as one line.
 
 mod check_config;
+mod client;
+mod healthcheck;
 mod serve;
+mod sub;
 
 use std::env;
+use std::future::Future;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context;
+use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
+use fanfare_shared::RoomName;
 use fanfare_shared::config::{ConfigError, Sources};
+
+use self::client::Endpoint;
 
 const EXAMPLES: &str = "\
 Examples:
   fanfare                              serve alone, on port 8080
   fanfare --redis redis://10.0.0.5     serve together with other nodes
-  fanfare check-config                 print every setting with its value
+  fanfare sub lobby                    print what is published in a room
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 78 bad configuration";
 
@@ -45,7 +54,9 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::ServeArgs),
+    Sub(sub::SubArgs),
     CheckConfig(check_config::CheckConfigArgs),
+    Healthcheck(healthcheck::HealthcheckArgs),
 }
 
 /// The file, for every command that reads the configuration.
@@ -56,12 +67,51 @@ struct FileArg {
     config: Option<PathBuf>,
 }
 
+/// Where `sub` and `pub` connect.
+#[derive(Debug, Clone, Args)]
+struct UrlArg {
+    /// WebSocket address of a node [env: FANFARE_URL] [default: ws://127.0.0.1:8080/ws]
+    #[arg(long, value_name = "URL", help_heading = "Connection")]
+    url: Option<Endpoint>,
+}
+
+impl UrlArg {
+    /// The flag's address, the environment's (an empty one counts as none), or the default.
+    fn endpoint(self) -> Endpoint {
+        if let Some(endpoint) = self.url {
+            return endpoint;
+        }
+        let url = env::var_os("FANFARE_URL").filter(|url| !url.is_empty());
+        let url = url.unwrap_or_else(|| "ws://127.0.0.1:8080/ws".into());
+        Endpoint::ws(&url.to_string_lossy()).unwrap_or_else(|problem| {
+            usage_error(
+                ErrorKind::ValueValidation,
+                &format!("FANFARE_URL: {problem}"),
+            )
+        })
+    }
+}
+
+/// Ends the process as the parser does when it is told nonsense.
+fn usage_error(kind: ErrorKind, message: &str) -> ! {
+    clap::Error::raw(
+        kind,
+        format!(
+            "{message}
+"
+        ),
+    )
+    .exit()
+}
+
 impl Cli {
     /// Does what was asked for.
     pub fn run(self) -> Result<(), Failure> {
         match self.command.unwrap_or(Command::Serve(self.serve)) {
             Command::Serve(args) => serve::run(args),
+            Command::Sub(args) => Ok(sub::run(args)?),
             Command::CheckConfig(args) => check_config::run(args),
+            Command::Healthcheck(args) => healthcheck::run(args),
         }
     }
 }
@@ -120,15 +170,44 @@ fn sources(file: FileArg) -> Sources {
     }
 }
 
+/// Takes a room's name from the command line.
+fn room_name(text: &str) -> Result<RoomName, String> {
+    RoomName::new(text).map_err(|error| error.to_string())
+}
+
 /// Says one line on standard error. Where that is closed there is nobody to tell.
 fn notice(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
+/// Runs a client on this thread. What still blocks on a pipe when it is done is left behind.
+fn block_on<F: Future>(client: F) -> anyhow::Result<F::Output> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start")?;
+    let output = runtime.block_on(client);
+    runtime.shutdown_background();
+    Ok(output)
+}
+
+/// `text` with its control characters escaped: what a stranger sent must not move a terminal's
+/// cursor or break a line in two.
+fn printable(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            line.extend(c.escape_default());
+        } else {
+            line.push(c);
+        }
+    }
+    line
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
-    use clap::error::ErrorKind;
 
     use super::*;
 
@@ -148,10 +227,38 @@ mod tests {
 
     #[test]
     fn serve_flags_before_another_command_are_a_mistake() {
-        let error = Cli::try_parse_from(["fanfare", "--wait", "check-config"]);
+        let error = Cli::try_parse_from(["fanfare", "--wait", "sub", "lobby"]);
         assert_eq!(
             error.expect_err("a mistake").kind(),
             ErrorKind::ArgumentConflict
         );
+    }
+
+    #[test]
+    fn rooms_are_checked_before_anything_is_done() {
+        for arguments in [
+            &["fanfare", "sub"][..],
+            &["fanfare", "sub", ""],
+            &["fanfare", "sub", "lobby", "--count", "0"],
+            &["fanfare", "sub", "lobby", "--since", "41"],
+            &[
+                "fanfare",
+                "sub",
+                "lobby",
+                "--since",
+                "e:1",
+                "--history",
+                "1",
+            ],
+        ] {
+            let error = Cli::try_parse_from(arguments).expect_err("a mistake");
+            assert_eq!(error.exit_code(), 2, "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn what_strangers_send_stays_in_its_line() {
+        assert_eq!(printable("a\u{1b}[2Jb\nc\u{9b}"), "a\\u{1b}[2Jb\\nc\\u{9b}");
+        assert_eq!(printable("é 🎺"), "é 🎺");
     }
 }
