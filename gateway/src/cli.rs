@@ -6,6 +6,7 @@
 mod check_config;
 mod client;
 mod healthcheck;
+mod publish;
 mod serve;
 mod sub;
 
@@ -28,6 +29,8 @@ Examples:
   fanfare                              serve alone, on port 8080
   fanfare --redis redis://10.0.0.5     serve together with other nodes
   fanfare sub lobby                    print what is published in a room
+  fanfare pub lobby hello              publish to it
+  tail -f app.log | fanfare pub logs   publish each line
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 78 bad configuration";
 
@@ -55,6 +58,7 @@ pub struct Cli {
 enum Command {
     Serve(serve::ServeArgs),
     Sub(sub::SubArgs),
+    Pub(publish::PubArgs),
     CheckConfig(check_config::CheckConfigArgs),
     Healthcheck(healthcheck::HealthcheckArgs),
 }
@@ -110,6 +114,7 @@ impl Cli {
         match self.command.unwrap_or(Command::Serve(self.serve)) {
             Command::Serve(args) => serve::run(args),
             Command::Sub(args) => Ok(sub::run(args)?),
+            Command::Pub(args) => Ok(publish::run(args)?),
             Command::CheckConfig(args) => check_config::run(args),
             Command::Healthcheck(args) => healthcheck::run(args),
         }
@@ -239,6 +244,7 @@ mod tests {
         for arguments in [
             &["fanfare", "sub"][..],
             &["fanfare", "sub", ""],
+            &["fanfare", "pub", "a\nb", "x"],
             &["fanfare", "sub", "lobby", "--count", "0"],
             &["fanfare", "sub", "lobby", "--since", "41"],
             &[
@@ -250,6 +256,7 @@ mod tests {
                 "--history",
                 "1",
             ],
+            &["fanfare", "pub", "lobby", "--url", "wss://h/ws"],
         ] {
             let error = Cli::try_parse_from(arguments).expect_err("a mistake");
             assert_eq!(error.exit_code(), 2, "{arguments:?}");
