@@ -189,7 +189,7 @@ impl Server {
             .query_async(connection)
             .await
             .map_err(|error| self.explain(&error))?;
-        if field(&replication, "role") != Some("master") {
+        if !is_master(&replication) {
             let of = |name| field(&replication, name).unwrap_or("?");
             let master = format!("{}:{}", of("master_host"), of("master_port"));
             return Err(ConnectError::Replica(self.address.clone(), master));
@@ -229,6 +229,11 @@ impl Server {
 
 /// How much of a run id tells one run of a server from another.
 const RUN: usize = 16;
+
+/// Reads the section `replication` of INFO.
+pub(super) fn is_master(replication: &str) -> bool {
+    field(replication, "role") == Some("master")
+}
 
 fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
     info.lines()
