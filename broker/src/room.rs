@@ -4,9 +4,9 @@
 use std::collections::VecDeque;
 use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::time::Instant;
 
 use fanfare_shared::{ClientId, Epoch, Position, Publication, RoomName};
+use tokio::time::Instant;
 
 use crate::backend::{BackendError, Log, Read, Snapshot};
 use crate::recent::Recent;
