@@ -35,7 +35,7 @@ function thresholds(size) {
 }
 
 /**
- * The exports of a scenario file.
+ * The exports of a scenario file, its `size`, and the `limit` of a subscriber's time in seconds.
  * @param more thresholds by metric, in place of those above; null drops one
  */
 export function broadcast(scenario, more = {}) {
@@ -70,6 +70,7 @@ export function broadcast(scenario, more = {}) {
   };
   return {
     size,
+    limit,
     options,
     subscribe: () => subscribe(size, limit),
     publish: () => publish(size),

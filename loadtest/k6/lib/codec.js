@@ -150,10 +150,7 @@ class Reader {
     for (let at = 0; at < length; at += 4096) {
       text += String.fromCharCode.apply(null, bytes.subarray(at, at + 4096));
     }
-    for (let at = 0; at < length; at += 1) {
-      if (bytes[at] > 127) return decodeURIComponent(escape(text));
-    }
-    return text;
+    return /[\x80-\xff]/.test(text) ? decodeURIComponent(escape(text)) : text;
   }
 
   list(length) {

@@ -43,13 +43,15 @@ const DEFAULTS = {
   grace: 10,
   /** Mean seconds until a subscriber leaves and comes back; 0 is never. */
   churn: 0,
+  /** Members that stop reading, where a scenario has them. */
+  slow: 0,
   /** The longest wait before reconnecting, in milliseconds. */
   backoff_cap: 30000,
   sockets_per_vu: 25,
   /** Thresholds of this size of load, beside those that hold for any. */
   thresholds: {},
-  /** What the generator may take before the run is invalid, in milliseconds. */
-  health: { generator_delay: 50, publish_lag: 50 },
+  /** Milliseconds that the generator may take, at p(99), before the run is invalid. */
+  health: { generator_delay: 100, publish_lag: 250 },
 };
 
 /** The load of a scenario in the chosen profile. */

@@ -7,9 +7,9 @@ from .process import NotReady, Process, accepts, free_port
 
 
 class Redis:
-    """Keeps an append-only file, synced with every write: what it acknowledged outlives it."""
+    """Durable, it syncs a file with every write: what it acknowledged outlives it."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, durable=False):
         program = shutil.which("redis-server")
         if program is None:
             raise NotReady("redis-server is not installed: apt-get install redis-server")
@@ -18,7 +18,8 @@ class Redis:
         data.mkdir(exist_ok=True)
         self.port = free_port()
         argv = [program, "--port", self.port, "--bind", "127.0.0.1", "--save", ""]
-        argv += ["--appendonly", "yes", "--appendfsync", "always", "--dir", data]
+        argv += ["--dir", data]
+        argv += ["--appendonly", "yes", "--appendfsync", "always"] if durable else []
         # The default cuts a subscriber that falls behind by 8 MB for a minute.
         argv += ["--client-output-buffer-limit", "pubsub 256mb 128mb 60"]
         self.process = Process("redis", argv, directory / "redis.log")
