@@ -81,7 +81,7 @@ export const CLOSE_CODES = Object.freeze({
  * @typedef {"connecting"|"open"|"waiting"|"closed"} State
  * @typedef {{name: string, reconnect: "never" | "soon" | "later", poison?: true}} CloseRule
  * @typedef {{epoch: string, offset: number}} Position
- * @typedef {{room?: string, event?: string, data: any, binary?: boolean, offset?: number,
+ * @typedef {{room?: string, event?: string, data: any, binary?: boolean, epoch?: string, offset?: number,
  *   time?: number, from?: {client?: string, user?: string}, direct?: true,
  *   replayed?: true}} Message
  * @typedef {{client: string, user?: string, node: string, heartbeat?: number,
@@ -600,11 +600,12 @@ export class Room extends Emitter {
 
   /** @package @param {Message} message */
   _take(message) {
-    const { offset } = message;
+    // A message names its epoch where the log has gone on in a new one.
+    const { offset, epoch = this.position?.epoch } = message;
     if (offset === undefined || !this.#recover) return this._emit("message", message);
     if (this.position && offset <= this.position.offset) return;
     if (this.position && offset === this.position.offset + 1) {
-      this.position = { epoch: this.position.epoch, offset };
+      this.position = { epoch, offset };
       return this._emit("message", message);
     }
     if (!this.position && !this.#joining) return this._emit("message", message);

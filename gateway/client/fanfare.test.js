@@ -152,6 +152,14 @@ test("offsets of another epoch are not compared", () => {
   assert.deepEqual(heard, ["RESET", "m1"]);
 });
 
+test("a message that names a new epoch goes on in it", () => {
+  const { heard, room, socket } = inLobby();
+  socket.message(3);
+  socket.push({ type: "message", room: "lobby", data: "m4", epoch: "y", offset: 4 });
+  assert.deepEqual(heard, ["m3", "m4"]);
+  assert.deepEqual(room.position, { epoch: "y", offset: 4 });
+});
+
 test("a reset push adopts the new position", () => {
   const { heard, room, socket } = inLobby();
   socket.message(7);

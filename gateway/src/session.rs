@@ -50,6 +50,17 @@ pub(crate) enum Message<'a> {
     Binary(&'a [u8]),
 }
 
+impl<'a> Message<'a> {
+    /// A message of either kind.
+    pub(crate) fn new(text: bool, payload: &'a [u8]) -> Self {
+        if text {
+            Self::Text(payload)
+        } else {
+            Self::Binary(payload)
+        }
+    }
+}
+
 /// Whether the message was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Next {

@@ -115,11 +115,7 @@ fn resume(
     if let Some((text, payload)) = backlog.message.take()
         && connection.is_open()
     {
-        let message = if text {
-            Message::Text(&payload)
-        } else {
-            Message::Binary(&payload)
-        };
+        let message = Message::new(text, &payload);
         if session::take(worker, connection, message) == Next::Wait {
             backlog.message = Some((text, payload));
             return Flow::Wait;
@@ -173,10 +169,7 @@ fn take_in(
         if !connection.is_open() {
             continue;
         }
-        let message = match text {
-            true => Message::Text(payload.as_ref()),
-            false => Message::Binary(payload.as_ref()),
-        };
+        let message = Message::new(text, payload.as_ref());
         if session::take(worker, connection, message) == Next::Wait {
             let payload = match payload {
                 Payload::InPlace(bytes) => bytes.to_vec(),

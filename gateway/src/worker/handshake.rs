@@ -96,38 +96,34 @@ impl Worker {
         Ok(())
     }
 
-    /// Reads until the head is whole or refused; answers also what came behind it.
+    /// Reads until the head is whole or refused; answers also what came behind it: the first
+    /// frames, which some clients send without waiting.
     async fn read_head(&self, stream: &TcpStream) -> io::Result<(Outcome, Vec<u8>)> {
         let limit = self.limits().handshake_bytes;
         let mut received = Vec::new();
         loop {
             stream.readable().await?;
             let mut scratch = self.scratch.borrow_mut();
-            match stream.try_read(&mut scratch) {
+            let count = match stream.try_read(&mut scratch) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(count) if received.is_empty() => {
-                    // The common case: a whole head at once, looked at where it is.
-                    let bytes = &scratch[..count];
-                    match handshake::read(bytes, limit) {
-                        Outcome::Partial => received.extend_from_slice(bytes),
-                        outcome => {
-                            let first = behind(&outcome, bytes);
-                            return Ok((outcome, first));
-                        }
-                    }
-                }
-                Ok(count) => {
-                    received.extend_from_slice(&scratch[..count]);
-                    match handshake::read(&received, limit) {
-                        Outcome::Partial => {}
-                        outcome => {
-                            let first = behind(&outcome, &received);
-                            return Ok((outcome, first));
-                        }
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                 Err(error) => return Err(error),
+            };
+            // A head mostly comes whole, and is then looked at where it is.
+            let bytes = if received.is_empty() {
+                &scratch[..count]
+            } else {
+                received.extend_from_slice(&scratch[..count]);
+                &received
+            };
+            match handshake::read(bytes, limit) {
+                Outcome::Partial => received = bytes.to_vec(),
+                Outcome::Upgrade(upgrade) => {
+                    let first = bytes[upgrade.head..].to_vec();
+                    return Ok((Outcome::Upgrade(upgrade), first));
+                }
+                refused @ Outcome::Respond(_) => return Ok((refused, Vec::new())),
             }
         }
     }
@@ -164,14 +160,6 @@ impl Worker {
             self.end(&connection);
             drop(load);
         });
-    }
-}
-
-/// What came behind the head: the first frames, which some clients send without waiting.
-fn behind(outcome: &Outcome, bytes: &[u8]) -> Vec<u8> {
-    match outcome {
-        Outcome::Upgrade(upgrade) => bytes[upgrade.head..].to_vec(),
-        _ => Vec::new(),
     }
 }
 

@@ -86,7 +86,7 @@ pub const KEYS: &[Key] = &[
     key("limits.accept_backlog", count("connections", 1, 65_535)),
     key("limits.max_connection_age", time(0, 30 * 24 * HOUR)),
     key("drain.window", time(0, HOUR)),
-    key("drain.timeout", time(0, 2 * HOUR)),
+    key("drain.timeout", time(100, 2 * HOUR)),
     key("log.format", Kind::Choice(&["auto", "human", "json"])),
     key("log.level", Kind::Filter),
 ];

@@ -170,6 +170,9 @@ fn every_key_can_be_set_by_its_variable_and_its_bounds_are_what_it_says() {
             if key.path == "limits.outbox_bytes" {
                 pairs.push(("FANFARE_LIMITS__MAX_MESSAGE", "1"));
             }
+            if key.path == "drain.window" {
+                pairs.push(("FANFARE_DRAIN__TIMEOUT", "2h"));
+            }
             if let Err(error) = env(&pairs) {
                 panic!("{name}={value}: {error}");
             }
@@ -376,6 +379,15 @@ fn an_outbox_must_hold_the_largest_message() {
     assert!(
         message
             .starts_with("limits.outbox_bytes = 262144: smaller than limits.max_message = 1000000"),
+        "{message}"
+    );
+}
+
+#[test]
+fn the_stop_must_take_longer_than_the_window() {
+    let message = refusal(&[("FANFARE_DRAIN__WINDOW", "30s")]);
+    assert!(
+        message.starts_with("drain.timeout = 10s: not longer than drain.window = 30s"),
         "{message}"
     );
 }

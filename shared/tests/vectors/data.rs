@@ -65,7 +65,7 @@ fn publication(payload: &Payload) -> Publication {
 fn every_payload_arrives_in_every_format_as_stated() {
     for Vector { name, from, to } in load("data.json") {
         let publication = publication(&from);
-        let payload = |format| unframe(&encode_publication(format, &publication));
+        let payload = |format| unframe(&encode_publication(format, &publication, false));
 
         let binary = if to.binary { r#","binary":true"# } else { "" };
         let data = to.json.get();

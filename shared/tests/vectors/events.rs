@@ -209,20 +209,27 @@ fn stated(publications: &Publications) -> Vec<(String, Event<'_>)> {
         ("history", history(14, at(43), missed)),
         ("history_of_a_room_without", history(13, None, &[])),
         ("pong", Event::Pong { id: Some(15) }),
-        ("message", Event::Message(&publications.chat)),
+        ("message", message(&publications.chat)),
         (
             "message_without_event_and_user",
-            Event::Message(&publications.bare),
+            message(&publications.bare),
         ),
         (
             "message_of_the_server",
-            Event::Message(&publications.of_the_server),
+            message(&publications.of_the_server),
         ),
         (
             "message_without_history",
-            Event::Message(&publications.without_history),
+            message(&publications.without_history),
         ),
-        ("message_of_bytes", Event::Message(&publications.bytes)),
+        (
+            "message_of_a_new_epoch",
+            Event::Message {
+                publication: &publications.chat,
+                new_epoch: true,
+            },
+        ),
+        ("message_of_bytes", message(&publications.bytes)),
         ("reset", reset),
     ];
     let mut events: Vec<_> = events
@@ -323,7 +330,11 @@ fn every_event_encodes_to_exactly_its_vector() {
             "{name}"
         );
         let said_in_plain = encode(Format::Plain, &event).is_some();
-        assert_eq!(said_in_plain, matches!(event, Event::Message(_)), "{name}");
+        assert_eq!(
+            said_in_plain,
+            matches!(event, Event::Message { .. }),
+            "{name}"
+        );
     }
 }
 
@@ -334,4 +345,11 @@ pub(crate) fn unframe(frame: &[u8]) -> (Opcode, Vec<u8>) {
     let payload = frame[header.size..].to_vec();
     assert_eq!(payload.len() as u64, header.len);
     (header.opcode, payload)
+}
+
+fn message(publication: &Publication) -> Event<'_> {
+    Event::Message {
+        publication,
+        new_epoch: false,
+    }
 }
