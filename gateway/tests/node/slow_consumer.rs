@@ -196,3 +196,21 @@ async fn replies_that_nobody_reads_close_with_4008_too() {
     node.until_metric(SLOW, 1.0).await;
     slow.expect_closed(4008).await;
 }
+
+#[tokio::test]
+async fn a_burst_larger_than_the_outbox_is_not_slowness() {
+    let node = Node::with("[limits]\nmax_message = 1024\noutbox_bytes = 4096").await;
+    let mut ann = Client::join(&node, "a").await;
+    let mut bo = Client::join(&node, "a").await;
+    let commands: Vec<_> = (0..1_000_u64)
+        .map(|n| json!({"type": "publish", "id": n + 100, "room": "a", "data": n}))
+        .collect();
+    ann.send_all(&commands).await;
+    for n in 0..1_000 {
+        assert_eq!(ann.reply(n + 100).await["offset"], n + 1);
+    }
+    let expected: Vec<_> = (0..1_000_u64).map(Value::from).collect();
+    assert_eq!(ann.data(1_000).await, expected);
+    assert_eq!(bo.data(1_000).await, expected);
+    assert_eq!(node.metrics().await.value(SLOW), Some(0.0));
+}
