@@ -250,7 +250,7 @@ impl Worker {
         if !connection.is_open() {
             return;
         }
-        match connection.push(Rc::new(frame), self.limits().outbox_bytes) {
+        match connection.push(&Rc::new(frame), self.limits().outbox_bytes) {
             Ok(()) => self.mark_dirty(connection),
             Err(_) => self.close_slow(connection),
         }
