@@ -1,0 +1,32 @@
+//! The command line.
+
+use clap::{Parser, Subcommand};
+
+use crate::floor;
+use crate::scenario::delivery;
+
+/// Drive a WebSocket broker and say what it costs.
+#[derive(Debug, Parser)]
+#[command(name = "fanfare-load", version)]
+struct Cli {
+    #[command(subcommand)]
+    scenario: Scenario,
+}
+
+#[derive(Debug, Subcommand)]
+enum Scenario {
+    Fanout(delivery::Fanout),
+    Rooms(delivery::Many),
+    Burst(delivery::Burst),
+    Floor(floor::Options),
+}
+
+/// Runs what the command line asks for.
+pub(crate) fn run() -> anyhow::Result<()> {
+    match Cli::parse().scenario {
+        Scenario::Fanout(fanout) => fanout.run(),
+        Scenario::Rooms(many) => many.run(),
+        Scenario::Burst(burst) => burst.run(),
+        Scenario::Floor(options) => floor::run(&options),
+    }
+}

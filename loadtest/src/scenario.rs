@@ -1,0 +1,104 @@
+//! The scenarios, and what they have in common: which servers, which protocol, how many rounds.
+
+pub(crate) mod delivery;
+mod drive;
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Args;
+
+use crate::dialect::Dialect;
+use crate::floor::Method;
+use crate::server::{self, Server};
+use crate::stamp;
+use crate::swarm::Rooms;
+
+/// Options of every scenario.
+#[derive(Debug, Args)]
+pub(crate) struct Common {
+    /// The server to start [default: `fanfare` beside this program]
+    #[arg(long, value_name = "PATH")]
+    bin: Option<PathBuf>,
+    /// Measure a server that runs already, instead of starting one
+    #[arg(long, conflicts_with = "bin", value_name = "URL")]
+    url: Option<String>,
+    /// The process id of that server, for its CPU time and memory
+    #[arg(long, requires = "url")]
+    pid: Option<u32>,
+    /// How the clients speak
+    #[arg(long, value_enum, default_value = "json")]
+    pub(crate) protocol: Dialect,
+    /// Bytes of each publication's payload
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(stamp::LEN as i64..=1_048_576))]
+    payload: u32,
+    /// Worker threads of the server that is started [default: its own]
+    #[arg(long)]
+    workers: Option<usize>,
+    /// Settings for the server that is started, as environment variables
+    #[arg(long, value_name = "KEY=VALUE")]
+    env: Vec<String>,
+    /// Measure the floor in the same rounds, and say how far above it the server is
+    #[arg(long)]
+    pub(crate) compare_floor: bool,
+    /// Rounds; medians are reported
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) rounds: u32,
+    /// Write one JSON object for machines
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl Common {
+    pub(crate) fn payload(&self) -> usize {
+        self.payload as usize
+    }
+
+    /// Room names for this run.
+    pub(crate) fn rooms() -> Rooms {
+        Rooms {
+            tag: fastrand::u16(..),
+        }
+    }
+
+    /// Starts the server to measure, or takes the one that runs.
+    pub(crate) fn server(&self) -> anyhow::Result<Server> {
+        if let Some(url) = &self.url {
+            let address = server::parse_address(url)
+                .with_context(|| format!("--url: `{url}` has no address such as 127.0.0.1:8080"))?;
+            return Server::attach(address, self.pid);
+        }
+        let bin = match &self.bin {
+            Some(bin) => bin.clone(),
+            None => std::env::current_exe()?.with_file_name("fanfare"),
+        };
+        anyhow::ensure!(
+            bin.exists(),
+            "there is no {}; build it (cargo build --release) or name one with --bin",
+            bin.display()
+        );
+        let mut environment = Vec::new();
+        for pair in &self.env {
+            let (key, value) = pair
+                .split_once('=')
+                .with_context(|| format!("--env: `{pair}` is not KEY=VALUE"))?;
+            environment.push((key.to_owned(), value.to_owned()));
+        }
+        if let Some(workers) = self.workers {
+            environment.push(("FANFARE_WORKERS".into(), workers.to_string()));
+        }
+        Server::start("fanfare", &bin, &environment)
+    }
+
+    /// The servers to measure, the floors first.
+    pub(crate) fn servers(&self, floors: &[Method]) -> anyhow::Result<Vec<Server>> {
+        let mut servers = Vec::new();
+        if self.compare_floor {
+            for method in floors {
+                servers.push(Server::floor(*method, self.payload())?);
+            }
+        }
+        servers.push(self.server()?);
+        Ok(servers)
+    }
+}
