@@ -38,14 +38,37 @@ impl Node {
 
     /// Starts a node with a configuration in TOML and waits until it serves.
     pub(crate) async fn with(config: &str) -> Self {
+        Self::with_arguments(config, &[]).await
+    }
+
+    /// Starts a node with flags as well.
+    pub(crate) async fn with_arguments(config: &str, arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("a directory for the node");
         fs::write(directory.path().join("fanfare.toml"), config).expect("the configuration");
         let address = SocketAddr::from((own_address(), 0));
-        Self::spawn(directory, address, address).await
+        Self::spawn(directory, address, address, arguments).await
     }
 
-    async fn spawn(directory: TempDir, public: SocketAddr, internal: SocketAddr) -> Self {
-        let mut process = command(&directory, public, internal)
+    /// Runs a node that is expected to end by itself, and answers how, with what it said on
+    /// standard error.
+    pub(crate) async fn fail(config: &str, arguments: &[&str]) -> (ExitStatus, String) {
+        let directory = tempfile::tempdir().expect("a directory for the node");
+        fs::write(directory.path().join("fanfare.toml"), config).expect("the configuration");
+        let address = SocketAddr::from((own_address(), 0));
+        let mut process = command(&directory, address, address, arguments)
+            .spawn()
+            .expect("the program starts");
+        let status = within("the node to give up", process.wait()).await;
+        (status.expect("the node's end"), log(&directory))
+    }
+
+    async fn spawn(
+        directory: TempDir,
+        public: SocketAddr,
+        internal: SocketAddr,
+        arguments: &[&str],
+    ) -> Self {
+        let mut process = command(&directory, public, internal, arguments)
             .spawn()
             .expect("the program starts");
         let stdout = process.stdout.take().expect("standard output is piped");
@@ -74,6 +97,19 @@ impl Node {
         }
     }
 
+    /// Kills the node without a word.
+    pub(crate) async fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        self.exit().await;
+    }
+
+    /// Starts the node again after its end, on the same ports.
+    pub(crate) async fn restart(self) -> Self {
+        let (public, internal) = (self.public, self.internal);
+        let directory = self.into_directory();
+        Self::spawn(directory, public, internal, &[]).await
+    }
+
     /// Sends the process a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         let id = self.process.id().expect("the node runs");
@@ -86,6 +122,11 @@ impl Node {
         within("the node's end", self.process.wait())
             .await
             .expect("the node's status")
+    }
+
+    /// The page's address.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}/", self.public)
     }
 
     /// Asks the internal listener.
@@ -104,6 +145,11 @@ impl Node {
             (self.metrics().await.value(series) == Some(value)).then_some(())
         })
         .await;
+    }
+
+    fn into_directory(mut self) -> TempDir {
+        let substitute = tempfile::tempdir().expect("a directory");
+        std::mem::replace(&mut self.directory, substitute)
     }
 }
 
@@ -130,7 +176,12 @@ impl Drop for Node {
     }
 }
 
-fn command(directory: &TempDir, public: SocketAddr, internal: SocketAddr) -> Command {
+fn command(
+    directory: &TempDir,
+    public: SocketAddr,
+    internal: SocketAddr,
+    arguments: &[&str],
+) -> Command {
     let stderr = File::options()
         .create(true)
         .append(true)
@@ -144,6 +195,7 @@ fn command(directory: &TempDir, public: SocketAddr, internal: SocketAddr) -> Com
     }
     command
         .arg("serve")
+        .args(arguments)
         .env("FANFARE_CONFIG", directory.path().join("fanfare.toml"))
         .env("FANFARE_LISTEN", public.to_string())
         .env("FANFARE_INTERNAL__LISTEN", internal.to_string())
@@ -162,7 +214,8 @@ fn log(directory: &TempDir) -> String {
     fs::read_to_string(directory.path().join("log")).unwrap_or_default()
 }
 
-fn own_address() -> Ipv4Addr {
+/// A loopback address that no other node has.
+pub(crate) fn own_address() -> Ipv4Addr {
     static NEXT: AtomicU8 = AtomicU8::new(1);
     if !cfg!(target_os = "linux") {
         return Ipv4Addr::LOCALHOST;
