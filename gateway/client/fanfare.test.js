@@ -1,6 +1,7 @@
 /** What the client promises, with a double for the WebSocket and a clock that tests move. */
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { beforeEach, mock, test } from "node:test";
 import { CLOSE_CODES, Fanfare, LIMITS } from "./fanfare.js";
 
@@ -539,4 +540,13 @@ test("errors of no command and direct messages reach the client, nonsense hurts 
   socket.push({ type: "message", room: "elsewhere", data: 1, offset: 1 });
   assert.deepEqual(heard, ["rate_limited", "psst", "bad_request"]);
   assert.equal(client.state, "open");
+});
+
+test("the table of close codes is the protocol's", () => {
+  const protocol = readFileSync(new URL("../../shared/PROTOCOL.md", import.meta.url), "utf8");
+  const rows = protocol.matchAll(/^\| (\d{4}) \| .* \| (never|soon|later) \|$/gm);
+  const documented = Object.fromEntries([...rows].map(([, code, reconnect]) => [code, reconnect]));
+  const known = Object.entries(CLOSE_CODES).map(([code, { reconnect }]) => [code, reconnect]);
+  // 1006 is never sent: it is what a browser calls the lack of a close frame.
+  assert.deepEqual({ ...documented, 1006: "soon" }, Object.fromEntries(known));
 });

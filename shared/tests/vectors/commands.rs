@@ -137,6 +137,12 @@ fn vectors() -> Vec<(&'static str, Vector)> {
     all.collect()
 }
 
+/// Every vector in JSON.
+pub(crate) fn texts() -> Vec<String> {
+    let texts = vectors().into_iter().filter_map(|(_, vector)| vector.json);
+    texts.map(|json| json.get().to_owned()).collect()
+}
+
 #[test]
 fn every_command_has_its_file_and_every_vector_its_command() {
     assert_eq!(

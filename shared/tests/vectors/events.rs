@@ -27,7 +27,7 @@ files!(file_of: Event<'_> {
     Error => "error",
 });
 
-mod codes {
+pub(crate) mod codes {
     use fanfare_shared::code::ErrorCode;
 
     crate::file::files!(name_of: ErrorCode {
@@ -281,6 +281,28 @@ fn vectors() -> Vec<(&'static str, Vector)> {
         vectors.into_iter().map(move |vector| (*file, vector))
     });
     all.collect()
+}
+
+/// Every vector in JSON.
+pub(crate) fn texts() -> Vec<String> {
+    let vectors = vectors().into_iter();
+    vectors
+        .map(|(_, vector)| vector.json.get().to_owned())
+        .collect()
+}
+
+/// Every error code, and whether its error says `retry`.
+pub(crate) fn retries() -> Vec<(&'static str, bool)> {
+    let publications = Publications::new();
+    let codes = stated(&publications).into_iter();
+    codes
+        .filter_map(|(_, event)| match event {
+            Event::Error {
+                id: Some(_), code, ..
+            } => Some((code.as_str(), code.retry())),
+            _ => None,
+        })
+        .collect()
 }
 
 #[test]

@@ -10,3 +10,4 @@ mod data;
 mod envelopes;
 mod events;
 mod file;
+mod protocol;
