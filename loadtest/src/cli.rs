@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::floor;
-use crate::scenario::delivery;
+use crate::scenario::{delivery, idle, storm};
 
 /// Drive a WebSocket broker and say what it costs.
 #[derive(Debug, Parser)]
@@ -18,6 +18,8 @@ enum Scenario {
     Fanout(delivery::Fanout),
     Rooms(delivery::Many),
     Burst(delivery::Burst),
+    Idle(idle::Idle),
+    Storm(storm::Storm),
     Floor(floor::Options),
 }
 
@@ -27,6 +29,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
         Scenario::Fanout(fanout) => fanout.run(),
         Scenario::Rooms(many) => many.run(),
         Scenario::Burst(burst) => burst.run(),
+        Scenario::Idle(idle) => idle.run(),
+        Scenario::Storm(storm) => storm.run(),
         Scenario::Floor(options) => floor::run(&options),
     }
 }

@@ -2,6 +2,8 @@
 
 pub(crate) mod delivery;
 mod drive;
+pub(crate) mod idle;
+pub(crate) mod storm;
 
 use std::path::PathBuf;
 
@@ -87,7 +89,7 @@ impl Common {
         if let Some(workers) = self.workers {
             environment.push(("FANFARE_WORKERS".into(), workers.to_string()));
         }
-        Server::start("fanfare", &bin, &environment)
+        Server::start("fanfare", bin, environment)
     }
 
     /// The servers to measure, the floors first.

@@ -82,6 +82,11 @@ pub(crate) struct Swarm {
     joined: usize,
     /// Handshakes under way.
     pending: usize,
+    /// Whether a connection that cannot be made is taken like one that ended; otherwise it is an
+    /// error of the run.
+    pub(crate) forgiving: bool,
+    /// Members whose connection has ended, until someone takes them.
+    pub(crate) ended: Vec<usize>,
     pub(crate) seen: Seen,
     pub(crate) latency: Latency,
     /// From connecting to being a member.
@@ -105,12 +110,24 @@ impl Swarm {
             members: Vec::new(),
             joined: 0,
             pending: 0,
+            forgiving: false,
+            ended: Vec::new(),
             seen: Seen::default(),
             latency: Latency::default(),
             handshakes: Latency::default(),
             sample: 1,
             hint: 0,
         })
+    }
+
+    /// How many members there are.
+    pub(crate) const fn joined(&self) -> usize {
+        self.joined
+    }
+
+    /// How many handshakes are under way.
+    pub(crate) const fn pending(&self) -> usize {
+        self.pending
     }
 
     /// Records only every `sample`-th member's latency.
@@ -221,7 +238,10 @@ impl Swarm {
             None => Err(Errno::BADF),
         };
         let outcome = match received {
-            Ok((_, 0)) | Err(Errno::CONNRESET | Errno::PIPE) => self.closed(index),
+            Ok((_, 0)) | Err(Errno::CONNRESET | Errno::PIPE) => {
+                self.closed(index);
+                Ok(())
+            }
             Ok((_, count)) => self.received(index, &scratch[..count]),
             Err(Errno::AGAIN | Errno::INTR | Errno::BADF) => Ok(()),
             Err(error) => Err(io::Error::from(error)).context("cannot read from the server"),
