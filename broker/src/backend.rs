@@ -44,6 +44,9 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Reads a room's position and kept publications, in one atomic look.
     ///
+    /// Answers only while all confirmed subscriptions are in place: what comes after the look
+    /// reaches the sink, or the sink is told that the link was lost.
+    ///
     /// Gives a room that has no log yet its first epoch, and renews the life of one that has, so
     /// that a room with members keeps its position however long nothing is published.
     fn read(&self, room: &RoomName, log: Log, read: Read) -> Pending<Snapshot>;

@@ -11,11 +11,12 @@ use std::num::NonZeroU64;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fanfare_shared::{Publication, RoomName};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::backend::{Backend, BackendError, Log, Pending, Read, Sink, Snapshot};
 use crate::room::{Request, Room};

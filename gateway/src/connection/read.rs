@@ -6,10 +6,13 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use fanfare_shared::frame::{Opcode, frame};
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tokio::task::yield_now;
 
 use super::{Connection, Phase};
 use crate::session::{self, Message, Next};
-use crate::websocket::{MessageReader, Payload, Received};
+use crate::websocket::{Fault, MessageReader, Payload, Received};
 use crate::worker::Worker;
 
 /// What was received and not used yet.
@@ -28,10 +31,21 @@ enum Flow {
     Read,
     /// Read no more until the session can go on.
     Wait,
+    /// Nothing that the peer sends from now on is of interest.
+    Finish(Last),
     /// Read only to see the end.
     Discard,
     /// The peer is gone.
     End,
+}
+
+/// The last that was read from a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Last {
+    /// Its close frame, with the code if it gave one.
+    Close(Option<u16>),
+    /// What it may not send.
+    Fault(Fault),
 }
 
 /// Serves a connection until it ends. `first` came right behind the handshake.
@@ -45,11 +59,15 @@ pub(crate) async fn run(worker: &Worker, connection: &Rc<Connection>, mut first:
     };
     drop(first);
     while flow != Flow::End {
-        worker.flush_dirty_now();
         flow = match flow {
             Flow::Wait => {
                 session_ready(worker, connection).await;
                 resume(worker, connection, &mut reader, &mut backlog)
+            }
+            Flow::Finish(last) => {
+                // A turn for the fan-out, so that what came before is answered before the end.
+                yield_now().await;
+                finish(worker, connection, last)
             }
             _ if connection.stream.readable().await.is_err() => Flow::End,
             Flow::Discard => discard_once(worker, connection),
@@ -73,6 +91,9 @@ fn read_once(
     match connection.stream.try_read(&mut scratch[kept..]) {
         Ok(0) => Flow::End,
         Ok(count) => {
+            if kept + count < scratch.len() {
+                expect_more_later(&connection.stream);
+            }
             backlog.bytes = Vec::new();
             take_in(
                 worker,
@@ -84,6 +105,25 @@ fn read_once(
         }
         Err(error) => retry_or_end(connection, &error, Flow::Read),
     }
+}
+
+/// Notes that a read took all there was: the next one would only learn that from the kernel, at
+/// the price of a system call. What arrives from now on is a new event (the sockets are registered
+/// edge-triggered), and so is not missed.
+fn expect_more_later(stream: &TcpStream) {
+    let drained = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+    let _ = stream.try_io(Interest::READABLE, drained);
+}
+
+fn finish(worker: &Worker, connection: &Rc<Connection>, last: Last) -> Flow {
+    match last {
+        Last::Close(code) => worker.answer_close(connection, code),
+        Last::Fault(fault) => {
+            worker.close(connection, fault.close_code(), &fault.to_string());
+            connection.expect_no_answer();
+        }
+    }
+    Flow::Discard
 }
 
 /// Drops what the socket has: after the last frame of interest only its end is awaited.
@@ -138,11 +178,7 @@ fn take_in(
     loop {
         let (used, received) = match reader.read(&mut bytes[at..], worker.limits().max_message) {
             Ok(read) => read,
-            Err(fault) => {
-                worker.close(connection, fault.close_code(), &fault.to_string());
-                connection.expect_no_answer();
-                return Flow::Discard;
-            }
+            Err(fault) => return Flow::Finish(Last::Fault(fault)),
         };
         at += used;
         let (text, payload) = match received {
@@ -160,10 +196,7 @@ fn take_in(
                 continue;
             }
             Some(Received::Pong) => continue,
-            Some(Received::Close(code)) => {
-                worker.answer_close(connection, code);
-                return Flow::Discard;
-            }
+            Some(Received::Close(code)) => return Flow::Finish(Last::Close(code)),
         };
         // Section 1.4: after our close frame, data is of no interest.
         if !connection.is_open() {
