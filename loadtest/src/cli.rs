@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::floor;
-use crate::scenario::{delivery, idle, storm};
+use crate::scenario::{delivery, history, idle, nodes, slow, storm};
 
 /// Drive a WebSocket broker and say what it costs.
 #[derive(Debug, Parser)]
@@ -20,6 +20,9 @@ enum Scenario {
     Burst(delivery::Burst),
     Idle(idle::Idle),
     Storm(storm::Storm),
+    Nodes(nodes::Nodes),
+    Slow(slow::Slow),
+    History(history::History),
     Floor(floor::Options),
 }
 
@@ -31,6 +34,9 @@ pub(crate) fn run() -> anyhow::Result<()> {
         Scenario::Burst(burst) => burst.run(),
         Scenario::Idle(idle) => idle.run(),
         Scenario::Storm(storm) => storm.run(),
+        Scenario::Nodes(nodes) => nodes.run(),
+        Scenario::Slow(slow) => slow.run(),
+        Scenario::History(history) => history.run(),
         Scenario::Floor(options) => floor::run(&options),
     }
 }

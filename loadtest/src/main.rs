@@ -13,6 +13,7 @@ mod latency;
 mod ledger;
 mod nofile;
 mod progress;
+mod redis;
 mod report;
 mod scenario;
 mod server;

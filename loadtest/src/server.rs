@@ -40,7 +40,7 @@ enum Recipe {
         method: Method,
         payload: usize,
     },
-    /// By others.
+    /// By others, or not by us.
     None,
 }
 
@@ -81,6 +81,16 @@ impl Server {
         Self::cook(&name, Recipe::Floor { method, payload }, ANY_PORT)
     }
 
+    /// Starts any other server: it must print `public    http://ADDRESS/` once it listens.
+    pub(crate) fn peer(name: &str, command: &[String]) -> anyhow::Result<Self> {
+        let [program, arguments @ ..] = command else {
+            bail!("{name} has no command");
+        };
+        let mut command = Command::new(program);
+        command.args(arguments);
+        Self::spawn(name, command)
+    }
+
     /// Kills it, as a crash would, and starts it again where it was.
     pub(crate) fn restart(&mut self) -> anyhow::Result<()> {
         self.kill();
@@ -107,7 +117,7 @@ impl Server {
         })
     }
 
-    /// Starts any server that prints `public    http://ADDRESS/` once it listens.
+    /// Starts a process and waits until it says where it listens.
     fn spawn(name: &str, mut command: Command) -> anyhow::Result<Self> {
         let mut child = command
             .stdin(Stdio::null())

@@ -85,8 +85,8 @@ impl Idle {
         ensure!(self.members > 0, "--members: at least 1");
         ensure!(self.connections > 0, "--connections: at least 1");
         let mut servers: Vec<Figures> = Vec::new();
-        for server in self.common.servers(&[Method::Send])? {
-            let mut figures = self.measure(&server)?;
+        for (server, protocol) in self.common.servers(&[Method::Send])? {
+            let mut figures = self.measure(&server, protocol)?;
             figures.handshake_ratio = servers
                 .first()
                 .map(|floor| figures.cpu_per_handshake / floor.cpu_per_handshake);
@@ -108,12 +108,12 @@ impl Idle {
     }
 
     #[allow(clippy::cast_precision_loss, reason = "bytes and times of one run")]
-    fn measure(&self, server: &Server) -> anyhow::Result<Figures> {
+    fn measure(&self, server: &Server, protocol: Dialect) -> anyhow::Result<Figures> {
         let process = server.process.as_ref().context("--pid is needed")?;
         thread::sleep(REST);
         let empty = process.rss()?;
         let before = process.usage()?;
-        let mut swarm = Swarm::new(self.common.protocol, Common::rooms(), server.address)?;
+        let mut swarm = Swarm::new(protocol, Common::rooms(), server.address)?;
         let rooms = self.connections.div_ceil(self.members);
         swarm.open((0..self.connections).map(|index| index % rooms), WINDOW)?;
         let handshakes = process.usage()?.since(before);

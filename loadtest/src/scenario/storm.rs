@@ -87,8 +87,8 @@ impl Storm {
         ensure!(self.window > 0, "--window: at least 1");
         ensure!(self.spread >= 0.0, "--spread: not below 0");
         let mut servers = Vec::new();
-        for server in self.common.servers(&[Method::Send])? {
-            servers.push(self.measure(server)?);
+        for (server, protocol) in self.common.servers(&[Method::Send])? {
+            servers.push(self.measure(server, protocol)?);
         }
         progress::clear();
         let result = Result {
@@ -105,8 +105,8 @@ impl Storm {
         show(&result)
     }
 
-    fn measure(&self, mut server: Server) -> anyhow::Result<Figures> {
-        let mut swarm = Swarm::new(self.common.protocol, Common::rooms(), server.address)?;
+    fn measure(&self, mut server: Server, protocol: Dialect) -> anyhow::Result<Figures> {
+        let mut swarm = Swarm::new(protocol, Common::rooms(), server.address)?;
         let rooms = self.connections.div_ceil(self.members);
         let before = used(&server)?;
         let start = clock::now();

@@ -6,12 +6,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
+use fanfare_shared::frame::Opcode;
 use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with, sockopt};
 
-use super::Swarm;
 use super::member::{Member, Phase};
+use super::{Since, Swarm};
+use crate::dialect::client_frame;
 use crate::ledger::Ledger;
 use crate::{clock, progress};
 
@@ -132,9 +134,10 @@ impl Swarm {
         let data = epoll::EventData::new_u64(index as u64);
         epoll::modify(&self.epoll, socket, data, epoll::EventFlags::IN)?;
         member.phase = Phase::Handshaking;
-        let request = self
-            .dialect
-            .request(&self.server.to_string(), &self.rooms.name(member.room));
+        // Those that come back join by a command.
+        let room = self.since.is_none().then(|| self.rooms.name(member.room));
+        let host = self.server.to_string();
+        let request = self.dialect.request(&host, room.as_deref());
         self.send(index, &request)
     }
 
@@ -157,7 +160,19 @@ impl Swarm {
         if self.dialect.joins_by_handshake() {
             self.join(index);
         }
-        if let Some(hello) = self.dialect.hello() {
+        let member = &self.members[index];
+        let hello = match &self.since {
+            Some(since) => {
+                let Since { epoch, offset } = &since[member.room as usize];
+                let room = self.rooms.name(member.room);
+                let join = format!(
+                    r#"{{"type":"join","id":1,"room":"{room}","since":{{"epoch":"{epoch}","offset":{offset}}}}}"#
+                );
+                Some(client_frame(Opcode::Text, join.as_bytes()))
+            }
+            None => self.dialect.hello(),
+        };
+        if let Some(hello) = hello {
             self.send(index, &hello)?;
         }
         Ok(Some(end + 4))
