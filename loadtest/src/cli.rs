@@ -2,8 +2,8 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::floor;
 use crate::scenario::{delivery, history, idle, nodes, slow, storm};
+use crate::{bench, floor};
 
 /// Drive a WebSocket broker and say what it costs.
 #[derive(Debug, Parser)]
@@ -24,6 +24,7 @@ enum Scenario {
     Slow(slow::Slow),
     History(history::History),
     Floor(floor::Options),
+    Bench(bench::Bench),
 }
 
 /// Runs what the command line asks for.
@@ -37,6 +38,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         Scenario::Nodes(nodes) => nodes.run(),
         Scenario::Slow(slow) => slow.run(),
         Scenario::History(history) => history.run(),
+        Scenario::Bench(bench) => bench.run(),
         Scenario::Floor(options) => floor::run(&options),
     }
 }

@@ -5,6 +5,7 @@
 //! [`report`]. The smallest server that could do the job, [`floor`], is part of the program and is
 //! driven by the same clients, so that every figure has something to be divided by.
 
+mod bench;
 mod cli;
 mod clock;
 mod dialect;
