@@ -46,13 +46,15 @@ pub(crate) enum Reaction {
 }
 
 impl Dialect {
-    /// The request that opens a WebSocket to `room`.
-    pub(crate) fn request(self, host: &str, room: &str) -> Vec<u8> {
+    /// The request that opens a WebSocket to `room`, or to none, where a command joins later.
+    pub(crate) fn request(self, host: &str, room: Option<&str>) -> Vec<u8> {
+        let query = room.map(|room| format!("?room={room}")).unwrap_or_default();
+        let room = room.unwrap_or_default();
         let (path, subprotocol) = match self {
-            Self::Json => (format!("/ws?room={room}"), Some("fanfare.v1.json")),
-            Self::Msgpack => (format!("/ws?room={room}"), Some("fanfare.v1.msgpack")),
+            Self::Json => (format!("/ws{query}"), Some("fanfare.v1.json")),
+            Self::Msgpack => (format!("/ws{query}"), Some("fanfare.v1.msgpack")),
             Self::Plain => (format!("/plain/{room}"), None),
-            Self::Bare => (format!("/?room={room}"), None),
+            Self::Bare => (format!("/{query}"), None),
             Self::SocketIo => ("/socket.io/?EIO=4&transport=websocket".into(), None),
             Self::Centrifugo => ("/connection/websocket".into(), None),
         };

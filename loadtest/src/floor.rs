@@ -97,6 +97,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     nofile::raise();
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let listener = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
+    sockopt::set_socket_reuseaddr(&listener, true)?;
     bind(&listener, &options.listen)
         .with_context(|| format!("cannot listen on {}", options.listen))?;
     listen(&listener, 4096)?;

@@ -5,6 +5,7 @@
 //! [`report`]. The smallest server that could do the job, [`floor`], is part of the program and is
 //! driven by the same clients, so that every figure has something to be divided by.
 
+mod bench;
 mod cli;
 mod clock;
 mod dialect;
@@ -13,6 +14,7 @@ mod latency;
 mod ledger;
 mod nofile;
 mod progress;
+mod redis;
 mod report;
 mod scenario;
 mod server;

@@ -2,17 +2,52 @@
 
 pub(crate) mod delivery;
 mod drive;
+pub(crate) mod history;
+pub(crate) mod idle;
+pub(crate) mod nodes;
+pub(crate) mod slow;
+pub(crate) mod storm;
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use anyhow::Context as _;
-use clap::Args;
+use clap::{Args, ValueEnum as _};
 
 use crate::dialect::Dialect;
 use crate::floor::Method;
 use crate::server::{self, Server};
 use crate::stamp;
 use crate::swarm::Rooms;
+
+/// Another server, measured beside Fanfare.
+#[derive(Debug, Clone)]
+struct Peer {
+    name: String,
+    protocol: Dialect,
+    /// The program and its arguments.
+    command: Vec<String>,
+}
+
+impl FromStr for Peer {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, rest) = text.split_once('=').ok_or("it has no `=` after the name")?;
+        let (protocol, command) = rest
+            .split_once(':')
+            .ok_or("it has no `:` after the protocol")?;
+        let command: Vec<_> = command.split_whitespace().map(str::to_owned).collect();
+        if command.is_empty() {
+            return Err("it has no command".into());
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            protocol: Dialect::from_str(protocol, false)?,
+            command,
+        })
+    }
+}
 
 /// Options of every scenario.
 #[derive(Debug, Args)]
@@ -38,6 +73,10 @@ pub(crate) struct Common {
     /// Settings for the server that is started, as environment variables
     #[arg(long, value_name = "KEY=VALUE")]
     env: Vec<String>,
+    /// Measure another server in the same rounds; COMMAND starts it and makes it print
+    /// `public    http://ADDRESS/` once it listens
+    #[arg(long, value_name = "NAME=PROTOCOL:COMMAND")]
+    peer: Vec<Peer>,
     /// Measure the floor in the same rounds, and say how far above it the server is
     #[arg(long)]
     pub(crate) compare_floor: bool,
@@ -68,6 +107,15 @@ impl Common {
                 .with_context(|| format!("--url: `{url}` has no address such as 127.0.0.1:8080"))?;
             return Server::attach(address, self.pid);
         }
+        self.start("fanfare", Vec::new())
+    }
+
+    /// Starts one Fanfare node, with settings of the scenario's own.
+    pub(crate) fn start(
+        &self,
+        name: &str,
+        mut environment: Vec<(String, String)>,
+    ) -> anyhow::Result<Server> {
         let bin = match &self.bin {
             Some(bin) => bin.clone(),
             None => std::env::current_exe()?.with_file_name("fanfare"),
@@ -77,7 +125,6 @@ impl Common {
             "there is no {}; build it (cargo build --release) or name one with --bin",
             bin.display()
         );
-        let mut environment = Vec::new();
         for pair in &self.env {
             let (key, value) = pair
                 .split_once('=')
@@ -87,18 +134,22 @@ impl Common {
         if let Some(workers) = self.workers {
             environment.push(("FANFARE_WORKERS".into(), workers.to_string()));
         }
-        Server::start("fanfare", &bin, &environment)
+        Server::start(name, bin, environment)
     }
 
-    /// The servers to measure, the floors first.
-    pub(crate) fn servers(&self, floors: &[Method]) -> anyhow::Result<Vec<Server>> {
+    /// The servers to measure and how each is spoken to: the floors, Fanfare, its peers.
+    pub(crate) fn servers(&self, floors: &[Method]) -> anyhow::Result<Vec<(Server, Dialect)>> {
         let mut servers = Vec::new();
         if self.compare_floor {
             for method in floors {
-                servers.push(Server::floor(*method, self.payload())?);
+                let floor = Server::floor(*method, self.payload())?;
+                servers.push((floor, self.protocol));
             }
         }
-        servers.push(self.server()?);
+        servers.push((self.server()?, self.protocol));
+        for peer in &self.peer {
+            servers.push((Server::peer(&peer.name, &peer.command)?, peer.protocol));
+        }
         Ok(servers)
     }
 }

@@ -1,8 +1,8 @@
 //! The servers that are measured: started here on free ports, or running already.
 
 use std::io::{BufRead as _, BufReader, Read};
-use std::net::SocketAddr;
-use std::path::Path;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,6 +17,9 @@ use crate::usage::Process;
 /// How long a server may take to say where it listens.
 const START: Duration = Duration::from_secs(20);
 
+/// Loopback, a free port.
+const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
 /// A server under measurement. One that was started here is ended with this value.
 pub(crate) struct Server {
     pub(crate) name: String,
@@ -24,31 +27,83 @@ pub(crate) struct Server {
     /// None where nobody said which process it is: then there is no accounting.
     pub(crate) process: Option<Process>,
     child: Option<Child>,
+    recipe: Recipe,
+}
+
+/// How a server is started, so that it can be started again where it was.
+enum Recipe {
+    Fanfare {
+        bin: PathBuf,
+        environment: Vec<(String, String)>,
+    },
+    Floor {
+        method: Method,
+        payload: usize,
+    },
+    /// By others, or not by us.
+    None,
+}
+
+impl Recipe {
+    fn command(&self, listen: SocketAddr) -> anyhow::Result<Command> {
+        let mut command = match self {
+            Self::Fanfare { bin, .. } => Command::new(bin),
+            _ => Command::new(std::env::current_exe()?),
+        };
+        match self {
+            Self::Fanfare { environment, .. } => command
+                .env("FANFARE_LISTEN", listen.to_string())
+                .env("FANFARE_INTERNAL__LISTEN", "127.0.0.1:0")
+                .envs(environment.iter().map(|(key, value)| (key, value))),
+            Self::Floor { method, payload } => command
+                .args(["floor", "--listen", &listen.to_string()])
+                .args(["--method", method.as_str()])
+                .args(["--payload", &payload.to_string()]),
+            Self::None => bail!("a server that was not started here cannot be started again"),
+        };
+        Ok(command)
+    }
 }
 
 impl Server {
     /// Starts Fanfare on free ports and waits until it listens.
     pub(crate) fn start(
         name: &str,
-        bin: &Path,
-        environment: &[(String, String)],
+        bin: PathBuf,
+        environment: Vec<(String, String)>,
     ) -> anyhow::Result<Self> {
-        let mut command = Command::new(bin);
-        command
-            .env("FANFARE_LISTEN", "127.0.0.1:0")
-            .env("FANFARE_INTERNAL__LISTEN", "127.0.0.1:0")
-            .envs(environment.iter().map(|(key, value)| (key, value)));
-        Self::spawn(name, command)
+        Self::cook(name, Recipe::Fanfare { bin, environment }, ANY_PORT)
     }
 
     /// Starts the floor, as a process of its own.
     pub(crate) fn floor(method: Method, payload: usize) -> anyhow::Result<Self> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command
-            .args(["floor", "--listen", "127.0.0.1:0"])
-            .args(["--method", method.as_str()])
-            .args(["--payload", &payload.to_string()]);
-        Self::spawn(&format!("floor ({})", method.as_str()), command)
+        let name = format!("floor ({})", method.as_str());
+        Self::cook(&name, Recipe::Floor { method, payload }, ANY_PORT)
+    }
+
+    /// Starts any other server: it must print `public    http://ADDRESS/` once it listens.
+    pub(crate) fn peer(name: &str, command: &[String]) -> anyhow::Result<Self> {
+        let [program, arguments @ ..] = command else {
+            bail!("{name} has no command");
+        };
+        let mut command = Command::new(program);
+        command.args(arguments);
+        Self::spawn(name, command)
+    }
+
+    /// Kills it, as a crash would, and starts it again where it was.
+    pub(crate) fn restart(&mut self) -> anyhow::Result<()> {
+        self.kill();
+        let recipe = std::mem::replace(&mut self.recipe, Recipe::None);
+        let name = self.name.clone();
+        *self = Self::cook(&name, recipe, self.address)?;
+        Ok(())
+    }
+
+    fn cook(name: &str, recipe: Recipe, listen: SocketAddr) -> anyhow::Result<Self> {
+        let mut server = Self::spawn(name, recipe.command(listen)?)?;
+        server.recipe = recipe;
+        Ok(server)
     }
 
     /// Takes a server that runs already.
@@ -58,11 +113,12 @@ impl Server {
             address,
             process: pid.map(Process::open).transpose()?,
             child: None,
+            recipe: Recipe::None,
         })
     }
 
-    /// Starts any server that prints `public    http://ADDRESS/` once it listens.
-    pub(crate) fn spawn(name: &str, mut command: Command) -> anyhow::Result<Self> {
+    /// Starts a process and waits until it says where it listens.
+    fn spawn(name: &str, mut command: Command) -> anyhow::Result<Self> {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -74,9 +130,10 @@ impl Server {
         let last = keep_last_line(stderr);
         let mut server = Self {
             name: name.to_owned(),
-            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            address: ANY_PORT,
             process: Some(Process::open(child.id())?),
             child: Some(child),
+            recipe: Recipe::None,
         };
         let (found, public) = mpsc::channel();
         thread::spawn(move || {

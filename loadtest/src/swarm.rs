@@ -13,12 +13,13 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use fanfare_shared::frame::{Opcode, parse_header};
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
+use serde::Deserialize;
 
 pub(crate) use self::connect::WINDOW;
 use self::member::{Member, Phase};
@@ -33,6 +34,9 @@ const SCRATCH_BYTES: usize = 256 * 1024;
 
 /// How many ready sockets are learnt of at once.
 const EVENTS: usize = 1024;
+
+/// Of how many members the position is kept: publishers come first.
+const POSITIONS: usize = 1024;
 
 /// How long to try to write a frame before the server counts as stuck.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
@@ -51,6 +55,26 @@ impl Rooms {
     }
 }
 
+/// A position in a room's log, as the wire has it.
+#[derive(Debug, Clone)]
+pub(crate) struct Since {
+    pub(crate) epoch: String,
+    pub(crate) offset: u64,
+}
+
+impl Since {
+    /// Reads it from the JSON of a `joined`.
+    fn of(payload: &[u8]) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Joined {
+            epoch: String,
+            offset: u64,
+        }
+        let Joined { epoch, offset } = serde_json::from_slice(payload).ok()?;
+        Some(Self { epoch, offset })
+    }
+}
+
 /// What the members have received.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Seen {
@@ -58,6 +82,8 @@ pub(crate) struct Seen {
     pub(crate) deliveries: u64,
     /// Everything behind the handshakes, in bytes.
     pub(crate) bytes: u64,
+    /// Members that were told `recovered: true`.
+    pub(crate) recovered: u64,
     /// Refusals.
     pub(crate) refused: u64,
     /// What went wrong with publications, losses excepted: see [`Swarm::lost`].
@@ -82,10 +108,19 @@ pub(crate) struct Swarm {
     joined: usize,
     /// Handshakes under way.
     pending: usize,
+    /// Whether a connection that cannot be made is taken like one that ended; otherwise it is an
+    /// error of the run.
+    pub(crate) forgiving: bool,
+    /// Members whose connection has ended, until someone takes them.
+    pub(crate) ended: Vec<usize>,
     pub(crate) seen: Seen,
     pub(crate) latency: Latency,
     /// From connecting to being a member.
     pub(crate) handshakes: Latency,
+    /// Where each member stood when it joined; kept for swarms in JSON only.
+    positions: Vec<Option<Since>>,
+    /// Where each room's members come back from, by a `join` of their own.
+    since: Option<Vec<Since>>,
     /// Every how many-th member's latency is recorded.
     sample: usize,
     /// Where in a frame the stamp was last.
@@ -105,17 +140,58 @@ impl Swarm {
             members: Vec::new(),
             joined: 0,
             pending: 0,
+            forgiving: false,
+            ended: Vec::new(),
             seen: Seen::default(),
             latency: Latency::default(),
             handshakes: Latency::default(),
+            positions: Vec::new(),
+            since: None,
             sample: 1,
             hint: 0,
         })
     }
 
+    /// How many members there are.
+    pub(crate) const fn joined(&self) -> usize {
+        self.joined
+    }
+
+    /// How many handshakes are under way.
+    pub(crate) const fn pending(&self) -> usize {
+        self.pending
+    }
+
     /// Records only every `sample`-th member's latency.
     pub(crate) fn sample_every(&mut self, sample: usize) {
         self.sample = sample.max(1);
+    }
+
+    /// Has members that connect from now on come back to where each room's `since` says.
+    pub(crate) fn come_back_since(&mut self, since: Vec<Since>) {
+        self.since = Some(since);
+    }
+
+    /// Where a member stood when it joined.
+    pub(crate) fn position_of(&self, member: usize) -> Option<Since> {
+        self.positions.get(member).cloned().flatten()
+    }
+
+    /// Has a member read no more.
+    pub(crate) fn stall(&mut self, member: usize) -> anyhow::Result<()> {
+        if let Some(socket) = &self.members[member].socket {
+            epoll::delete(&self.epoll, socket)?;
+        }
+        Ok(())
+    }
+
+    /// Has a stalled member read again.
+    pub(crate) fn resume(&mut self, member: usize) -> anyhow::Result<()> {
+        if let Some(socket) = &self.members[member].socket {
+            let data = epoll::EventData::new_u64(member as u64);
+            epoll::add(&self.epoll, socket, data, epoll::EventFlags::IN)?;
+        }
+        Ok(())
     }
 
     /// Starts a count: ledgers expect publication `next` of their room, counters are zero.
@@ -153,10 +229,12 @@ impl Swarm {
     pub(crate) fn send(&mut self, member: usize, mut bytes: &[u8]) -> anyhow::Result<()> {
         let deadline = clock::now() + clock::nanos(SEND_TIMEOUT);
         while !bytes.is_empty() {
-            let socket = self.members[member]
-                .socket
-                .as_ref()
-                .context("the server has closed the publisher's connection")?;
+            let Member {
+                socket, close_code, ..
+            } = &self.members[member];
+            let Some(socket) = socket else {
+                bail!("the server has closed the publisher's connection (code {close_code})");
+            };
             match rustix::net::send(socket, bytes, SendFlags::NOSIGNAL) {
                 Ok(count) => bytes = &bytes[count..],
                 Err(Errno::AGAIN) => {
@@ -221,7 +299,10 @@ impl Swarm {
             None => Err(Errno::BADF),
         };
         let outcome = match received {
-            Ok((_, 0)) | Err(Errno::CONNRESET | Errno::PIPE) => self.closed(index),
+            Ok((_, 0)) | Err(Errno::CONNRESET | Errno::PIPE) => {
+                self.closed(index);
+                Ok(())
+            }
             Ok((_, count)) => self.received(index, &scratch[..count]),
             Err(Errno::AGAIN | Errno::INTR | Errno::BADF) => Ok(()),
             Err(error) => Err(io::Error::from(error)).context("cannot read from the server"),
@@ -285,6 +366,23 @@ impl Swarm {
         Ok(used)
     }
 
+    fn note_position(&mut self, index: usize, payload: &[u8]) {
+        if self.since.is_some() {
+            let recovered = br#""recovered":true"#;
+            let head = &payload[..payload.len().min(256)];
+            if head
+                .windows(recovered.len())
+                .any(|window| window == recovered)
+            {
+                self.seen.recovered += 1;
+            }
+        } else if index < POSITIONS {
+            self.positions
+                .resize(POSITIONS.min(index + 1).max(self.positions.len()), None);
+            self.positions[index] = Since::of(payload);
+        }
+    }
+
     /// Takes one message. `now` is the time of this read, taken when first needed.
     fn message(&mut self, index: usize, payload: &[u8], now: &mut u64) -> anyhow::Result<()> {
         let member = &mut self.members[index];
@@ -319,7 +417,12 @@ impl Swarm {
         match self.dialect.react(payload, &room) {
             Reaction::None => {}
             Reaction::Send(frame) => self.send(index, &frame)?,
-            Reaction::Joined => self.join(index),
+            Reaction::Joined => {
+                if self.dialect == Dialect::Json && self.members[index].phase == Phase::Joining {
+                    self.note_position(index, payload);
+                }
+                self.join(index);
+            }
             Reaction::Refused => {
                 self.seen.refused += 1;
                 self.seen.refusal = Some(String::from_utf8_lossy(payload).into_owned());

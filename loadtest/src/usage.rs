@@ -1,4 +1,4 @@
-//! What the kernel charged a process: CPU time, context switches.
+//! What the kernel charged a process: CPU time, context switches, memory.
 //!
 //! CPU time is the scheduler's own account in nanoseconds (`/proc/PID/task/*/schedstat`), summed
 //! over threads; how much of it was user mode is known by ticks only (`/proc/PID/stat`), so the
@@ -92,6 +92,17 @@ impl Process {
         })
     }
 
+    /// Its resident memory in bytes.
+    pub(crate) fn rss(&self) -> anyhow::Result<u64> {
+        let rollup = self.read("smaps_rollup")?;
+        let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:"));
+        let kilobytes = line.and_then(|rest| rest.split_whitespace().next());
+        let kilobytes: u64 = kilobytes
+            .context("/proc/PID/smaps_rollup is odd")?
+            .parse()?;
+        Ok(kilobytes * 1024)
+    }
+
     fn read(&self, file: &str) -> anyhow::Result<String> {
         let path = self.root.join(file);
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
@@ -138,5 +149,6 @@ mod tests {
         while this.usage().unwrap().cpu - before.cpu < 20_000_000 {
             sum = std::hint::black_box(sum.wrapping_add(1));
         }
+        assert!(this.rss().unwrap() > 100_000);
     }
 }

@@ -80,7 +80,7 @@ mod tests {
             (Dialect::Plain, Format::Plain),
             (Dialect::Bare, Format::Plain),
         ] {
-            let bytes = dialect.request("127.0.0.1:1", "lobby");
+            let bytes = dialect.request("127.0.0.1:1", Some("lobby"));
             assert_eq!(Request::parse(&bytes[..bytes.len() - 1]), None);
             let request = Request::parse(&bytes).unwrap();
             assert_eq!((request.head, request.format), (bytes.len(), format));

@@ -156,8 +156,8 @@ fn run(
     );
     let names = Common::rooms();
     let mut rigs = Vec::new();
-    for server in servers {
-        let mut rig = Rig::new(server, common.protocol, names, plan, WINDOW)?;
+    for (server, protocol) in servers {
+        let mut rig = Rig::new(server, protocol, names, plan, WINDOW)?;
         if !at_once {
             // Too many for all servers together: its members come back for each round.
             rig.swarm.cut();

@@ -1,16 +1,19 @@
 //! How members come and go: connecting from many addresses, the opening handshake, the end.
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
+use fanfare_shared::frame::Opcode;
 use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with, sockopt};
 
-use super::Swarm;
 use super::member::{Member, Phase};
+use super::{Since, Swarm};
+use crate::dialect::client_frame;
 use crate::ledger::Ledger;
 use crate::{clock, progress};
 
@@ -60,26 +63,10 @@ impl Swarm {
         Ok(())
     }
 
-    /// Begins to connect a member.
+    /// Begins to connect a new member.
     pub(crate) fn connect(&mut self, room: u32) -> anyhow::Result<()> {
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)
-            .context("cannot make a socket; is the limit on open files too low?")?;
-        if self.server.ip().is_loopback() {
-            let source = SocketAddrV4::new(next_source(), 0);
-            bind(&socket, &SocketAddr::V4(source))
-                .with_context(|| format!("cannot connect from {}", source.ip()))?;
-        }
-        sockopt::set_tcp_nodelay(&socket, true)?;
-        match connect(&socket, &self.server) {
-            Ok(()) | Err(Errno::INPROGRESS) => {}
-            Err(error) => {
-                return Err(error).with_context(|| format!("cannot connect to {}", self.server));
-            }
-        }
-        let data = epoll::EventData::new_u64(self.members.len() as u64);
-        epoll::add(&self.epoll, &socket, data, epoll::EventFlags::OUT)?;
-        self.pending += 1;
+        let index = self.members.len();
+        let socket = self.dial(index)?;
         self.members.push(Member {
             socket: Some(socket),
             phase: Phase::Connecting,
@@ -92,20 +79,65 @@ impl Swarm {
         Ok(())
     }
 
+    /// Begins to connect a member again whose connection has ended.
+    pub(crate) fn reconnect(&mut self, index: usize) -> anyhow::Result<()> {
+        let socket = self.dial(index)?;
+        let member = &mut self.members[index];
+        member.socket = Some(socket);
+        member.phase = Phase::Connecting;
+        member.began = clock::now();
+        member.close_code = 0;
+        member.tail = Vec::new();
+        Ok(())
+    }
+
+    fn dial(&mut self, index: usize) -> anyhow::Result<OwnedFd> {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)
+            .context("cannot make a socket; is the limit on open files too low?")?;
+        if self.server.ip().is_loopback() {
+            let source = SocketAddrV4::new(next_source(), 0);
+            bind(&socket, &SocketAddr::V4(source))
+                .with_context(|| format!("cannot connect from {}", source.ip()))?;
+        }
+        sockopt::set_tcp_nodelay(&socket, true)?;
+        match connect(&socket, &self.server) {
+            Ok(()) | Err(Errno::INPROGRESS) => {}
+            Err(error) if !self.forgiving => {
+                return Err(error).with_context(|| format!("cannot connect to {}", self.server));
+            }
+            // Its next read says so.
+            Err(_) => {}
+        }
+        let data = epoll::EventData::new_u64(index as u64);
+        epoll::add(&self.epoll, &socket, data, epoll::EventFlags::OUT)?;
+        self.pending += 1;
+        Ok(socket)
+    }
+
     /// The TCP connection is made, or could not be.
     pub(super) fn connected(&mut self, index: usize) -> anyhow::Result<()> {
         let member = &mut self.members[index];
         let Some(socket) = &member.socket else {
             return Ok(());
         };
-        sockopt::socket_error(socket)?
-            .with_context(|| format!("cannot connect to {}", self.server))?;
+        match sockopt::socket_error(socket)? {
+            Ok(()) => {}
+            Err(_) if self.forgiving => {
+                self.closed(index);
+                return Ok(());
+            }
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot connect to {}", self.server));
+            }
+        }
         let data = epoll::EventData::new_u64(index as u64);
         epoll::modify(&self.epoll, socket, data, epoll::EventFlags::IN)?;
         member.phase = Phase::Handshaking;
-        let request = self
-            .dialect
-            .request(&self.server.to_string(), &self.rooms.name(member.room));
+        // Those that come back join by a command.
+        let room = self.since.is_none().then(|| self.rooms.name(member.room));
+        let host = self.server.to_string();
+        let request = self.dialect.request(&host, room.as_deref());
         self.send(index, &request)
     }
 
@@ -115,6 +147,10 @@ impl Swarm {
             return Ok(None);
         };
         if !bytes.starts_with(b"HTTP/1.1 101 ") {
+            if self.forgiving {
+                self.closed(index);
+                return Ok(None);
+            }
             bail!(
                 "the server answers the handshake with: {}",
                 String::from_utf8_lossy(bytes).replace("\r\n", " ").trim()
@@ -124,7 +160,19 @@ impl Swarm {
         if self.dialect.joins_by_handshake() {
             self.join(index);
         }
-        if let Some(hello) = self.dialect.hello() {
+        let member = &self.members[index];
+        let hello = match &self.since {
+            Some(since) => {
+                let Since { epoch, offset } = &since[member.room as usize];
+                let room = self.rooms.name(member.room);
+                let join = format!(
+                    r#"{{"type":"join","id":1,"room":"{room}","since":{{"epoch":"{epoch}","offset":{offset}}}}}"#
+                );
+                Some(client_frame(Opcode::Text, join.as_bytes()))
+            }
+            None => self.dialect.hello(),
+        };
+        if let Some(hello) = hello {
             self.send(index, &hello)?;
         }
         Ok(Some(end + 4))
@@ -141,26 +189,26 @@ impl Swarm {
     }
 
     /// A connection has ended.
-    pub(super) fn closed(&mut self, index: usize) -> anyhow::Result<()> {
+    pub(super) fn closed(&mut self, index: usize) {
         let member = &mut self.members[index];
         let code = member.close_code;
         match std::mem::replace(&mut member.phase, Phase::Closed) {
             Phase::Joined => self.joined -= 1,
-            Phase::Closed => return Ok(()),
+            Phase::Closed => return,
             _ => self.pending -= 1,
         }
-        // Closing takes it out of the epoll.
-        member.socket = None;
+        if let Some(socket) = member.socket.take() {
+            reset(&socket);
+        }
         *self.seen.closed.entry(code).or_default() += 1;
-        Ok(())
+        self.ended.push(index);
     }
 
     /// Cuts all connections, with resets, so that no port stays occupied.
     pub(crate) fn cut(&mut self) {
         for member in &mut self.members {
             if let Some(socket) = member.socket.take() {
-                // A socket that refuses the option is closed in the ordinary way.
-                let _ = sockopt::set_socket_linger(&socket, Some(Duration::ZERO));
+                reset(&socket);
             }
         }
         self.members.clear();
@@ -172,6 +220,12 @@ impl Drop for Swarm {
     fn drop(&mut self) {
         self.cut();
     }
+}
+
+/// Makes closing a socket a reset, so that its port is free at once.
+fn reset(socket: &OwnedFd) {
+    // A socket that refuses the option is closed in the ordinary way.
+    let _ = sockopt::set_socket_linger(socket, Some(Duration::ZERO));
 }
 
 fn next_source() -> Ipv4Addr {
