@@ -56,10 +56,22 @@ def say(text):
     print(text, file=sys.stderr, flush=True)
 
 
+class Failed(Exception):
+    """What ends a check, with its reason."""
+
+
 def fail(text):
     """Ends the check with a reason."""
-    say(f"FAILED: {text}")
-    sys.exit(1)
+    raise Failed(text)
+
+
+def main(check):
+    """Runs a check; its failure is one exit code and a reason on standard error."""
+    try:
+        sys.exit(check())
+    except Failed as reason:
+        say(f"FAILED: {reason}")
+        sys.exit(1)
 
 
 def run(*command, **options):
@@ -144,3 +156,12 @@ def fanfare(needs):
         if done.returncode == 0:
             return build
     return None
+
+
+def build_fanfare():
+    """Builds the program as a release does."""
+    say("building fanfare: cargo build --release --locked -p fanfare-gateway")
+    command = ["cargo", "build", "--release", "--locked", "-p", "fanfare-gateway"]
+    if subprocess.run(command, cwd=REPO).returncode != 0:
+        fail("fanfare does not build")
+    return REPO / "target" / "release" / "fanfare"
