@@ -27,6 +27,7 @@ PIP = [
     # By number there are newer ones: a wrong epoch, which writes an old schema.
     "grafana-foundation-sdk==0.0.21",
     "websockets==15.0.1",
+    "matplotlib==3.10.7",
 ]
 # Custom resources' schemas, from the modules that define them.
 CRDS = {
@@ -147,7 +148,7 @@ def fanfare(needs):
     builds = [REPO / "target" / profile / "fanfare" for profile in ("release", "debug")]
     builds = sorted((b for b in builds if b.exists()), key=lambda b: b.stat().st_mtime, reverse=True)
     if os.environ.get("FANFARE"):
-        builds = [Path(os.environ["FANFARE"])]
+        builds = [Path(os.environ["FANFARE"]).resolve()]
     for build in builds:
         try:
             done = subprocess.run([build, needs, "--help"], capture_output=True, timeout=5)
