@@ -27,6 +27,7 @@ PIP = [
     # By number there are newer ones: a wrong epoch, which writes an old schema.
     "grafana-foundation-sdk==0.0.21",
     "websockets==15.0.1",
+    "matplotlib==3.10.7",
 ]
 # Custom resources' schemas, from the modules that define them.
 CRDS = {
@@ -56,10 +57,22 @@ def say(text):
     print(text, file=sys.stderr, flush=True)
 
 
+class Failed(Exception):
+    """What ends a check, with its reason."""
+
+
 def fail(text):
     """Ends the check with a reason."""
-    say(f"FAILED: {text}")
-    sys.exit(1)
+    raise Failed(text)
+
+
+def main(check):
+    """Runs a check; its failure is one exit code and a reason on standard error."""
+    try:
+        sys.exit(check())
+    except Failed as reason:
+        say(f"FAILED: {reason}")
+        sys.exit(1)
 
 
 def run(*command, **options):
@@ -135,7 +148,7 @@ def fanfare(needs):
     builds = [REPO / "target" / profile / "fanfare" for profile in ("release", "debug")]
     builds = sorted((b for b in builds if b.exists()), key=lambda b: b.stat().st_mtime, reverse=True)
     if os.environ.get("FANFARE"):
-        builds = [Path(os.environ["FANFARE"])]
+        builds = [Path(os.environ["FANFARE"]).resolve()]
     for build in builds:
         try:
             done = subprocess.run([build, needs, "--help"], capture_output=True, timeout=5)
@@ -144,3 +157,12 @@ def fanfare(needs):
         if done.returncode == 0:
             return build
     return None
+
+
+def build_fanfare():
+    """Builds the program as a release does."""
+    say("building fanfare: cargo build --release --locked -p fanfare-gateway")
+    command = ["cargo", "build", "--release", "--locked", "-p", "fanfare-gateway"]
+    if subprocess.run(command, cwd=REPO).returncode != 0:
+        fail("fanfare does not build")
+    return REPO / "target" / "release" / "fanfare"
