@@ -11,7 +11,7 @@ import { summarise, TREND_STATS } from './summary.js';
 
 const CODECS = { json, msgpack };
 
-/** What holds for any load. Each `count>0` or exact number is there so that nothing passes empty. */
+/** What holds for any load. Every `count>0` and exact number keeps a run from passing empty. */
 function thresholds(size) {
   const members = size.subscribers * size.rooms_per_subscriber;
   return {

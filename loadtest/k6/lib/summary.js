@@ -81,7 +81,7 @@ function generatorFaults(metrics, size) {
 
 /** Submetrics that thresholds made, such as closes{code:1006}, where they saw anything. */
 function labelled(metrics) {
-  const names = Object.keys(metrics).filter((name) => /^(closes|errors|connect_failures)\{/.test(name));
+  const names = Object.keys(metrics).filter((name) => /^(closes|errors)\{/.test(name));
   return Object.fromEntries(names.map((name) => [name, count(metrics, name)]));
 }
 
@@ -95,14 +95,19 @@ function page(report) {
   const lines = ['', title, '='.repeat(title.length)];
   for (const reason of report.invalid) lines.push(`  unfit  ${reason}`);
   for (const reason of report.failures) lines.push(`  broken ${reason}`);
-  lines.push('', `  ${report.seconds.toFixed(1)} s, run ${report.run}, ${report.urls.join(' ')}`, '');
+  const took = `${report.seconds.toFixed(1)} s`;
+  lines.push('', `  ${took}, run ${report.run}, ${report.urls.join(' ')}`, '');
   for (const name of COUNTS) {
     lines.push(`  ${name.padEnd(18)}${String(report.counts[name]).padStart(10)}`);
   }
-  lines.push('', `  ${'ms'.padEnd(18)}${TREND_STATS.slice(1).map((stat) => stat.padStart(10)).join('')}`);
+  const stats = TREND_STATS.filter((stat) => stat !== 'count');
+  const row = (name, cells) => {
+    lines.push(`  ${name.padEnd(18)}${cells.map((cell) => cell.padStart(10)).join('')}`);
+  };
+  lines.push('');
+  row('ms', stats);
   for (const [name, values] of Object.entries(report.times)) {
-    const cells = TREND_STATS.slice(1).map((stat) => figure(values[stat]).padStart(10));
-    lines.push(`  ${name.padEnd(18)}${cells.join('')}`);
+    row(name, stats.map((stat) => figure(values[stat])));
   }
   return `${lines.join('\n')}\n\n`;
 }

@@ -1,5 +1,5 @@
-// Nodes restarted one after the other behind a balancer, with clients that come back. `run` restarts
-// its own nodes; against --url, restart yours (kubectl rollout restart) while this runs.
+// Nodes restarted one after the other behind a balancer, with clients that come back. `run`
+// restarts its own nodes; against --url, restart yours (kubectl rollout restart) meanwhile.
 
 import { broadcast } from '../lib/broadcast.js';
 

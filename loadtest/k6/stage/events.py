@@ -8,6 +8,10 @@ import time
 LOOK = 0.1
 
 
+#: How much more memory a node may hold late in a soak than early, by factor and bytes at least.
+MOST_GROWTH = 1.5
+GROWTH_FLOOR = 32 << 20
+
 #: How even the connections must be in the end: the fullest node over the mean.
 MOST_SKEW = 1.2
 
@@ -42,6 +46,8 @@ class Watch(threading.Thread):
         at, connections, resident = busy
         seen = dict(staged, nodes=[node.name for node in self.nodes], connections=connections,
                     resident=resident, skew=skew(connections))
+        if staged.get("soak"):
+            problems += self._growth(seen)
         if "restarts" not in staged:
             return seen, problems
         for index, restart in enumerate(staged["restarts"]):
@@ -54,6 +60,22 @@ class Watch(threading.Thread):
         if seen["skew"] > MOST_SKEW:
             problems.append(f"skew: {seen['skew']:.2f}, at most {MOST_SKEW}")
         return seen, problems
+
+    def _growth(self, seen):
+        """Compares each node's memory in the second fifth of the run with that in the last."""
+        fifth = max(1, len(self.samples) // 5)
+        problems = []
+        early = self._mean_resident(self.samples[fifth : 2 * fifth])
+        late = self._mean_resident(self.samples[-fifth:])
+        seen["resident_early"], seen["resident_late"] = early, late
+        for node, before, after in zip(self.nodes, early, late):
+            if after > max(before * MOST_GROWTH, before + GROWTH_FLOOR):
+                problems.append(f"{node.name}: memory grew from {before} to {after} bytes")
+        return problems
+
+    def _mean_resident(self, samples):
+        columns = zip(*(resident for _, _, resident in samples))
+        return [int(sum(column) / len(samples)) for column in columns]
 
     def _last_busy(self):
         """The last look before the clients went away: when nearly all were connected."""

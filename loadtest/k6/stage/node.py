@@ -48,7 +48,7 @@ class Node:
         return get(f"{self.internal}/readyz")[0] == 200
 
     def metrics(self):
-        """Its series by name, summed over labels, and by name and labels; empty while it is down."""
+        """Its series, each by name and labels, and each name's sum; empty while it is down."""
         series = {}
         for line in get(f"{self.internal}/metrics")[1].splitlines():
             if line.startswith("#") or " " not in line:
