@@ -37,6 +37,9 @@ pub trait Backend: Send + Sync + 'static {
     fn publish(&self, publish: Publish) -> Pending<Option<Position>>;
 
     /// Declares interest: the room's publications are handed to the sink from now on.
+    ///
+    /// Neither this nor [`Backend::unsubscribe`] may call the sink, which holds a lock while it
+    /// calls them.
     fn subscribe(&self, room: &RoomName) -> Pending<()>;
 
     /// Ends interest. What is still on its way may yet arrive.
