@@ -82,8 +82,8 @@ pub async fn run(
         connections: AtomicUsize::new(0),
     });
     let (workers, mut ended) = spawn_workers(&shared)?;
-    announce(&config, public.local_addr()?, private_address)?;
     let _ = readiness.backend.set(Arc::clone(hub.backend()));
+    announce(&config, public.local_addr()?, private_address)?;
     tokio::spawn(listener::accept(public, workers.clone(), config.limits));
 
     tokio::select! {
