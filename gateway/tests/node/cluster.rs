@@ -208,6 +208,35 @@ async fn a_client_recovers_on_another_node() {
     }
 }
 
+#[tokio::test]
+async fn commands_beyond_the_limit_wait_for_the_backend_and_keep_their_order() {
+    let redis = RedisServer::start();
+    let config = format!("[limits]\ninflight_commands = 1\n{}", config(&redis));
+    let node = Node::with(&config).await;
+    let mut client = Client::connect(&node, "/ws").await;
+    let mut commands = vec![json!({"type": "join", "id": 1, "room": "a"})];
+    commands.extend((2..1_000).map(|id| match id % 5 {
+        0 => json!({"type": "history", "id": id, "room": "a", "limit": 1}),
+        1 => json!({"type": "ping", "id": id}),
+        _ => json!({"type": "publish", "id": id, "room": "a", "data": id}),
+    }));
+    client.send_all(&commands).await;
+    let (mut next, mut published) = (1, 0);
+    while next < 1_000 {
+        let event = client.event().await;
+        if event["type"] == "message" {
+            continue;
+        }
+        assert_eq!(event["id"], next, "{event}");
+        match next % 5 {
+            0 => assert_eq!(event["offset"], published, "{event}"),
+            _ if event["type"] == "published" => published += 1,
+            _ => {}
+        }
+        next += 1;
+    }
+}
+
 // --- when a node goes away ---
 
 #[tokio::test]
@@ -464,6 +493,20 @@ async fn a_redis_that_is_not_there_fails_the_start_in_one_line() {
     assert!(
         error.contains(&redis.port().to_string()) && error.contains("redis.url"),
         "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_redis_address_that_is_none_fails_the_start_as_bad_configuration() {
+    let (status, said) = Node::fail("[redis]\nurl = 'http://localhost'", &[]).await;
+    assert_eq!(status.code(), Some(78), "{said}");
+    assert!(
+        said.starts_with("error: ") && said.lines().count() == 1,
+        "{said}"
+    );
+    assert!(
+        said.contains("redis.url") && said.contains("redis://"),
+        "{said}"
     );
 }
 
