@@ -158,10 +158,15 @@ fn ping(port: u16) -> Option<[u8; 2]> {
     Some(answer)
 }
 
-/// A port that is free now.
+/// A port that is free now. Below those that the kernel gives to outgoing connections, so that it
+/// is still free when a server that was killed comes back.
 pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("its address").port()
+    loop {
+        let port = fastrand::u16(10_000..32_768);
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 fn spawn(port: u16, directory: &Path, arguments: &[String]) -> Child {
