@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::client::{Client, Format, Plain};
+use crate::client::{Client, Format, Plain, open};
 use crate::node::{BACKENDS, Node};
 use crate::socket::{BINARY, FIN, TEXT, frame, text};
 
@@ -159,7 +159,7 @@ async fn a_room_that_only_the_server_publishes_in_is_closed_to_plain_speech() {
 async fn words_sent_before_the_membership_are_published_once_it_is_there() {
     for backend in BACKENDS {
         let node = Node::on(backend, "").await;
-        let mut socket = crate::client::open(&node, "/plain/a", "").await;
+        let mut socket = open(&node, "/plain/a", "").await;
         let words: Vec<_> = (0..100).map(|n| n.to_string()).collect();
         let packet: Vec<u8> = words.iter().flat_map(|word| text(word)).collect();
         socket.send(&packet).await;
@@ -167,5 +167,21 @@ async fn words_sent_before_the_membership_are_published_once_it_is_there() {
         for word in words {
             assert_eq!(plain.text().await, word);
         }
+    }
+}
+
+#[tokio::test]
+async fn words_before_an_abrupt_end_are_published() {
+    for backend in BACKENDS {
+        let node = Node::on(backend, "").await;
+        let mut listener = Plain::join(&node, "a").await;
+        let mut socket = open(&node, "/plain/a", "").await;
+        socket
+            .send(&[text("one"), text("two"), text("half")[..3].to_vec()].concat())
+            .await;
+        socket.finish().await;
+        assert_eq!(listener.text().await, "one");
+        assert_eq!(listener.text().await, "two");
+        node.until_metric("fanfare_connections", 1.0).await;
     }
 }
