@@ -180,8 +180,9 @@ impl Drop for Redis {
 
 impl Shared {
     fn set_ready(&self, ready: bool) {
-        self.ready.send_replace(ready);
+        // First, for whoever waits and then looks at it.
         self.stats.connected.set(ready.into());
+        self.ready.send_replace(ready);
     }
 }
 

@@ -147,6 +147,7 @@ impl Link {
             run: self.run.clone(),
             pipeline: shared.options.pipeline,
             stats: Arc::clone(&shared.stats),
+            seconds: shared.stats.publish.local(),
         };
         let reader = Reader {
             connection: self.commands,
