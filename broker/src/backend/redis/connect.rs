@@ -69,6 +69,9 @@ pub enum ConnectError {
          redis:// without)"
     )]
     NotRedis(String),
+    /// The server is part of something else.
+    #[error("Redis at {0} runs in {1} mode, which is not supported yet; give a single master")]
+    Mode(String, String),
     /// The server takes no writes.
     #[error("Redis at {0} is a replica of {1}; point redis.url at the master")]
     Replica(String, String),
@@ -212,6 +215,9 @@ impl Server {
             let of = |name| field(&replication, name).unwrap_or("?");
             let master = format!("{}:{}", of("master_host"), of("master_port"));
             return Err(ConnectError::Replica(self.address.clone(), master));
+        }
+        if let Some(mode @ ("cluster" | "sentinel")) = field(&server, "redis_mode") {
+            return Err(ConnectError::Mode(self.address.clone(), mode.to_owned()));
         }
         let run = field(&server, "run_id")
             .and_then(|run| run.get(..RUN))

@@ -90,7 +90,6 @@ impl Link {
         let run = server.identify(&mut commands).await?;
         let of_subscriber = Arc::clone(&inbound);
         let mut subscriber = server.open(move |push| of_subscriber.push(push)).await?;
-
         let explain = |error| server.explain(&error);
         let publish = Script::load(&mut commands, PUBLISH)
             .await
@@ -135,6 +134,18 @@ impl Link {
             read,
             run,
         })
+    }
+
+    /// Reads and deletes a key that nobody has, which shows whether keys may be read and written.
+    pub(super) async fn touch_a_key(&mut self, shared: &Shared) -> Result<(), ConnectError> {
+        redis::pipe()
+            .cmd("GET")
+            .arg(self.inbound.probe_channel())
+            .cmd("DEL")
+            .arg(self.inbound.probe_channel())
+            .exec_async(&mut self.commands)
+            .await
+            .map_err(|error| shared.server.explain(&error))
     }
 
     /// Does what is asked for until the link is lost. At its side `restore` runs to its end, or
