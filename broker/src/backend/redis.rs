@@ -38,6 +38,7 @@ mod connect;
 mod inbound;
 mod keys;
 mod link;
+mod predecessor;
 mod publisher;
 mod queue;
 mod reader;
@@ -63,6 +64,7 @@ pub use connect::ConnectError;
 use super::{Backend, BackendError, EPOCH_TTL, Log, Pending, Publish, Read, Sink, Snapshot};
 use connect::Server;
 use link::Link;
+use predecessor::Predecessor;
 use queue::{Load, Queue};
 use stats::Stats;
 use subscriber::Interest;
@@ -107,6 +109,7 @@ struct Shared {
     publications: Queue<publisher::Item>,
     reads: Queue<reader::Item>,
     interest: Interest,
+    predecessor: Predecessor,
     stats: Arc<Stats>,
     ready: watch::Sender<bool>,
     /// Whether the sink was told of a loss and has not caught up since.
@@ -179,6 +182,7 @@ impl Shared {
                 weight: usize::MAX,
             }),
             interest: Interest::new(items),
+            predecessor: Predecessor::default(),
             stats: Arc::new(Stats::new().map_err(|error| ConnectError::Metrics(Arc::new(error)))?),
             ready: watch::Sender::new(false),
             gapped: AtomicBool::new(false),

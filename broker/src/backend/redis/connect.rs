@@ -7,7 +7,7 @@ use redis::aio::MultiplexedConnection;
 use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind, IntoConnectionInfo, ProtocolVersion,
-    PushInfo, RedisError, RedisResult, TlsCertificates,
+    PushInfo, RedisError, TlsCertificates, Value,
 };
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -183,19 +183,53 @@ impl Server {
                 push(info);
                 Ok::<_, std::convert::Infallible>(())
             });
-        let mut connection = self
-            .client
+        self.client
             .get_multiplexed_async_connection_with_config(&config)
             .await
-            .map_err(|error| self.explain(&error))?;
-        // For whoever looks at CLIENT LIST. A name that Redis does not take is no matter.
-        let named: RedisResult<()> = redis::cmd("CLIENT")
+            .map_err(|error| self.explain(&error))
+    }
+
+    /// Names a connection, for whoever looks at CLIENT LIST, and asks what the server calls it.
+    pub(super) async fn introduce(
+        &self,
+        connection: &mut MultiplexedConnection,
+    ) -> Result<Option<i64>, ConnectError> {
+        let mut request = redis::pipe();
+        request
+            .cmd("CLIENT")
             .arg("SETNAME")
             .arg(format!("fanfare:{}", self.node))
-            .query_async(&mut connection)
-            .await;
-        drop(named);
-        Ok(connection)
+            .cmd("CLIENT")
+            .arg("ID");
+        let replies = connection
+            .send_packed_commands(&request, 0, request.len())
+            .await
+            .map_err(|error| self.explain(&error))?;
+        // A name that Redis does not take is no matter.
+        match replies[..] {
+            [_, Value::Int(id)] => Ok(Some(id)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Has the server close connections, where it still has them.
+    pub(super) async fn close(
+        &self,
+        connection: &mut MultiplexedConnection,
+        ids: &[i64],
+    ) -> Result<(), ConnectError> {
+        let mut request = redis::pipe();
+        for id in ids {
+            request.cmd("CLIENT").arg("KILL").arg("ID").arg(id);
+        }
+        if request.is_empty() {
+            return Ok(());
+        }
+        connection
+            .send_packed_commands(&request, 0, request.len())
+            .await
+            .map_err(|error| self.explain(&error))?;
+        Ok(())
     }
 
     /// Asks which run of the server this is, having made sure that it is a master.

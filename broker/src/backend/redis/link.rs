@@ -90,6 +90,13 @@ impl Link {
         let run = server.identify(&mut commands).await?;
         let of_subscriber = Arc::clone(&inbound);
         let mut subscriber = server.open(move |push| of_subscriber.push(push)).await?;
+        let ids = [
+            server.introduce(&mut commands).await?,
+            server.introduce(&mut subscriber).await?,
+        ];
+        shared.predecessor.end(server, &mut commands, &run).await?;
+        shared.predecessor.set(&run, ids);
+
         let explain = |error| server.explain(&error);
         let publish = Script::load(&mut commands, PUBLISH)
             .await
