@@ -38,6 +38,7 @@ mod connect;
 mod inbound;
 mod keys;
 mod link;
+mod predecessor;
 mod publisher;
 mod queue;
 mod reader;
@@ -47,11 +48,12 @@ mod stats;
 mod subscriber;
 mod supervisor;
 
+use std::pin::Pin;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use fanfare_shared::{Position, RoomName};
+use fanfare_shared::{Position, Publication, RoomName};
 use prometheus::core::Collector;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -61,6 +63,8 @@ pub use connect::ConnectError;
 
 use super::{Backend, BackendError, EPOCH_TTL, Log, Pending, Publish, Read, Sink, Snapshot};
 use connect::Server;
+use link::Link;
+use predecessor::Predecessor;
 use queue::{Load, Queue};
 use stats::Stats;
 use subscriber::Interest;
@@ -105,6 +109,7 @@ struct Shared {
     publications: Queue<publisher::Item>,
     reads: Queue<reader::Item>,
     interest: Interest,
+    predecessor: Predecessor,
     stats: Arc<Stats>,
     ready: watch::Sender<bool>,
     /// Whether the sink was told of a loss and has not caught up since.
@@ -114,37 +119,22 @@ struct Shared {
 impl Redis {
     /// Checks the options; connects to nothing yet.
     pub fn new(options: Options) -> Result<Self, ConnectError> {
-        let items = options.queue;
-        let shared = Shared {
-            server: Server::new(&options)?,
-            publications: Queue::new(Load {
-                items,
-                weight: MAX_QUEUED_BYTES,
-            }),
-            reads: Queue::new(Load {
-                items,
-                weight: usize::MAX,
-            }),
-            interest: Interest::new(items),
-            stats: Arc::new(Stats::new().map_err(|error| ConnectError::Metrics(Arc::new(error)))?),
-            ready: watch::Sender::new(false),
-            gapped: AtomicBool::new(false),
-            options,
-        };
         Ok(Self {
-            shared: Arc::new(shared),
+            shared: Arc::new(Shared::new(options)?),
             supervisor: OnceLock::new(),
         })
     }
 
-    /// Tries once whether the server can be used, and says what is wrong if not.
+    /// Tries once whether the server can be used for all that a node does, and says what is wrong
+    /// if not.
     ///
-    /// Not needed: once attached, the link is made as soon as that is possible.
+    /// Not needed: once attached, a link is made as soon as that is possible.
     pub async fn check(&self) -> Result<(), ConnectError> {
-        let server = &self.shared.server;
-        let mut connection = server.open(|_| {}).await?;
-        server.identify(&mut connection).await?;
-        Ok(())
+        // One of its own, lest it meddle with a link that is up.
+        let shared = Shared::new(self.shared.options.clone())?;
+        let nobody: Arc<dyn Sink> = Arc::new(Nobody);
+        let mut link = Link::make(&shared, &nobody).await?;
+        link.touch_a_key(&shared).await
     }
 
     /// Names the hub that publications are handed to, and begins to keep a link, on `runtime`;
@@ -179,9 +169,48 @@ impl Drop for Redis {
 }
 
 impl Shared {
+    fn new(options: Options) -> Result<Self, ConnectError> {
+        let items = options.queue;
+        Ok(Self {
+            server: Server::new(&options)?,
+            publications: Queue::new(Load {
+                items,
+                weight: MAX_QUEUED_BYTES,
+            }),
+            reads: Queue::new(Load {
+                items,
+                weight: usize::MAX,
+            }),
+            interest: Interest::new(items),
+            predecessor: Predecessor::default(),
+            stats: Arc::new(Stats::new().map_err(|error| ConnectError::Metrics(Arc::new(error)))?),
+            ready: watch::Sender::new(false),
+            gapped: AtomicBool::new(false),
+            options,
+        })
+    }
+
     fn set_ready(&self, ready: bool) {
-        self.ready.send_replace(ready);
+        // First, for whoever waits and then looks at it.
         self.stats.connected.set(ready.into());
+        self.ready.send_replace(ready);
+    }
+}
+
+/// Wants nothing delivered.
+struct Nobody;
+
+impl Sink for Nobody {
+    fn deliver(&self, _: Arc<Publication>) {}
+
+    fn lost(&self) {}
+
+    fn restored(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(std::future::ready(()))
+    }
+
+    fn congested(&self) -> bool {
+        false
     }
 }
 
