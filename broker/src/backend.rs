@@ -37,12 +37,18 @@ pub trait Backend: Send + Sync + 'static {
     fn publish(&self, publish: Publish) -> Pending<Option<Position>>;
 
     /// Declares interest: the room's publications are handed to the sink from now on.
+    ///
+    /// Neither this nor [`Backend::unsubscribe`] may call the sink, which holds a lock while it
+    /// calls them.
     fn subscribe(&self, room: &RoomName) -> Pending<()>;
 
     /// Ends interest. What is still on its way may yet arrive.
     fn unsubscribe(&self, room: &RoomName);
 
     /// Reads a room's position and kept publications, in one atomic look.
+    ///
+    /// Answers only while all confirmed subscriptions are in place: what comes after the look
+    /// reaches the sink, or the sink is told that the link was lost.
     ///
     /// Gives a room that has no log yet its first epoch, and renews the life of one that has, so
     /// that a room with members keeps its position however long nothing is published.

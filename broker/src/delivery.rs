@@ -34,6 +34,12 @@ impl Delivery {
         &self.publication
     }
 
+    /// Whether it is the first that the members see of its epoch.
+    #[must_use]
+    pub const fn new_epoch(&self) -> bool {
+        self.new_epoch
+    }
+
     /// The frame for members that speak `format`.
     pub fn frame(&self, format: Format) -> &Bytes {
         self.frames[format as usize]

@@ -2,7 +2,8 @@
 //!
 //! The hub takes publications from the backend, joins and leaves from the workers, and answers
 //! through the workers' inboxes. A room's lock is held while a publication is put in order and
-//! posted, never while anything is awaited or the backend is called.
+//! posted, and while the backend is told that a room is wanted or not, since rooms of one name
+//! may follow each other quickly; never while anything is awaited or read.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -11,11 +12,12 @@ use std::num::NonZeroU64;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fanfare_shared::{Publication, RoomName};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::backend::{Backend, BackendError, Log, Pending, Read, Sink, Snapshot};
 use crate::room::{Request, Room};
@@ -117,9 +119,10 @@ impl Hub {
         let none = room.join(join, &self.inboxes);
         debug_assert!(none.is_none());
         stripe.insert(name.clone(), room);
-        drop(stripe);
         self.metrics.rooms.inc();
-        self.open(name, key, log);
+        let subscribed = self.backend.subscribe(name);
+        drop(stripe);
+        self.open(name, key, log, subscribed);
     }
 
     /// Takes one of a worker's members out of a room.
@@ -147,13 +150,12 @@ impl Hub {
         let now = Instant::now();
         let ready = self.backend.ready();
         let mut requests = Vec::new();
-        let mut closed = Vec::new();
         for stripe in &self.stripes {
             lock(stripe).retain(|name, room| {
                 room.shrink();
                 let idle = room.empty_since().map(|since| now.duration_since(since));
                 if idle.is_some_and(|idle| idle >= self.options.linger) {
-                    closed.push(name.clone());
+                    self.closed(name);
                     return false;
                 }
                 if ready && room.is_lost() && room.member_count() > 0 {
@@ -161,9 +163,6 @@ impl Hub {
                 }
                 true
             });
-        }
-        for name in closed {
-            self.close(&name);
         }
         for (name, key, log, request) in requests {
             self.fulfil(&name, key, log, request);
@@ -213,9 +212,10 @@ impl Hub {
 
     // --- opening and closing ---
 
-    /// Declares interest, then reads where the log stands: in this order nothing is missed.
-    fn open(&self, name: &RoomName, key: RoomKey, log: Log) {
-        match self.backend.subscribe(name) {
+    /// Reads where the log stands once the subscription is confirmed: in this order nothing is
+    /// missed.
+    fn open(&self, name: &RoomName, key: RoomKey, log: Log, subscribed: Pending<()>) {
+        match subscribed {
             Pending::Ready(Some(outcome)) => self.opened(name, key, log, outcome),
             waiting => {
                 let (name, this) = (name.clone(), self.this.clone());
@@ -246,7 +246,8 @@ impl Hub {
         RoomKey(NonZeroU64::new(number).unwrap_or(NonZeroU64::MIN))
     }
 
-    fn close(&self, name: &RoomName) {
+    /// Lets go of a room that was taken out; its lock is still held.
+    fn closed(&self, name: &RoomName) {
         self.metrics.rooms.dec();
         self.backend.unsubscribe(name);
     }
@@ -310,8 +311,7 @@ impl Hub {
         // A room that could not be opened is not kept: the next join tries anew.
         if failed && room.is_lost() && room.member_count() == 0 {
             stripe.remove(name.as_str());
-            drop(stripe);
-            self.close(name);
+            self.closed(name);
             return;
         }
         drop(stripe);

@@ -122,3 +122,93 @@ impl Inbox {
         self.posts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use fanfare_shared::{ClientId, RoomName};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    fn numbered(slot: usize) -> Post {
+        Post::Refused {
+            ticket: Ticket {
+                slot,
+                client: ClientId(0),
+                id: None,
+                announced: true,
+            },
+            name: RoomName::new("lobby").unwrap(),
+            error: BackendError::Unavailable,
+        }
+    }
+
+    fn numbers(batch: &[Post]) -> Vec<usize> {
+        let numbers = batch.iter().map(|post| match post {
+            Post::Refused { ticket, .. } => ticket.slot,
+            other => panic!("{other:?}"),
+        });
+        numbers.collect()
+    }
+
+    #[tokio::test]
+    async fn posts_are_taken_together_and_in_order() {
+        let inbox = Inbox::new(10);
+        for number in 0..3 {
+            inbox.push(numbered(number));
+        }
+        let mut batch = Vec::new();
+        inbox.take(&mut batch).await;
+        assert_eq!(numbers(&batch), [0, 1, 2]);
+    }
+
+    #[tokio::test]
+    async fn an_inbox_is_full_from_its_bound_until_it_is_taken() {
+        let inbox = Inbox::new(2);
+        inbox.push(numbered(0));
+        assert!(!inbox.full());
+        inbox.push(numbered(1));
+        inbox.push(numbered(2));
+        assert!(inbox.full());
+        let mut batch = Vec::new();
+        inbox.take(&mut batch).await;
+        assert_eq!(batch.len(), 3, "the bound is soft");
+        assert!(!inbox.full());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn taking_can_be_given_up_without_loss() {
+        let inbox = Inbox::new(10);
+        let mut batch = Vec::new();
+        let moment = Duration::from_millis(1);
+        assert!(timeout(moment, inbox.take(&mut batch)).await.is_err());
+        inbox.push(numbered(0));
+        inbox.take(&mut batch).await;
+        assert_eq!(numbers(&batch), [0]);
+        batch.clear();
+        // The wake of a post that was taken already is not taken for another.
+        assert!(timeout(moment, inbox.take(&mut batch)).await.is_err());
+        assert!(batch.is_empty());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn an_idle_worker_wakes_for_every_post() {
+        let inbox = Arc::new(Inbox::new(10));
+        let pushed = Arc::clone(&inbox);
+        let pushing = tokio::task::spawn_blocking(move || {
+            for number in 0..10_000 {
+                pushed.push(numbered(number));
+            }
+        });
+        let (mut batch, mut taken) = (Vec::new(), Vec::new());
+        while taken.len() < 10_000 {
+            inbox.take(&mut batch).await;
+            taken.extend(numbers(&batch));
+            batch.clear();
+        }
+        assert!(taken.into_iter().eq(0..10_000));
+        pushing.await.unwrap();
+    }
+}

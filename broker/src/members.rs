@@ -84,3 +84,68 @@ impl<M> Members<M> {
         self.rooms.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU64;
+
+    use super::*;
+
+    const RULE: SlowConsumer = SlowConsumer::Disconnect;
+
+    fn key(number: u64) -> RoomKey {
+        RoomKey(NonZeroU64::new(number).unwrap())
+    }
+
+    fn named(name: &str) -> RoomName {
+        RoomName::new(name).unwrap()
+    }
+
+    fn of(members: &Members<u32>, room: u64) -> Option<Vec<u32>> {
+        let (_, members) = members.of(key(room))?;
+        Some(members.copied().collect())
+    }
+
+    #[test]
+    fn members_are_those_who_came_and_did_not_leave() {
+        let mut members = Members::default();
+        let first = members.add(key(1), &named("a"), RULE, 10);
+        members.add(key(1), &named("a"), RULE, 11);
+        members.add(key(2), &named("b"), RULE, 10);
+        assert_eq!(members.len(), 3);
+        assert_eq!(members.remove(key(1), first), Some(named("a")));
+        assert_eq!(of(&members, 1), Some(vec![11]));
+        assert_eq!(of(&members, 2), Some(vec![10]));
+        assert_eq!(members.len(), 2);
+    }
+
+    #[test]
+    fn who_left_already_leaves_nobody_else() {
+        let mut members = Members::default();
+        let slot = members.add(key(1), &named("a"), RULE, 10);
+        members.add(key(1), &named("a"), RULE, 11);
+        members.remove(key(1), slot);
+        assert_eq!(members.remove(key(1), slot), None);
+        assert_eq!(members.remove(key(2), slot), None);
+        assert_eq!(of(&members, 1), Some(vec![11]));
+    }
+
+    #[test]
+    fn the_last_to_leave_takes_the_room_along() {
+        let mut members = Members::default();
+        let slot = members.add(key(1), &named("a"), RULE, 10);
+        assert!(!members.is_empty());
+        members.remove(key(1), slot);
+        assert!(members.is_empty());
+        assert_eq!(of(&members, 1), None);
+    }
+
+    #[test]
+    fn the_first_member_settles_the_rule() {
+        let mut members = Members::default();
+        members.add(key(1), &named("a"), SlowConsumer::Latest, 10);
+        members.add(key(1), &named("a"), RULE, 11);
+        let rule = members.of(key(1)).map(|(rule, _)| rule);
+        assert_eq!(rule, Some(SlowConsumer::Latest));
+    }
+}

@@ -61,3 +61,89 @@ impl Recent {
         self.window.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use fanfare_shared::{Data, Encoding, Epoch, Position, RoomName};
+
+    use super::*;
+
+    fn publication(offset: u64) -> Arc<Publication> {
+        Arc::new(Publication {
+            room: RoomName::new("lobby").unwrap(),
+            position: Some(Position {
+                epoch: Epoch::from_bits(1),
+                offset,
+            }),
+            time: 0,
+            event: None,
+            from: None,
+            echo: true,
+            data: Data {
+                encoding: Encoding::Json,
+                bytes: "1".into(),
+            },
+        })
+    }
+
+    fn publications(offsets: &[u64]) -> Vec<Arc<Publication>> {
+        offsets.iter().copied().map(publication).collect()
+    }
+
+    fn window(offsets: &[u64]) -> Recent {
+        let mut recent = Recent::default();
+        for publication in publications(offsets) {
+            recent.push(publication, usize::MAX);
+        }
+        recent
+    }
+
+    fn offsets(recent: &Recent, count: usize) -> Vec<u64> {
+        let newest = recent.newest(count).into_iter();
+        newest.map(|kept| kept.position.unwrap().offset).collect()
+    }
+
+    #[test]
+    fn the_window_lets_go_of_the_oldest() {
+        let mut recent = Recent::default();
+        for offset in 1..=5 {
+            recent.push(publication(offset), 3);
+        }
+        assert_eq!(offsets(&recent, 10), [3, 4, 5]);
+        assert_eq!(offsets(&recent, 2), [4, 5]);
+        recent.shrink(1);
+        assert_eq!(offsets(&recent, 10), [5]);
+        recent.push(publication(6), 0);
+        assert_eq!(recent.len(), 0);
+    }
+
+    #[test]
+    fn what_was_read_is_put_before_the_window_once() {
+        let mut recent = window(&[6, 7]);
+        recent.extend_back(&publications(&[3, 4, 5, 6]), 7);
+        assert_eq!(offsets(&recent, 10), [3, 4, 5, 6, 7]);
+        recent.extend_back(&publications(&[2, 3, 4, 5, 6, 7, 8]), 7);
+        assert_eq!(offsets(&recent, 10), [2, 3, 4, 5, 6, 7]);
+    }
+
+    #[test]
+    fn what_does_not_join_on_to_the_window_is_left_out() {
+        let mut recent = window(&[6, 7]);
+        recent.extend_back(&publications(&[2, 3, 4]), 7);
+        assert_eq!(offsets(&recent, 10), [6, 7]);
+        recent.extend_back(&publications(&[3, 5]), 7);
+        assert_eq!(offsets(&recent, 10), [5, 6, 7]);
+        recent.extend_back(&[], 7);
+        assert_eq!(offsets(&recent, 10), [5, 6, 7]);
+    }
+
+    #[test]
+    fn an_empty_window_ends_where_it_is_said_to_end() {
+        let mut recent = Recent::default();
+        recent.extend_back(&publications(&[4, 5, 6, 7, 8]), 6);
+        assert_eq!(offsets(&recent, 10), [4, 5, 6]);
+        recent.clear();
+        recent.extend_back(&publications(&[4, 5]), 6);
+        assert_eq!(recent.len(), 0, "6 is missing");
+    }
+}

@@ -4,9 +4,9 @@
 use std::collections::VecDeque;
 use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::time::Instant;
 
 use fanfare_shared::{ClientId, Epoch, Position, Publication, RoomName};
+use tokio::time::Instant;
 
 use crate::backend::{BackendError, Log, Read, Snapshot};
 use crate::recent::Recent;
@@ -66,6 +66,8 @@ const MAX_BUFFERED: usize = 4_096;
 
 #[derive(Debug)]
 enum State {
+    /// The log will be read once the subscription is confirmed.
+    Opening,
     /// Every publication follows on the last.
     Live,
     /// The log is being read; what arrives meanwhile waits, unless there was too much of it.
@@ -73,8 +75,18 @@ enum State {
         buffered: VecDeque<Arc<Publication>>,
         overflowed: bool,
     },
-    /// The backend is out of reach; the log will be read once it is back.
+    /// The backend is out of reach, or was when the log had to be read; it will be read once the
+    /// backend is back, or somebody joins.
     Lost,
+}
+
+/// A join that waits for the log to be read.
+#[derive(Debug)]
+struct Waiting {
+    join: Join,
+    /// The newest read of the log when it came: only a later one shows all that the client can
+    /// have seen.
+    attempt: u64,
 }
 
 /// One room with members on this node.
@@ -94,8 +106,7 @@ pub(crate) struct Room {
     keep: usize,
     /// How many members each worker has.
     members: Box<[u32]>,
-    /// Joins that wait for the log to be read.
-    waiting: Vec<Join>,
+    waiting: Vec<Waiting>,
     /// Whether the log is being read further back for some of them.
     extending: bool,
     /// Counts the reads of the log: an answer to an older one says nothing of what was missed
@@ -116,7 +127,7 @@ impl Room {
             key,
             name,
             log,
-            state: State::Lost,
+            state: State::Opening,
             position: None,
             recent: Recent::default(),
             keep_now: keep,
@@ -146,18 +157,13 @@ impl Room {
         self.empty_since = None;
         match self.state {
             State::Live => self.admit(join, inboxes),
-            // A room's first member: the hub is about to open it.
-            State::Lost if self.attempt == 0 => {
-                self.waiting.push(join);
-                None
-            }
-            State::Syncing { .. } => {
-                self.waiting.push(join);
+            State::Opening | State::Syncing { .. } => {
+                self.wait(join);
                 None
             }
             State::Lost => {
-                self.refuse(join, &BackendError::Unavailable, inboxes);
-                None
+                self.wait(join);
+                self.sync()
             }
         }
     }
@@ -192,14 +198,65 @@ impl Room {
             }
             Found::Ahead => {
                 // The client has seen what this node has not: the log knows who is right.
-                self.waiting.push(join);
+                self.wait(join);
                 self.sync()
             }
             Found::FurtherBack(since) => {
-                self.waiting.push(join);
+                self.wait(join);
                 self.extend(since)
             }
         }
+    }
+
+    fn wait(&mut self, join: Join) {
+        let attempt = self.attempt;
+        self.waiting.push(Waiting { join, attempt });
+    }
+
+    /// Admits all who wait, after the log was read, and asks for what some still lack: once for
+    /// all of them. `read` is what was read further back.
+    fn admit_waiting(&mut self, read: Option<Reach>, inboxes: &[Arc<Inbox>]) -> Option<Request> {
+        let mut ahead = false;
+        let mut furthest: Option<Position> = None;
+        for waiting in std::mem::take(&mut self.waiting) {
+            let Waiting { join, attempt } = waiting;
+            match self.look_up(join.replay) {
+                Found::Here(recovered, messages) => {
+                    self.post_joined(join, recovered, messages, inboxes);
+                }
+                // It is ahead of the log itself, and so has seen another, whatever its epoch says.
+                Found::Ahead if attempt < self.attempt => {
+                    self.post_joined(join, Some(false), Vec::new(), inboxes);
+                }
+                Found::Ahead => {
+                    ahead = true;
+                    self.waiting.push(waiting);
+                }
+                Found::FurtherBack(wanted) => match read.filter(|read| read.covers(wanted)) {
+                    Some(read) => {
+                        let (recovered, messages) =
+                            self.what_there_is(join.replay, wanted, read.follows);
+                        self.post_joined(join, recovered, messages, inboxes);
+                    }
+                    None => {
+                        furthest =
+                            Some(furthest.map_or(wanted, |other| self.further(other, wanted)));
+                        self.waiting.push(waiting);
+                    }
+                },
+            }
+        }
+        if ahead {
+            self.sync()
+        } else {
+            furthest.and_then(|since| self.extend(since))
+        }
+    }
+
+    /// Which of two positions to read back to first: one of this epoch tells of all after it.
+    fn further(&self, a: Position, b: Position) -> Position {
+        let epoch = self.position.map(|position| position.epoch);
+        std::cmp::min_by_key(a, b, |at| (Some(at.epoch) != epoch, at.offset))
     }
 
     /// Looks for a replay in the window of recent publications.
@@ -255,17 +312,13 @@ impl Room {
         });
     }
 
-    fn refuse(&mut self, join: Join, error: &BackendError, inboxes: &[Arc<Inbox>]) {
-        inboxes[join.worker].push(Post::Refused {
-            ticket: join.ticket,
-            name: self.name.clone(),
-            error: error.clone(),
-        });
-    }
-
     fn refuse_waiting(&mut self, error: &BackendError, inboxes: &[Arc<Inbox>]) {
-        for join in std::mem::take(&mut self.waiting) {
-            self.refuse(join, error, inboxes);
+        for Waiting { join, .. } in std::mem::take(&mut self.waiting) {
+            inboxes[join.worker].push(Post::Refused {
+                ticket: join.ticket,
+                name: self.name.clone(),
+                error: error.clone(),
+            });
         }
         self.note_if_empty();
     }
@@ -278,6 +331,8 @@ impl Room {
             return None;
         }
         let limit = self.log.size;
+        // What comes meanwhile must not push the window beyond what is being read.
+        self.keep_now = limit;
         Some(Request::Extend(Read::After {
             position: since,
             limit,
@@ -292,16 +347,16 @@ impl Room {
         inboxes: &[Arc<Inbox>],
     ) -> Option<Request> {
         self.extending = false;
+        let Some(position) = self.position.filter(|_| self.is_live()) else {
+            // Whatever reads the log now will admit them.
+            return None;
+        };
         let snapshot = match read {
             Ok(snapshot) => snapshot,
             Err(error) => {
                 self.refuse_waiting(&error, inboxes);
                 return None;
             }
-        };
-        let Some(position) = self.position.filter(|_| self.is_live()) else {
-            // Whatever reads the log now will admit them.
-            return None;
         };
         if snapshot
             .position
@@ -312,20 +367,12 @@ impl Room {
         }
         self.recent
             .extend_back(&snapshot.publications, position.offset);
-        self.keep_now = self.log.size;
-        let mut request = None;
-        for join in std::mem::take(&mut self.waiting) {
-            match self.look_up(join.replay) {
-                Found::FurtherBack(wanted) if covers(since, wanted, position) => {
-                    let (recovered, messages) =
-                        self.what_there_is(join.replay, wanted, snapshot.follows);
-                    self.post_joined(join, recovered, messages, inboxes);
-                }
-                // Found by now, or further back still.
-                _ => request = request.or(self.admit(join, inboxes)),
-            }
-        }
-        request
+        let read = Reach {
+            since,
+            epoch: position.epoch,
+            follows: snapshot.follows,
+        };
+        self.admit_waiting(Some(read), inboxes)
     }
 
     /// What can be replayed after the log was read back to `wanted`. `follows` says whether that
@@ -358,8 +405,8 @@ impl Room {
         metrics: &Metrics,
     ) -> Option<Request> {
         match &mut self.state {
-            // The log is read when the backend is back; this publication will be in it.
-            State::Lost => None,
+            // The log will be read; this publication is in it.
+            State::Opening | State::Lost => None,
             State::Syncing {
                 buffered,
                 overflowed,
@@ -450,8 +497,13 @@ impl Room {
         })
     }
 
-    /// Notes that the backend is out of reach: joins fail, and what is missed will be read.
+    /// Notes that the backend is out of reach: who waits is refused, and what is missed will be
+    /// read.
     pub(crate) fn lose(&mut self, inboxes: &[Arc<Inbox>]) {
+        if matches!(self.state, State::Opening) {
+            // The subscription is answered in any case.
+            return;
+        }
         self.state = State::Lost;
         self.refuse_waiting(&BackendError::Unavailable, inboxes);
     }
@@ -498,23 +550,7 @@ impl Room {
         if gap {
             return self.sync();
         }
-        let mut request = None;
-        for join in std::mem::take(&mut self.waiting) {
-            request = request.or(self.readmit(join, inboxes));
-        }
-        request
-    }
-
-    /// Admits a join after the log was read: a client that is ahead of the log itself has seen
-    /// another log, whatever its epoch says.
-    fn readmit(&mut self, join: Join, inboxes: &[Arc<Inbox>]) -> Option<Request> {
-        match (self.position, join.replay) {
-            (Some(position), Replay::Since(since)) if since > position => {
-                self.post_joined(join, Some(false), Vec::new(), inboxes);
-                None
-            }
-            _ => self.admit(join, inboxes),
-        }
+        self.admit_waiting(None, inboxes)
     }
 
     fn catch_up(&mut self, snapshot: Snapshot, inboxes: &[Arc<Inbox>], metrics: &Metrics) {
@@ -565,7 +601,7 @@ impl Room {
             self.suspect = None;
             return None;
         }
-        if self.suspect.is_none() || self.suspect != self.position {
+        if self.suspect != self.position {
             self.suspect = self.position;
             return None;
         }
@@ -586,10 +622,9 @@ impl Room {
         }
     }
 
-    /// Whether the room has to catch up with its log. Not so before the log was first read: that
-    /// waits for the subscription.
+    /// Whether the room has to catch up with its log.
     pub(crate) const fn is_lost(&self) -> bool {
-        matches!(self.state, State::Lost) && self.attempt > 0
+        matches!(self.state, State::Lost)
     }
 
     /// Whether the room waits for nothing and follows the log.
@@ -608,10 +643,23 @@ enum Found {
     FurtherBack(Position),
 }
 
-/// Whether a read of the log back to `since` shows all that can be had after `wanted`. A position
-/// of an earlier epoch has to be asked for by itself.
-fn covers(since: Position, wanted: Position, position: Position) -> bool {
-    wanted == since || (wanted.epoch == position.epoch && wanted >= since)
+/// What a read further back shows.
+#[derive(Debug, Clone, Copy)]
+struct Reach {
+    /// The position it began after.
+    since: Position,
+    /// The epoch of the log, and of the room.
+    epoch: Epoch,
+    /// Whether the log goes on from `since`, though that may be of an earlier epoch.
+    follows: bool,
+}
+
+impl Reach {
+    /// Whether it shows all that can be had after `wanted`. A position of an earlier epoch has to
+    /// be asked for by itself.
+    fn covers(&self, wanted: Position) -> bool {
+        wanted == self.since || (wanted.epoch == self.epoch && wanted >= self.since)
+    }
 }
 
 enum Follows {
@@ -619,3 +667,6 @@ enum Follows {
     Before,
     Gap,
 }
+
+#[cfg(test)]
+mod tests;

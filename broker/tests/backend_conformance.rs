@@ -1,6 +1,9 @@
 //! What every backend promises, tested by name on each of them: in memory, and on a real Redis
 //! that the test starts itself.
 
+#[allow(dead_code, reason = "not every suite needs a node that is not linked")]
+#[path = "support/node.rs"]
+mod node;
 #[path = "support/publications.rs"]
 mod publications;
 #[allow(dead_code, reason = "not every suite looks at everything")]
@@ -17,7 +20,6 @@ use fanfare_broker::backend::memory::Memory;
 use fanfare_broker::backend::redis::{Options, Redis};
 use fanfare_broker::backend::{Backend, Log, Read, Snapshot};
 use fanfare_shared::{Epoch, Position};
-use tokio::runtime::Handle;
 
 use publications::{LOG, NO_LOG, bytes, keyed, named, text};
 use recording::{DEADLINE, Recording};
@@ -75,23 +77,12 @@ impl Fixture {
 }
 
 async fn node(server: &RedisServer, name: &str) -> (Arc<Redis>, Arc<Recording>) {
-    let redis = Redis::new(Options {
-        url: server.url(),
-        authorities: None,
+    let options = node::options(server.url());
+    node::linked(Options {
         node: name.to_owned(),
-        probe_interval: Duration::from_millis(200),
-        probe_timeout: DEADLINE,
-        connect_timeout: DEADLINE,
-        pipeline: 256,
-        queue: 65_536,
+        ..options
     })
-    .expect("good options");
-    let sink = Arc::new(Recording::default());
-    redis.attach(sink.clone(), &Handle::current());
-    tokio::time::timeout(DEADLINE, redis.linked())
-        .await
-        .expect("linked to Redis");
-    (Arc::new(redis), sink)
+    .await
 }
 
 fn texts(snapshot: &Snapshot) -> Vec<String> {

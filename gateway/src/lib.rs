@@ -3,11 +3,13 @@
 //! A message's way: [`listener`] → [`handshake`] → [`worker`] → [`connection`] reads →
 //! [`websocket`] → [`session`] → the broker → the worker's fan-out → [`connection`] writes.
 
+pub mod cli;
 mod connection;
 pub mod handshake;
 pub mod http;
 mod internal;
 mod listener;
+mod log;
 mod metrics;
 mod nofile;
 pub mod server;

@@ -1,7 +1,9 @@
 //! The composition root: builds a node's parts from its configuration, runs them, stops them.
 
+use std::fs;
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::thread;
@@ -79,14 +81,18 @@ pub async fn run(
         clients: AtomicU32::new(0),
         connections: AtomicUsize::new(0),
     });
-    let (workers, drained) = spawn_workers(&shared)?;
+    let (workers, mut ended) = spawn_workers(&shared)?;
     announce(&config, public.local_addr()?, private_address)?;
     let _ = readiness.backend.set(Arc::clone(hub.backend()));
     tokio::spawn(listener::accept(public, workers.clone(), config.limits));
 
-    signals.recv().await;
+    tokio::select! {
+        _ = signals.recv() => {}
+        // Half a node is worse than none: its clients would wait for what never comes.
+        Some(()) = ended.recv() => anyhow::bail!("a worker failed; the log above says why"),
+    }
     readiness.draining.store(true, Ordering::Relaxed);
-    drain(&shared, &workers, drained, signals).await;
+    drain(&shared, &workers, ended, signals).await;
     tracing::info!("stopped");
     Ok(())
 }
@@ -97,7 +103,7 @@ pub async fn run(
 async fn drain(
     shared: &Shared,
     workers: &[WorkerHandle],
-    mut drained: mpsc::Receiver<()>,
+    mut ended: mpsc::Receiver<()>,
     mut hurry: mpsc::Receiver<()>,
 ) {
     let connections = || shared.connections.load(Ordering::Relaxed);
@@ -115,7 +121,7 @@ async fn drain(
         shared.metrics.drain_remaining.set(left);
         tokio::select! {
             // Ends when every worker has dropped its sender.
-            _ = drained.recv() => return,
+            _ = ended.recv() => return,
             _ = hurry.recv() => {
                 tracing::warn!(connections = connections(), "told again to stop: stopping at once");
                 return;
@@ -161,7 +167,7 @@ async fn build_hub(config: &Config, registry: &Registry, wait: bool) -> anyhow::
             hub
         }
         Some(url) => {
-            let redis = Arc::new(Redis::new(redis_options(config, url))?);
+            let redis = Arc::new(Redis::new(redis_options(config, url)?)?);
             match redis.check().await {
                 Err(error) if wait && error.may_pass() => {
                     tracing::warn!(%error, "waiting for Redis");
@@ -185,17 +191,21 @@ async fn build_hub(config: &Config, registry: &Registry, wait: bool) -> anyhow::
     Ok(hub)
 }
 
-fn redis_options(config: &Config, url: &RedisUrl) -> redis::Options {
-    redis::Options {
+fn redis_options(config: &Config, url: &RedisUrl) -> anyhow::Result<redis::Options> {
+    let read = |path: &PathBuf| {
+        let file = path.display();
+        fs::read(path).with_context(|| format!("redis.ca_file: cannot read {file}"))
+    };
+    Ok(redis::Options {
         url: url.expose().to_owned(),
-        authorities: None,
+        authorities: config.redis.ca_file.as_ref().map(read).transpose()?,
         node: config.node.clone(),
         probe_interval: config.redis.probe_interval,
         probe_timeout: config.redis.probe_timeout,
         connect_timeout: config.redis.connect_timeout,
         pipeline: config.redis.pipeline,
         queue: config.redis.queue,
-    }
+    })
 }
 
 async fn every(period: Duration, act: impl Fn() + Send) {
@@ -206,23 +216,23 @@ async fn every(period: Duration, act: impl Fn() + Send) {
     }
 }
 
-/// Starts the workers. The receiver ends when all of them have drained.
+/// Starts the workers. The receiver hears of one that fails, and ends when all have drained.
 fn spawn_workers(shared: &Arc<Shared>) -> anyhow::Result<(Vec<WorkerHandle>, mpsc::Receiver<()>)> {
-    let (drained, all_drained) = mpsc::channel(1);
+    let (ended, all_ended) = mpsc::channel(1);
     let mut workers = Vec::new();
     for index in 0..worker_count(&shared.config) {
         let (orders, receiver) = mpsc::channel(ORDERS);
-        let (shared, drained) = (Arc::clone(shared), drained.clone());
+        let (shared, ended) = (Arc::clone(shared), ended.clone());
         thread::Builder::new()
             .name(format!("worker-{index}"))
-            .spawn(move || worker::run(index, shared, receiver, drained))
+            .spawn(move || worker::run(index, shared, receiver, ended))
             .context("cannot start a worker thread")?;
         workers.push(WorkerHandle {
             orders,
             load: Arc::default(),
         });
     }
-    Ok((workers, all_drained))
+    Ok((workers, all_ended))
 }
 
 /// Says where to connect: the first thing a person wants to know, and a script reads.

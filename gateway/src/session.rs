@@ -4,18 +4,22 @@
 //! connection, not at all ([`Next::Wait`]): the reader then keeps it and reads no further, so that
 //! commands take effect in their order and a client cannot pile them up.
 
-use std::rc::Rc;
-use std::time::{SystemTime, UNIX_EPOCH};
+mod publish;
+mod reply;
 
-use fanfare_broker::backend::{BackendError, Pending, Publish, Read, Snapshot};
+use std::rc::Rc;
+
+use fanfare_broker::backend::{Read, Snapshot};
 use fanfare_broker::{Join, Replay, RoomKey, Slot, Ticket};
 use fanfare_shared::code::{CloseCode, ErrorCode};
 use fanfare_shared::codec::{self, Format};
-use fanfare_shared::config::{Limits, PublishRule};
-use fanfare_shared::envelope::{self, Draft};
-use fanfare_shared::{Command, Data, Encoding, Event, Position, Request, RoomName};
-use tokio::task::spawn_local;
+use fanfare_shared::config::Limits;
+use fanfare_shared::{Command, Encoding, Event, Request, RoomName};
 
+pub(crate) use self::publish::now;
+use self::publish::{publish, publish_plain, publisher_of};
+use self::reply::{answer, reply};
+pub(crate) use self::reply::{refuse, refuse_backend, say};
 use crate::connection::Connection;
 use crate::worker::Worker;
 
@@ -353,182 +357,6 @@ fn leave(worker: &Worker, connection: &Connection, room: &RoomName) -> Result<()
     drop(session);
     worker.leave(&membership);
     Ok(())
-}
-
-// --- publishing ---
-
-/// Says under which name the session may publish into a room; `None` while its join is under way.
-fn publisher_of(
-    worker: &Worker,
-    connection: &Connection,
-    room: &str,
-) -> Result<Option<RoomName>, Refusal> {
-    let session = connection.session.borrow();
-    let rule = worker.config().rule(room).publish;
-    if rule == PublishRule::Server {
-        let message = format!("room: only the server publishes in `{room}`");
-        return Err(Refusal(ErrorCode::Forbidden, message));
-    }
-    if let Some(membership) = session.membership(room) {
-        return Ok(Some(membership.name.clone()));
-    }
-    if session.is_joining(room) {
-        return Ok(None);
-    }
-    if rule == PublishRule::Members {
-        let message = format!("room: `{room}` is not joined, and only members publish there");
-        return Err(Refusal(ErrorCode::NotJoined, message));
-    }
-    name(room).map(Some)
-}
-
-fn publish(
-    worker: &Worker,
-    connection: &Connection,
-    room: &RoomName,
-    event: Option<&str>,
-    key: Option<&str>,
-    echo: bool,
-    data: Data<&[u8]>,
-) -> Pending<Option<Position>> {
-    worker.tally().publishes.inc();
-    let from = Some((connection.client, None));
-    let envelope = envelope::encode(&Draft {
-        time: now(),
-        from,
-        event,
-        echo,
-        data,
-    });
-    worker.hub().backend().publish(Publish {
-        room: room.clone(),
-        log: worker.hub().log_of(room.as_str()),
-        envelope,
-        key: key.map(Box::from),
-    })
-}
-
-/// Publishes a plain connection's message. It has no words for a refusal, so where the message is
-/// not accepted it is closed.
-fn publish_plain(
-    worker: &Worker,
-    connection: &Rc<Connection>,
-    encoding: Encoding,
-    bytes: &[u8],
-) -> Next {
-    let room = {
-        let session = connection.session.borrow();
-        match (session.rooms.first(), session.joining.first()) {
-            (Some(membership), _) => membership.name.clone(),
-            (None, Some(joining)) => {
-                let joining = joining.clone();
-                drop(session);
-                return wait_for(connection, joining);
-            }
-            (None, None) => return Next::Read,
-        }
-    };
-    if worker.config().rule(room.as_str()).publish == PublishRule::Server {
-        worker.close(
-            connection,
-            CloseCode::Forbidden,
-            "only the server publishes in this room",
-        );
-        return Next::Read;
-    }
-    let data = Data { encoding, bytes };
-    let outcome = publish(worker, connection, &room, None, None, connection.echo, data);
-    answer(
-        worker,
-        connection,
-        outcome,
-        |worker, connection, outcome| {
-            if let Err(error) = outcome {
-                worker.close(connection, CloseCode::Overloaded, &error.to_string());
-            }
-        },
-    );
-    Next::Read
-}
-
-/// Milliseconds since 1970.
-pub(crate) fn now() -> u64 {
-    let since_1970 = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
-}
-
-// --- replies ---
-
-/// Gives an outcome to `reply`: at once if it is known, else from a task when it is.
-fn answer<T: 'static>(
-    worker: &Worker,
-    connection: &Rc<Connection>,
-    outcome: Pending<T>,
-    reply: impl FnOnce(&Worker, &Rc<Connection>, Result<T, BackendError>) + 'static,
-) {
-    match outcome {
-        Pending::Ready(Some(outcome)) => reply(worker, connection, outcome),
-        waiting => {
-            connection.session.borrow_mut().inflight += 1;
-            let (worker, connection) = (worker.share(), Rc::clone(connection));
-            spawn_local(async move {
-                let outcome = waiting.await;
-                connection.session.borrow_mut().inflight -= 1;
-                if connection.is_open() {
-                    reply(&worker, &connection, outcome);
-                }
-                connection.wake_reader();
-            });
-        }
-    }
-}
-
-/// Sends the reply to a command that asked for one.
-fn reply(worker: &Worker, connection: &Rc<Connection>, id: Option<u64>, event: &Event<'_>) {
-    if id.is_some() {
-        say(worker, connection, event);
-    }
-}
-
-/// Tells a connection something, in its own format.
-pub(crate) fn say(worker: &Worker, connection: &Rc<Connection>, event: &Event<'_>) {
-    if let Some(frame) = codec::encode(connection.format, event) {
-        worker.send(connection, frame);
-    }
-}
-
-/// Tells a connection that its command failed.
-pub(crate) fn refuse(
-    worker: &Worker,
-    connection: &Rc<Connection>,
-    id: Option<u64>,
-    code: ErrorCode,
-    message: &str,
-) {
-    say(worker, connection, &Event::Error { id, code, message });
-}
-
-/// Tells a connection that the backend failed it, and the operator why if there is more to say.
-pub(crate) fn refuse_backend(
-    worker: &Worker,
-    connection: &Rc<Connection>,
-    id: Option<u64>,
-    error: &BackendError,
-) {
-    let code = match error {
-        BackendError::Unavailable | BackendError::Overloaded => ErrorCode::Unavailable,
-        BackendError::Failed(reason) => {
-            tracing::error!(%reason, "the backend refused a command");
-            ErrorCode::Internal
-        }
-    };
-    let message = match error {
-        BackendError::Failed(_) => "the backend failed; the node's log says why".to_owned(),
-        error => error.to_string(),
-    };
-    refuse(worker, connection, id, code, &message);
 }
 
 fn name(room: &str) -> Result<RoomName, Refusal> {

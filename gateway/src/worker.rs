@@ -20,7 +20,7 @@ use fanfare_shared::code::CloseCode;
 use fanfare_shared::config::{Config, Limits};
 use slab::Slab;
 use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
-use tokio::task::{LocalSet, spawn_local, yield_now};
+use tokio::task::{JoinSet, LocalSet, spawn_local, yield_now};
 
 use crate::connection::Connection;
 use crate::metrics::{Metrics, Tally};
@@ -94,43 +94,41 @@ pub(crate) struct Worker {
 
 /// Runs a worker on the current thread until nobody has orders for it any more.
 ///
-/// Drops `drained` when it was told to drain and has, or the time was up.
+/// Sends to `ended` if it failed, and drops it when it was told to drain and has, or the time was
+/// up.
 pub(crate) fn run(
     index: usize,
     shared: Arc<Shared>,
     mut orders: mpsc::Receiver<Order>,
-    drained: mpsc::Sender<()>,
+    ended: mpsc::Sender<()>,
 ) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let worker = Rc::new_cyclic(|this| Worker {
-        index,
-        tally: shared.metrics.tally(),
-        shared,
-        connections: RefCell::default(),
-        members: RefCell::default(),
-        dirty: RefCell::default(),
-        flusher: Notify::new(),
-        scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
-        draining: Cell::new(false),
-        outbox_bytes: Cell::new(0),
-        emptied: Notify::new(),
-        this: this.clone(),
-    });
-    let mut drained = Some(drained);
+    let worker = Worker::new(index, shared);
+    let mut ended = Some(ended);
     LocalSet::new().block_on(&runtime, async {
-        spawn_local(Rc::clone(&worker).fan_out());
-        spawn_local(Rc::clone(&worker).write_replies());
-        spawn_local(Rc::clone(&worker).keep_alive());
-        while let Some(order) = orders.recv().await {
-            match order {
-                Order::Serve(socket, permit, load) => worker.serve(socket, permit, load),
-                Order::Drain => {
+        // Without any of these the worker is of no use.
+        let mut duties = JoinSet::new();
+        duties.spawn_local(Rc::clone(&worker).fan_out());
+        duties.spawn_local(Rc::clone(&worker).write_replies());
+        duties.spawn_local(Rc::clone(&worker).keep_alive());
+        loop {
+            tokio::select! {
+                order = orders.recv() => match order {
+                    Some(Order::Serve(socket, permit, load)) => worker.serve(socket, permit, load),
                     // Meanwhile handshakes are answered with 503.
-                    if let Some(drained) = drained.take() {
-                        spawn_local(Rc::clone(&worker).drain(drained));
+                    Some(Order::Drain) => if let Some(ended) = ended.take() {
+                        spawn_local(Rc::clone(&worker).drain(ended));
+                    },
+                    None => return,
+                },
+                Some(ended_early) = duties.join_next() => {
+                    tracing::error!(worker = index, ?ended_early, "a worker failed");
+                    if let Some(ended) = ended.take() {
+                        let _ = ended.send(()).await;
                     }
+                    return;
                 }
             }
         }
@@ -139,6 +137,23 @@ pub(crate) fn run(
 }
 
 impl Worker {
+    fn new(index: usize, shared: Arc<Shared>) -> Rc<Self> {
+        Rc::new_cyclic(|this| Self {
+            index,
+            tally: shared.metrics.tally(),
+            shared,
+            connections: RefCell::default(),
+            members: RefCell::default(),
+            dirty: RefCell::default(),
+            flusher: Notify::new(),
+            scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
+            draining: Cell::new(false),
+            outbox_bytes: Cell::new(0),
+            emptied: Notify::new(),
+            this: this.clone(),
+        })
+    }
+
     pub(crate) const fn index(&self) -> usize {
         self.index
     }
@@ -235,7 +250,7 @@ impl Worker {
         if !connection.is_open() {
             return;
         }
-        match connection.push(Rc::new(frame), self.limits().outbox_bytes) {
+        match connection.push(&Rc::new(frame), self.limits().outbox_bytes) {
             Ok(()) => self.mark_dirty(connection),
             Err(_) => self.close_slow(connection),
         }

@@ -58,7 +58,7 @@ impl RedisServer {
         }
         panic!(
             "redis-server does not start; its log: {}",
-            std::fs::read_to_string(directory.path().join("log")).unwrap_or_default()
+            log(directory.path())
         );
     }
 
@@ -90,16 +90,6 @@ impl RedisServer {
     pub(crate) fn restart(&mut self) {
         self.process = spawn(self.port, self.directory.path(), &self.arguments);
         assert!(self.answers(), "redis-server does not start again");
-    }
-
-    /// Deletes what the server saved. To be called between kill and restart.
-    pub(crate) fn forget(&mut self) {
-        for entry in std::fs::read_dir(self.directory.path()).expect("the server's directory") {
-            let path = entry.expect("an entry").path();
-            if path.extension().is_some_and(|extension| extension == "rdb") {
-                std::fs::remove_file(path).expect("the server's data can be deleted");
-            }
-        }
     }
 
     /// Stops the server in its tracks: its connections stay open and nothing answers.
@@ -141,10 +131,21 @@ impl RedisServer {
 }
 
 impl Drop for RedisServer {
+    #[allow(
+        clippy::print_stderr,
+        reason = "for whoever looks at a test that failed"
+    )]
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
+        if std::thread::panicking() {
+            eprintln!("the log of redis-server:\n{}", log(self.directory.path()));
+        }
     }
+}
+
+fn log(directory: &Path) -> String {
+    std::fs::read_to_string(directory.join("log")).unwrap_or_default()
 }
 
 fn ping(port: u16) -> Option<[u8; 2]> {

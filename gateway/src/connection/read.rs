@@ -6,6 +6,8 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use fanfare_shared::frame::{Opcode, frame};
+use tokio::io::Interest;
+use tokio::net::TcpStream;
 use tokio::task::yield_now;
 
 use super::{Connection, Phase};
@@ -57,7 +59,6 @@ pub(crate) async fn run(worker: &Worker, connection: &Rc<Connection>, mut first:
     };
     drop(first);
     while flow != Flow::End {
-        worker.flush_dirty_now();
         flow = match flow {
             Flow::Wait => {
                 session_ready(worker, connection).await;
@@ -90,6 +91,9 @@ fn read_once(
     match connection.stream.try_read(&mut scratch[kept..]) {
         Ok(0) => Flow::End,
         Ok(count) => {
+            if kept + count < scratch.len() {
+                expect_more_later(&connection.stream);
+            }
             backlog.bytes = Vec::new();
             take_in(
                 worker,
@@ -101,6 +105,14 @@ fn read_once(
         }
         Err(error) => retry_or_end(connection, &error, Flow::Read),
     }
+}
+
+/// Notes that a read took all there was: the next one would only learn that from the kernel, at
+/// the price of a system call. What arrives from now on is a new event (the sockets are registered
+/// edge-triggered), and so is not missed.
+fn expect_more_later(stream: &TcpStream) {
+    let drained = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+    let _ = stream.try_io(Interest::READABLE, drained);
 }
 
 fn finish(worker: &Worker, connection: &Rc<Connection>, last: Last) -> Flow {

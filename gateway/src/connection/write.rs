@@ -29,27 +29,31 @@ pub(crate) enum Slow {
 impl Connection {
     /// Appends a reply or push. On overflow the connection is a slow consumer, and has to be
     /// closed as one.
-    pub(crate) fn push(&self, frame: Frame, bound: usize) -> Result<(), Overflow> {
-        self.outbox.borrow_mut().push(frame, bound)
+    pub(crate) fn push(self: &Rc<Self>, frame: &Frame, bound: usize) -> Result<(), Overflow> {
+        let push = || self.outbox.borrow_mut().push(Rc::clone(frame), bound);
+        push().or_else(|Overflow| self.make_room().and_then(|()| push()))
     }
 
     /// Appends a publication by its room's rule for slow consumers.
     pub(crate) fn push_publication(
-        &self,
+        self: &Rc<Self>,
         frame: &Frame,
         room: RoomKey,
         rule: SlowConsumer,
         bound: usize,
     ) -> Result<(), Slow> {
-        let mut outbox = self.outbox.borrow_mut();
         let mut dropped = 0;
         if rule == SlowConsumer::Latest && self.blocked.get() {
-            dropped = outbox.drop_room(room);
+            dropped = self.outbox.borrow_mut().drop_room(room);
         }
-        let mut pushed = outbox.push_publication(Rc::clone(frame), room, bound);
+        let push = || {
+            let mut outbox = self.outbox.borrow_mut();
+            outbox.push_publication(Rc::clone(frame), room, bound)
+        };
+        let mut pushed = push().or_else(|Overflow| self.make_room().and_then(|()| push()));
         if pushed.is_err() && rule != SlowConsumer::Disconnect {
-            dropped += outbox.drop_oldest(frame.len(), bound);
-            pushed = outbox.push_publication(Rc::clone(frame), room, bound);
+            dropped += self.outbox.borrow_mut().drop_oldest(frame.len(), bound);
+            pushed = push();
         }
         match (pushed, dropped) {
             (Ok(()), 0) => Ok(()),
@@ -57,6 +61,16 @@ impl Connection {
             // By the rule, or since replies alone fill the outbox.
             (Err(Overflow), _) => Err(Slow::Disconnect),
         }
+    }
+
+    /// Writes what waits before its turn, since nothing more fits. An outbox that is full of a
+    /// burst says nothing of the peer: only where the socket takes no more is it slow.
+    fn make_room(self: &Rc<Self>) -> Result<(), Overflow> {
+        if self.blocked.get() {
+            return Err(Overflow);
+        }
+        self.flush();
+        Ok(())
     }
 
     /// Marks the connection as one with something to write; answers whether that is news.

@@ -69,26 +69,33 @@ impl Worker {
         }
     }
 
-    /// Appends a publication to the outbox of every member.
+    /// Gives a publication to every member.
     fn deliver(&self, room: RoomKey, delivery: &Delivery) {
+        let (reached, slow) = self.append(room, delivery);
+        self.observe(delivery.publication(), reached);
+        // Closing takes members out of rooms, and so has to wait until the room was served.
+        for connection in slow {
+            self.close_slow(&connection);
+        }
+    }
+
+    /// Appends a publication to the outbox of every member. Answers how many it reached, and who
+    /// is too slow for it.
+    fn append(&self, room: RoomKey, delivery: &Delivery) -> (u32, Vec<Rc<Connection>>) {
         let publication = delivery.publication();
         let except = match &publication.from {
             Some(from) if !publication.echo => Some(from.client),
             _ => None,
         };
-        let members = self.members.borrow();
+        let rooms = self.members.borrow();
         let connections = self.connections.borrow();
-        let Some((rule, members)) = members.of(room) else {
-            return;
-        };
         let bound = self.limits().outbox_bytes;
         let mut frames: [Option<Frame>; Format::COUNT] = [const { None }; Format::COUNT];
-        let mut slow = Vec::new();
-        let mut reached = 0;
-        for &slot in members {
-            let Some(connection) = connections.get(slot) else {
-                continue;
-            };
+        let (mut reached, mut slow) = (0, Vec::new());
+        let Some((rule, members)) = rooms.of(room) else {
+            return (reached, slow);
+        };
+        for connection in members.filter_map(|slot| connections.get(*slot)) {
             if except == Some(connection.client) {
                 continue;
             }
@@ -109,12 +116,7 @@ impl Worker {
                 self.dirty.borrow_mut().push(Rc::clone(connection));
             }
         }
-        self.observe(publication, reached);
-        // Closing takes members out of rooms, and so has to wait until the room was served.
-        drop(connections);
-        for connection in slow {
-            self.close_slow(&connection);
-        }
+        (reached, slow)
     }
 
     fn observe(&self, publication: &Publication, reached: u32) {

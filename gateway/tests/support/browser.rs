@@ -6,15 +6,13 @@
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -239,15 +237,6 @@ impl Tab {
             json!(selector)
         ))
         .await
-    }
-
-    /// Writes what the tab shows to a PNG file.
-    pub(crate) async fn screenshot(&self, file: &Path) -> Result<()> {
-        let shot = self
-            .call("Page.captureScreenshot", json!({ "format": "png" }))
-            .await?;
-        let png = STANDARD.decode(shot["data"].as_str().context("an image")?)?;
-        std::fs::write(file, png).with_context(|| file.display().to_string())
     }
 
     async fn call(&self, method: &str, params: Value) -> Result<Value> {

@@ -17,12 +17,25 @@ pub(super) fn decode(message: &[u8]) -> Result<Request<'_>, DecodeError> {
     let mut fields = Fields::default();
     match read_fields(message, &mut fields) {
         Ok(()) => fields.into_request(),
-        Err(message) => Err(DecodeError {
-            id: fields.id.filter(|id| *id > 0),
+        Err(error) => Err(DecodeError {
+            id: fields.id.or_else(|| find_id(message)).filter(|id| *id > 0),
             code: ErrorCode::BadRequest,
-            message,
+            message: error,
         }),
     }
+}
+
+/// Looks for the id of a faulty message, which may stand behind the fault.
+#[cold]
+fn find_id(message: &[u8]) -> Option<u64> {
+    let mut reader = Reader(message);
+    for _ in 0..reader.map_len()? {
+        if reader.str()? == "id" {
+            return reader.int();
+        }
+        reader.skip()?;
+    }
+    None
 }
 
 fn read_fields<'a>(message: &'a [u8], fields: &mut Fields<'a>) -> Result<(), String> {
@@ -258,6 +271,21 @@ mod tests {
         assert_eq!(value_len(&deep), Some(deep.len()));
         assert_eq!(value_len(&[0xdd, 0xff, 0xff, 0xff, 0xff]), None);
         assert_eq!(value_len(&[0xc6, 0xff, 0xff, 0xff, 0xff, 1]), None);
+    }
+
+    #[test]
+    fn an_error_keeps_the_id_wherever_it_stands() {
+        let faulty = |id: &[u8]| [b"\x83\xa4room\x05\xa4type\xa4join\xa2id", id].concat();
+        for (id, expected) in [
+            (&[7][..], Some(7)),
+            (&[0], None),
+            (&[0xff], None),
+            (&[], None),
+        ] {
+            let error = decode(&faulty(id)).unwrap_err();
+            assert_eq!(error.id, expected, "{id:?}");
+            assert!(error.message.contains("room: not a string"), "{error:?}");
+        }
     }
 
     proptest! {

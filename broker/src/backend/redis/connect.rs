@@ -9,6 +9,8 @@ use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind, IntoConnectionInfo, ProtocolVersion,
     PushInfo, RedisError, RedisResult, TlsCertificates,
 };
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use thiserror::Error;
 
 use super::Options;
@@ -25,11 +27,20 @@ pub enum ConnectError {
     /// The given certificate authorities are not understood.
     #[error("the certificate authorities for Redis: {0}; give certificates in PEM form")]
     Authorities(String),
+    /// The server's certificate was not accepted.
+    #[error(
+        "the certificate of Redis at {0} is not accepted: {1}; name the host as the certificate \
+         does, and give the authority that signed it, unless that is a public one"
+    )]
+    Certificate(String, String),
     /// The metrics could not be made.
     #[error(transparent)]
     Metrics(Arc<prometheus::Error>),
     /// No connection came about, or it broke.
-    #[error("Redis at {0} cannot be reached: {1}; is it running, and redis.url right?")]
+    #[error(
+        "Redis at {0} cannot be reached: {1}; is it running, and redis.url right, its scheme too \
+         (rediss:// with TLS, redis:// without)?"
+    )]
     Unreachable(String, String),
     /// The server took too long.
     #[error(
@@ -54,10 +65,10 @@ pub enum ConnectError {
     TooOld(String),
     /// Something else answers there.
     #[error(
-        "what answers at {0} does not speak as Redis does ({1}); correct redis.url, and its \
-         scheme: redis:// without TLS, rediss:// with it"
+        "what answers at {0} is not Redis; correct redis.url, its scheme too (rediss:// with TLS, \
+         redis:// without)"
     )]
-    NotRedis(String, String),
+    NotRedis(String),
     /// The server takes no writes.
     #[error("Redis at {0} is a replica of {1}; point redis.url at the master")]
     Replica(String, String),
@@ -125,15 +136,23 @@ impl Server {
             .set_lib_name("fanfare", env!("CARGO_PKG_VERSION"));
         let info = info.set_tcp_settings(tcp).set_redis_settings(settings);
         let address = info.addr().to_string();
+        if matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
+            // redis-rs takes the process' provider, and panics where there is none. An error
+            // says that there is one already.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        }
         let client = match (&options.authorities, info.addr()) {
-            (Some(pem), ConnectionAddr::TcpTls { .. }) => Client::build_with_tls(
-                info,
-                TlsCertificates {
+            (Some(pem), ConnectionAddr::TcpTls { .. }) => {
+                if CertificateDer::pem_slice_iter(pem).next().is_none() {
+                    return Err(ConnectError::Authorities("there are none".to_owned()));
+                }
+                let certificates = TlsCertificates {
                     client_tls: None,
                     root_cert: Some(pem.clone()),
-                },
-            )
-            .map_err(|error| ConnectError::Authorities(error.to_string()))?,
+                };
+                Client::build_with_tls(info, certificates)
+                    .map_err(|error| ConnectError::Authorities(error.to_string()))?
+            }
             _ => Client::open(info).map_err(url)?,
         };
         Ok(Self {
@@ -189,17 +208,14 @@ impl Server {
             .query_async(connection)
             .await
             .map_err(|error| self.explain(&error))?;
-        if field(&replication, "role") != Some("master") {
+        if !is_master(&replication) {
             let of = |name| field(&replication, name).unwrap_or("?");
             let master = format!("{}:{}", of("master_host"), of("master_port"));
             return Err(ConnectError::Replica(self.address.clone(), master));
         }
         let run = field(&server, "run_id")
             .and_then(|run| run.get(..RUN))
-            .ok_or_else(|| {
-                let why = "INFO names no run_id".to_owned();
-                ConnectError::NotRedis(self.address.clone(), why)
-            })?;
+            .ok_or_else(|| ConnectError::NotRedis(self.address.clone()))?;
         Ok(run.to_owned())
     }
 
@@ -218,7 +234,8 @@ impl Server {
             _ if why.contains("switch database") || why.contains("DB index") => {
                 ConnectError::Database(at, settings.db())
             }
-            ErrorKind::Parse | ErrorKind::UnexpectedReturnType => ConnectError::NotRedis(at, why),
+            ErrorKind::Parse | ErrorKind::UnexpectedReturnType => ConnectError::NotRedis(at),
+            _ if why.contains("peer certificate") => ConnectError::Certificate(at, why),
             ErrorKind::Io | ErrorKind::InvalidClientConfig | ErrorKind::Client => {
                 ConnectError::Unreachable(at, why)
             }
@@ -230,17 +247,23 @@ impl Server {
 /// How much of a run id tells one run of a server from another.
 const RUN: usize = 16;
 
+/// Reads the section `replication` of INFO.
+pub(super) fn is_master(replication: &str) -> bool {
+    field(replication, "role") == Some("master")
+}
+
 fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
     info.lines()
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
 }
 
-/// An error's text, without a secret that it may quote: an old Redis repeats the arguments of a
-/// command that it does not know.
+/// An error's text in one line, without a secret that it may quote: an old Redis repeats the
+/// arguments of a command that it does not know.
 fn without(error: &RedisError, secret: Option<&str>) -> String {
     let text = error.to_string();
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match secret {
-        Some(secret) if !secret.is_empty() => text.replace(secret, "***"),
-        _ => text,
+        Some(secret) if !secret.is_empty() => line.replace(secret, "***"),
+        _ => line,
     }
 }

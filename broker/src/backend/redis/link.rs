@@ -8,7 +8,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{PushKind, RedisError};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::connect::ConnectError;
+use super::connect::{ConnectError, is_master};
 use super::inbound::Inbound;
 use super::publisher::Publisher;
 use super::reader::Reader;
@@ -119,6 +119,9 @@ impl Link {
             .await
             .map_err(|unheard| match unheard {
                 Unheard::Refused(error) => server.explain(&error),
+                Unheard::Demoted => {
+                    ConnectError::Replica(server.address.clone(), "another server".to_owned())
+                }
                 Unheard::Silence => {
                     ConnectError::Timeout(server.address.clone(), shared.options.probe_timeout)
                 }
@@ -178,6 +181,7 @@ struct Prober {
 enum Unheard {
     Refused(RedisError),
     Silence,
+    Demoted,
 }
 
 impl Prober {
@@ -187,6 +191,7 @@ impl Prober {
             match self.probe(shared).await {
                 Ok(()) => {}
                 Err(Unheard::Silence) => return Loss::Probe,
+                Err(Unheard::Demoted) => return Loss::Demoted,
                 Err(Unheard::Refused(error)) => match Refusal::of(&error) {
                     Ok(_) => return Loss::Probe,
                     Err(loss) => return loss,
@@ -197,16 +202,24 @@ impl Prober {
 
     async fn probe(&mut self, shared: &Shared) -> Result<(), Unheard> {
         self.sent += 1;
-        let mut publish = redis::cmd("PUBLISH");
-        publish
+        // A master that was demoted still hands on what is published to it: only its role tells.
+        let mut request = redis::pipe();
+        request
+            .cmd("PUBLISH")
             .arg(self.inbound.probe_channel())
-            .arg(self.inbound.probe(self.sent));
+            .arg(self.inbound.probe(self.sent))
+            .ignore()
+            .cmd("INFO")
+            .arg("replication");
         let sent = Instant::now();
         let round = async {
-            publish
-                .exec_async(&mut self.connection)
+            let (replication,): (String,) = request
+                .query_async(&mut self.connection)
                 .await
                 .map_err(Unheard::Refused)?;
+            if !is_master(&replication) {
+                return Err(Unheard::Demoted);
+            }
             self.inbound.heard(self.sent).await;
             Ok(())
         };

@@ -136,11 +136,12 @@ impl Publisher {
     /// Sends a batch, and empties it. What was not executed for want of the script is sent
     /// again, in order, before anything later.
     async fn send(&mut self, batch: &mut Vec<Item>) -> Result<(), Loss> {
-        let mut loads = 0;
+        let (mut again, mut in_vain) = (false, 0);
         loop {
-            let replies = self.exchange(batch).await?;
+            let replies = self.exchange(batch, again).await?;
             let mut demoted = false;
             let sent = std::mem::take(batch);
+            let count = sent.len();
             for (item, reply) in sent.into_iter().zip(&replies) {
                 match item.outcome(reply) {
                     Err(Refusal::NoScript) => batch.push(item),
@@ -159,31 +160,43 @@ impl Publisher {
             if batch.is_empty() {
                 return Ok(());
             }
-            if loads == MAX_LOADS {
+            in_vain = if batch.len() < count { 0 } else { in_vain + 1 };
+            if in_vain == MAX_IN_VAIN {
+                self.note(&Refusal::NoScript);
                 refuse(batch, &Refusal::NoScript, &self.stats);
                 return Ok(());
             }
-            loads += 1;
             if let Err(refusal) = self.script.reload(&mut self.connection).await? {
                 self.note(&refusal);
                 refuse(batch, &refusal, &self.stats);
                 return Ok(());
             }
+            again = true;
         }
     }
 
-    async fn exchange(&mut self, batch: &[Item]) -> Result<Vec<Value>, Loss> {
-        let mut pipeline = Pipeline::with_capacity(batch.len());
+    /// Sends a batch and answers the replies to it. `again` puts the script at its head, so that
+    /// some of it is executed however often the cache is emptied.
+    async fn exchange(&mut self, batch: &[Item], again: bool) -> Result<Vec<Value>, Loss> {
+        let mut pipeline = Pipeline::with_capacity(batch.len() + 1);
+        if again {
+            pipeline.add_command(self.script.loading());
+        }
         for item in batch {
             pipeline.add_command(item.command(self.script.sha(), &self.run));
         }
-        self.connection
-            .send_packed_commands(&pipeline, 0, batch.len())
+        let mut replies = self
+            .connection
+            .send_packed_commands(&pipeline, 0, pipeline.len())
             .await
             .map_err(|error| {
                 tracing::debug!("publishing failed: {error}");
                 Loss::Closed
-            })
+            })?;
+        if again {
+            replies.remove(0);
+        }
+        Ok(replies)
     }
 
     fn note(&self, refusal: &Refusal) {
@@ -193,8 +206,9 @@ impl Publisher {
     }
 }
 
-/// How often a batch is sent again because the script had gone once more.
-const MAX_LOADS: usize = 8;
+/// How often in a row a batch is sent and none of it is executed, because the script had gone once
+/// more.
+const MAX_IN_VAIN: usize = 8;
 
 fn refuse(batch: &mut Vec<Item>, refusal: &Refusal, stats: &Stats) {
     for item in batch.drain(..) {

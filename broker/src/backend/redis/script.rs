@@ -1,56 +1,56 @@
 //! A Lua script in the server's cache.
 
 use redis::aio::MultiplexedConnection;
-use redis::{RedisResult, cmd};
+use redis::{Cmd, RedisResult, cmd};
 
 use super::link::Loss;
 use super::refusal::Refusal;
-
-/// How many texts a script goes through. See [`Script`].
-const VARIANTS: u8 = 16;
 
 /// A script that is loaded, and called by its SHA.
 ///
 /// Where the cache is emptied (SCRIPT FLUSH) in the midst of a pipeline, the calls before it are
 /// executed and those after it are not: they can be repeated in order. Not so if another node
 /// loads the same text again meanwhile, since then later calls of our pipeline succeed before the
-/// earlier ones are repeated. Hence a node that finds the cache emptied loads the next of
-/// sixteen texts, which differ in a comment, and so have SHAs of their own: until a pipeline has
-/// come to its end, nobody loads the text that it calls.
+/// earlier ones are repeated. Hence a node that finds the cache emptied loads a text of its own,
+/// which differs in a comment and so has another SHA. They do not pile up in the cache: there is
+/// one per node, and only since the cache was last emptied.
 pub(super) struct Script {
-    text: &'static str,
-    variant: u8,
+    shared: &'static str,
+    text: String,
     sha: String,
 }
 
 impl Script {
-    /// Loads the first text.
+    /// Loads the text that all nodes share.
     pub(super) async fn load(
         connection: &mut MultiplexedConnection,
-        text: &'static str,
+        shared: &'static str,
     ) -> RedisResult<Self> {
-        let sha = load(connection, text, 0).await?;
-        Ok(Self {
-            text,
-            variant: 0,
-            sha,
-        })
+        let text = shared.to_owned();
+        let sha = loading(&text).query_async(connection).await?;
+        Ok(Self { shared, text, sha })
     }
 
-    /// Loads the next text.
+    /// Loads a text that only this node has.
     pub(super) async fn reload(
         &mut self,
         connection: &mut MultiplexedConnection,
     ) -> Result<Result<(), Refusal>, Loss> {
-        let variant = (self.variant + 1) % VARIANTS;
-        match load(connection, self.text, variant).await {
+        let text = format!("{}\n-- {:016x}", self.shared, fastrand::u64(..));
+        match loading(&text).query_async(connection).await {
             Ok(sha) => {
-                self.variant = variant;
+                self.text = text;
                 self.sha = sha;
                 Ok(Ok(()))
             }
             Err(error) => Refusal::of(&error).map(Err),
         }
+    }
+
+    /// Loads the same text once more: for the head of a pipeline, where nothing comes between
+    /// this and the first call.
+    pub(super) fn loading(&self) -> Cmd {
+        loading(&self.text)
     }
 
     /// What to call it by.
@@ -59,14 +59,8 @@ impl Script {
     }
 }
 
-async fn load(
-    connection: &mut MultiplexedConnection,
-    text: &str,
-    variant: u8,
-) -> RedisResult<String> {
-    cmd("SCRIPT")
-        .arg("LOAD")
-        .arg(format!("{text}\n-- text {variant}"))
-        .query_async(connection)
-        .await
+fn loading(text: &str) -> Cmd {
+    let mut command = cmd("SCRIPT");
+    command.arg("LOAD").arg(text);
+    command
 }

@@ -1,0 +1,44 @@
+//! A node's backend on a test's Redis.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fanfare_broker::backend::redis::{Options, Redis};
+use tokio::runtime::Handle;
+
+use crate::recording::{DEADLINE, Recording};
+
+/// Options whose probe never gives up before the test does.
+pub(crate) fn options(url: String) -> Options {
+    Options {
+        url,
+        authorities: None,
+        node: "n1".to_owned(),
+        probe_interval: Duration::from_millis(50),
+        probe_timeout: DEADLINE,
+        connect_timeout: DEADLINE,
+        pipeline: 256,
+        queue: 65_536,
+    }
+}
+
+/// A backend that may not be linked yet.
+pub(crate) fn attached(options: Options) -> (Arc<Redis>, Arc<Recording>) {
+    let redis = Arc::new(Redis::new(options).expect("good options"));
+    let sink = Arc::new(Recording::default());
+    redis.attach(sink.clone(), &Handle::current());
+    (redis, sink)
+}
+
+/// A linked backend.
+pub(crate) async fn linked(options: Options) -> (Arc<Redis>, Arc<Recording>) {
+    let (redis, sink) = attached(options);
+    until_linked(&redis).await;
+    (redis, sink)
+}
+
+pub(crate) async fn until_linked(redis: &Redis) {
+    tokio::time::timeout(DEADLINE, redis.linked())
+        .await
+        .expect("linked to Redis");
+}

@@ -1,0 +1,41 @@
+//! `fanfare check-config`: what a node would run with, or why it would not.
+
+use std::io::{self, Write};
+
+use anyhow::Context;
+use clap::Args;
+use fanfare_shared::config::Config;
+
+use super::{Failure, FileArg, sources};
+
+/// Print the configuration that a node would run with
+///
+/// Joins the defaults, the file and the environment as `fanfare serve` does, and prints the result
+/// as TOML that can serve as a file. Passwords show as ***. A mistake is told in one line, and the
+/// exit code is 78.
+#[derive(Debug, Args)]
+pub(super) struct CheckConfigArgs {
+    #[command(flatten)]
+    file: FileArg,
+    /// Print JSON
+    #[arg(long, help_heading = "Output")]
+    json: bool,
+}
+
+pub(super) fn run(args: CheckConfigArgs) -> Result<(), Failure> {
+    let config = Config::load(&sources(args.file))?;
+    let mut text = if args.json {
+        serde_json::to_string_pretty(&config).context("cannot print the configuration")?
+    } else {
+        config.effective_toml()
+    };
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(anyhow::Error::new(error).context("cannot print").into())
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,118 @@
+//! `fanfare healthcheck`: the probe of container platforms that cannot speak HTTP themselves.
+
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use clap::Args;
+use fanfare_shared::config::Config;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::header::{CONNECTION, HOST};
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::time;
+
+use super::client::Endpoint;
+use super::{Failure, FileArg, block_on, printable, sources};
+
+/// From connecting to the last byte of the answer; a slower one counts as none.
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The most that is read of an answer; of more, nothing is shown.
+const MAX_BODY: usize = 4096;
+
+/// Ask the node of this host whether it is ready
+///
+/// Asks /readyz of the internal listener, whose address comes from the configuration. Exit code 0
+/// when the node is ready, 1 when it is not or does not answer within 2 seconds.
+#[derive(Debug, Args)]
+pub(super) struct HealthcheckArgs {
+    #[command(flatten)]
+    file: FileArg,
+    /// Ask this address instead [default: http://<internal.listen>/readyz]
+    #[arg(long, value_name = "URL", help_heading = "Connection", value_parser = Endpoint::http)]
+    url: Option<Endpoint>,
+}
+
+pub(super) fn run(args: HealthcheckArgs) -> Result<(), Failure> {
+    let endpoint = match args.url {
+        Some(endpoint) => endpoint,
+        None => ready_url(Config::load(&sources(args.file))?.internal.listen)?,
+    };
+    let answer = block_on(async { time::timeout(TIMEOUT, get(&endpoint)).await })?;
+    let (status, said) = match answer {
+        Ok(answer) => answer?,
+        Err(_) => Err(anyhow::anyhow!(
+            "{endpoint} did not answer within {} seconds",
+            TIMEOUT.as_secs()
+        ))?,
+    };
+    if status.is_success() {
+        // The exit code is the answer; a closed output takes nothing from it.
+        let _ = writeln!(io::stdout().lock(), "{said}");
+        Ok(())
+    } else {
+        Err(anyhow::anyhow!("{endpoint} is not ready ({status}): {said}").into())
+    }
+}
+
+/// Where a listener of this address is asked from its own host.
+fn ready_url(listen: SocketAddr) -> anyhow::Result<Endpoint> {
+    if listen.port() == 0 {
+        bail!("internal.listen has port 0, which names no port; give --url");
+    }
+    let mut address = listen;
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    Endpoint::http(&format!("http://{address}/readyz")).map_err(anyhow::Error::msg)
+}
+
+/// The status and the first line of the body, or what stands for it.
+async fn get(endpoint: &Endpoint) -> anyhow::Result<(StatusCode, String)> {
+    let stream = endpoint.dial().await?;
+    let no_answer = || format!("{endpoint} did not answer with HTTP");
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .with_context(no_answer)?;
+    tokio::spawn(connection);
+    let request = Request::get(endpoint.path())
+        .header(HOST, endpoint.authority())
+        .header(CONNECTION, "close")
+        .body(Empty::<Bytes>::new())
+        .with_context(|| format!("cannot ask {endpoint}"))?;
+    let response = sender.send_request(request).await.with_context(no_answer)?;
+    let status = response.status();
+    let body = Limited::new(response.into_body(), MAX_BODY).collect().await;
+    let body = body.map(http_body_util::Collected::to_bytes);
+    let text = String::from_utf8_lossy(body.as_deref().unwrap_or_default()).into_owned();
+    let first = match text.lines().next() {
+        Some(line) if !line.trim().is_empty() => printable(line.trim()),
+        _ if status.is_success() => "ready".to_owned(),
+        _ => "it does not say why".to_owned(),
+    };
+    Ok((status, first))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_of_every_interface_is_asked_on_the_loopback() {
+        for (listen, url) in [
+            ("0.0.0.0:8081", "http://127.0.0.1:8081/readyz"),
+            ("[::]:8081", "http://[::1]:8081/readyz"),
+            ("10.0.0.1:9", "http://10.0.0.1:9/readyz"),
+        ] {
+            let listen = listen.parse().expect("an address");
+            assert_eq!(ready_url(listen).expect("a URL").to_string(), url);
+        }
+        assert!(ready_url("0.0.0.0:0".parse().expect("an address")).is_err());
+    }
+}

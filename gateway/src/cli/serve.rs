@@ -1,0 +1,104 @@
+//! `fanfare serve`: from flags to a configuration, a log and a running node.
+
+use std::io;
+
+use anyhow::Context;
+use clap::Args;
+use fanfare_shared::config::Config;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tracing::info;
+
+use super::{Failure, FileArg, sources};
+use crate::{log, server};
+
+const NOTES: &str = "\
+Exit codes: 0 stopped cleanly, 1 failed, 2 wrong usage, 78 bad configuration.
+
+Every key of the configuration has an environment variable: limits.max_message is
+FANFARE_LIMITS__MAX_MESSAGE. A flag beats its variable, which beats the file. `fanfare
+check-config` prints every key with its value.
+
+SIGTERM and Ctrl-C stop in good order, over drain.window; a second one stops at once.";
+
+/// Run a node (what fanfare does without a command)
+#[derive(Debug, Default, Args)]
+#[command(after_help = NOTES)]
+pub(super) struct ServeArgs {
+    #[command(flatten)]
+    file: FileArg,
+    /// Address for clients [default: 0.0.0.0:8080]
+    #[arg(long, value_name = "ADDRESS", help_heading = "Listeners")]
+    listen: Option<String>,
+    /// Address for health, metrics and the HTTP API [default: 127.0.0.1:8081]
+    #[arg(long, value_name = "ADDRESS", help_heading = "Listeners")]
+    internal_listen: Option<String>,
+    /// Name of this node [default: host name and four random digits]
+    #[arg(long, value_name = "NAME", help_heading = "Node")]
+    node: Option<String>,
+    /// Redis that links the nodes [default: none, the node works alone]
+    #[arg(long, value_name = "URL", help_heading = "Node")]
+    redis: Option<String>,
+    /// Wait for Redis at the start instead of giving up
+    #[arg(long, help_heading = "Node")]
+    pub(super) wait: bool,
+    /// Worker threads; 0 is one per core [default: 0]
+    #[arg(long, value_name = "N", help_heading = "Node")]
+    workers: Option<String>,
+    /// Log lines on standard error: auto, human or json [default: auto]
+    #[arg(long, value_name = "FORMAT", help_heading = "Node")]
+    log_format: Option<String>,
+}
+
+pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
+    let wait = args.wait;
+    let mut sources = sources(args.file);
+    // Values go to the configuration as they were written, so that one place checks them.
+    sources.flags = [
+        ("listen", args.listen),
+        ("internal.listen", args.internal_listen),
+        ("node", args.node),
+        ("redis.url", args.redis),
+        ("workers", args.workers),
+        ("log.format", args.log_format),
+    ]
+    .into_iter()
+    .filter_map(|(key, value)| Some((key.to_owned(), value?)))
+    .collect();
+    let config = Config::load(&sources)?;
+    log::init(&config.log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        // Sockets have threads of their own; these two carry the backend and the internal port.
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let result = runtime.block_on(async {
+        let signals = stop_signals().context("cannot listen for signals")?;
+        server::run(config, wait, signals).await
+    });
+    // The drain was the time to finish; what still blocks now would only hold up the exit.
+    runtime.shutdown_background();
+    Ok(result?)
+}
+
+/// SIGTERM and SIGINT from now on: the first asks for a stop in good order, the second for one at
+/// once. Further ones have nothing to add.
+fn stop_signals() -> io::Result<mpsc::Receiver<()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (sender, receiver) = mpsc::channel(2);
+    tokio::spawn(async move {
+        loop {
+            let name = tokio::select! {
+                _ = terminate.recv() => "SIGTERM",
+                _ = interrupt.recv() => "SIGINT",
+            };
+            info!(signal = name, "asked to stop; a second time stops at once");
+            if sender.send(()).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(receiver)
+}

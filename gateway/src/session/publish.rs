@@ -1,0 +1,117 @@
+//! What a session publishes: may it, under which name, and on its way to the backend.
+
+use std::rc::Rc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use fanfare_broker::backend::{Pending, Publish};
+use fanfare_shared::code::{CloseCode, ErrorCode};
+use fanfare_shared::config::PublishRule;
+use fanfare_shared::envelope::{self, Draft};
+use fanfare_shared::{Data, Encoding, Position, RoomName};
+
+use super::reply::answer;
+use super::{Next, Refusal, name, wait_for};
+use crate::connection::Connection;
+use crate::worker::Worker;
+
+/// Says under which name the session may publish into a room; `None` while its join is under way.
+pub(super) fn publisher_of(
+    worker: &Worker,
+    connection: &Connection,
+    room: &str,
+) -> Result<Option<RoomName>, Refusal> {
+    let session = connection.session.borrow();
+    let rule = worker.config().rule(room).publish;
+    if rule == PublishRule::Server {
+        let message = format!("room: only the server publishes in `{room}`");
+        return Err(Refusal(ErrorCode::Forbidden, message));
+    }
+    if let Some(membership) = session.membership(room) {
+        return Ok(Some(membership.name.clone()));
+    }
+    if session.is_joining(room) {
+        return Ok(None);
+    }
+    if rule == PublishRule::Members {
+        let message = format!("room: `{room}` is not joined, and only members publish there");
+        return Err(Refusal(ErrorCode::NotJoined, message));
+    }
+    name(room).map(Some)
+}
+
+pub(super) fn publish(
+    worker: &Worker,
+    connection: &Connection,
+    room: &RoomName,
+    event: Option<&str>,
+    key: Option<&str>,
+    echo: bool,
+    data: Data<&[u8]>,
+) -> Pending<Option<Position>> {
+    worker.tally().publishes.inc();
+    let from = Some((connection.client, None));
+    let envelope = envelope::encode(&Draft {
+        time: now(),
+        from,
+        event,
+        echo,
+        data,
+    });
+    worker.hub().backend().publish(Publish {
+        room: room.clone(),
+        log: worker.hub().log_of(room.as_str()),
+        envelope,
+        key: key.map(Box::from),
+    })
+}
+
+/// Publishes a plain connection's message. It has no words for a refusal, so where the message is
+/// not accepted it is closed.
+pub(super) fn publish_plain(
+    worker: &Worker,
+    connection: &Rc<Connection>,
+    encoding: Encoding,
+    bytes: &[u8],
+) -> Next {
+    let room = {
+        let session = connection.session.borrow();
+        match (session.rooms.first(), session.joining.first()) {
+            (Some(membership), _) => membership.name.clone(),
+            (None, Some(joining)) => {
+                let joining = joining.clone();
+                drop(session);
+                return wait_for(connection, joining);
+            }
+            (None, None) => return Next::Read,
+        }
+    };
+    if worker.config().rule(room.as_str()).publish == PublishRule::Server {
+        worker.close(
+            connection,
+            CloseCode::Forbidden,
+            "only the server publishes in this room",
+        );
+        return Next::Read;
+    }
+    let data = Data { encoding, bytes };
+    let outcome = publish(worker, connection, &room, None, None, connection.echo, data);
+    answer(
+        worker,
+        connection,
+        outcome,
+        |worker, connection, outcome| {
+            if let Err(error) = outcome {
+                worker.close(connection, CloseCode::Overloaded, &error.to_string());
+            }
+        },
+    );
+    Next::Read
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn now() -> u64 {
+    let since_1970 = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
+}

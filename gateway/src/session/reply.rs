@@ -1,0 +1,87 @@
+//! What a session says: replies to its commands, and why one failed.
+
+use std::rc::Rc;
+
+use fanfare_broker::backend::{BackendError, Pending};
+use fanfare_shared::Event;
+use fanfare_shared::code::ErrorCode;
+use fanfare_shared::codec;
+use tokio::task::spawn_local;
+
+use crate::connection::Connection;
+use crate::worker::Worker;
+
+/// Gives an outcome to `reply`: at once if it is known, else from a task when it is.
+pub(super) fn answer<T: 'static>(
+    worker: &Worker,
+    connection: &Rc<Connection>,
+    outcome: Pending<T>,
+    reply: impl FnOnce(&Worker, &Rc<Connection>, Result<T, BackendError>) + 'static,
+) {
+    match outcome {
+        Pending::Ready(Some(outcome)) => reply(worker, connection, outcome),
+        waiting => {
+            connection.session.borrow_mut().inflight += 1;
+            let (worker, connection) = (worker.share(), Rc::clone(connection));
+            spawn_local(async move {
+                let outcome = waiting.await;
+                connection.session.borrow_mut().inflight -= 1;
+                if connection.is_open() {
+                    reply(&worker, &connection, outcome);
+                }
+                connection.wake_reader();
+            });
+        }
+    }
+}
+
+/// Sends the reply to a command that asked for one.
+pub(super) fn reply(
+    worker: &Worker,
+    connection: &Rc<Connection>,
+    id: Option<u64>,
+    event: &Event<'_>,
+) {
+    if id.is_some() {
+        say(worker, connection, event);
+    }
+}
+
+/// Tells a connection something, in its own format.
+pub(crate) fn say(worker: &Worker, connection: &Rc<Connection>, event: &Event<'_>) {
+    if let Some(frame) = codec::encode(connection.format, event) {
+        worker.send(connection, frame);
+    }
+}
+
+/// Tells a connection that its command failed.
+pub(crate) fn refuse(
+    worker: &Worker,
+    connection: &Rc<Connection>,
+    id: Option<u64>,
+    code: ErrorCode,
+    message: &str,
+) {
+    say(worker, connection, &Event::Error { id, code, message });
+}
+
+/// Tells a connection that the backend failed it, and the operator why if there is more to say.
+pub(crate) fn refuse_backend(
+    worker: &Worker,
+    connection: &Rc<Connection>,
+    id: Option<u64>,
+    error: &BackendError,
+) {
+    let code = match error {
+        BackendError::Unavailable | BackendError::Overloaded => ErrorCode::Unavailable,
+        BackendError::Failed(reason) => {
+            tracing::error!(%reason, "the backend refused a command");
+            ErrorCode::Internal
+        }
+    };
+    let message = match error {
+        BackendError::Failed(_) => "the backend failed; the node's log says why".to_owned(),
+        error => error.to_string(),
+    };
+    refuse(worker, connection, id, code, &message);
+}

@@ -1,0 +1,29 @@
+//! The node from outside: the real program, real sockets, real bytes.
+
+#[path = "../support/browser.rs"]
+mod browser;
+#[path = "../support/client.rs"]
+mod client;
+#[path = "../support/deadline.rs"]
+mod deadline;
+#[path = "../support/http.rs"]
+mod http;
+#[path = "../support/metrics.rs"]
+mod metrics;
+#[path = "../support/node.rs"]
+mod node;
+#[allow(dead_code, reason = "the broker's tests use more of it")]
+#[path = "../../../broker/tests/support/redis_server.rs"]
+mod redis_server;
+#[path = "../support/socket.rs"]
+mod socket;
+
+mod cluster;
+mod commands;
+mod framing;
+mod handshake;
+mod internal;
+mod life;
+mod page;
+mod plain;
+mod slow_consumer;

@@ -1,0 +1,154 @@
+//! The chat page in a real browser.
+
+use anyhow::Result;
+
+use crate::browser::{Browser, Tab};
+use crate::node::Node;
+use crate::redis_server::RedisServer;
+
+const OPEN: &str = "document.querySelector('#state').dataset.state === 'open'";
+
+/// Opens the page and enters a room as a visitor would.
+async fn enter(browser: &Browser, node: &Node, room: &str, name: &str) -> Result<Tab> {
+    let tab = browser.open(&node.url()).await?;
+    tab.fill("#name", name).await?;
+    tab.fill("#room", room).await?;
+    tab.click("#enter").await?;
+    tab.until(OPEN).await?;
+    Ok(tab)
+}
+
+async fn say(tab: &Tab, words: &str) -> Result<()> {
+    tab.fill("#text", words).await?;
+    tab.click("#send").await
+}
+
+/// Waits until the page shows some words.
+async fn hears(tab: &Tab, words: &str) -> Result<()> {
+    let words = serde_json::Value::from(words);
+    tab.until(&format!(
+        "document.querySelector('#log').textContent.includes({words})"
+    ))
+    .await
+}
+
+/// What was said, in order.
+async fn lines(tab: &Tab) -> Result<Vec<String>> {
+    tab.evaluate("[...document.querySelectorAll('.what')].map((line) => line.textContent)")
+        .await
+}
+
+#[tokio::test]
+async fn two_visitors_of_one_node_chat() -> Result<()> {
+    let node = Node::with("node = 'alder'").await;
+    let browser = Browser::start().await?;
+    let ann = enter(&browser, &node, "rust room", "Ann").await?;
+    let bo = browser
+        .open(&format!("{}?room=rust%20room&name=Bo", node.url()))
+        .await?;
+    bo.until(OPEN).await?;
+    let shown: String = bo
+        .evaluate("document.querySelector('#node').textContent")
+        .await?;
+    assert_eq!(shown, "alder");
+
+    say(&ann, "hello <b>Bo</b>").await?;
+    hears(&bo, "hello <b>Bo</b>").await?;
+    say(&bo, "hello Ann").await?;
+    hears(&ann, "hello Ann").await?;
+    // Markup stays text, and nobody hears twice.
+    for tab in [&ann, &bo] {
+        tab.until("!document.querySelector('.waiting')").await?;
+        assert_eq!(lines(tab).await?, ["hello <b>Bo</b>", "hello Ann"]);
+    }
+    // Another room hears nothing, and who comes later sees what was said.
+    let cy = enter(&browser, &node, "elsewhere", "Cy").await?;
+    hears(&cy, "Nobody has spoken").await?;
+    let dee = enter(&browser, &node, "rust room", "Dee").await?;
+    hears(&dee, "hello Ann").await
+}
+
+#[tokio::test]
+async fn a_room_name_that_is_none_is_told() -> Result<()> {
+    let node = Node::start().await;
+    let browser = Browser::start().await?;
+    let long = "x".repeat(256);
+    let tab = browser
+        .open(&format!("{}?room={long}&name=Ann", node.url()))
+        .await?;
+    let told = "document.querySelector('#room-trouble').textContent";
+    tab.until(&format!("{told}.includes('at most 255 bytes')"))
+        .await?;
+    tab.fill("#room", "").await?;
+    tab.click("#enter").await?;
+    tab.until(&format!("{told}.includes('Choose a room')"))
+        .await?;
+    tab.fill("#room", &long[..255]).await?;
+    tab.click("#enter").await?;
+    tab.until(OPEN).await
+}
+
+#[tokio::test]
+async fn the_page_comes_back_by_itself_when_its_node_does() -> Result<()> {
+    let mut node = Node::start().await;
+    let browser = Browser::start().await?;
+    let ann = enter(&browser, &node, "lobby", "Ann").await?;
+    say(&ann, "before").await?;
+    hears(&ann, "before").await?;
+    node.kill().await;
+    ann.until("document.querySelector('#state').dataset.state === 'waiting'")
+        .await?;
+    say(&ann, "meanwhile").await?;
+    let node = node.restart().await;
+    ann.until(OPEN).await?;
+    // A single node's log is gone with it, which the page says.
+    hears(&ann, "Some messages may be missing here").await?;
+    ann.until("!document.querySelector('.waiting')").await?;
+    let bo = enter(&browser, &node, "lobby", "Bo").await?;
+    hears(&bo, "meanwhile").await?;
+    say(&bo, "after").await?;
+    hears(&ann, "after").await?;
+    assert_eq!(lines(&ann).await?, ["before", "meanwhile", "after"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn visitors_of_two_nodes_chat_and_a_killed_node_costs_them_nothing() -> Result<()> {
+    let redis = RedisServer::start();
+    let config = |name: &str| format!("node = '{name}'\n[redis]\nurl = '{}'", redis.url());
+    let mut alder = Node::with(&config("alder")).await;
+    let birch = Node::with(&config("birch")).await;
+    let browser = Browser::start().await?;
+    let ann = enter(&browser, &alder, "lobby", "Ann").await?;
+    let bo = enter(&browser, &birch, "lobby", "Bo").await?;
+    say(&ann, "from alder").await?;
+    hears(&bo, "from alder").await?;
+    say(&bo, "from birch").await?;
+    hears(&ann, "from birch").await?;
+
+    alder.kill().await;
+    ann.until("document.querySelector('#state').dataset.state === 'waiting'")
+        .await?;
+    say(&bo, "while Ann was away").await?;
+    hears(&bo, "while Ann was away").await?;
+    let _alder = alder.restart().await;
+    ann.until(OPEN).await?;
+    hears(&ann, "while Ann was away").await?;
+    say(&ann, "back again").await?;
+    hears(&bo, "back again").await?;
+    let said = [
+        "from alder",
+        "from birch",
+        "while Ann was away",
+        "back again",
+    ];
+    for tab in [&ann, &bo] {
+        tab.until("!document.querySelector('.waiting')").await?;
+        assert_eq!(lines(tab).await?, said);
+        let missing: usize = tab
+            .evaluate("document.querySelectorAll('.missing').length")
+            .await?;
+        assert_eq!(missing, 0);
+    }
+    Ok(())
+}

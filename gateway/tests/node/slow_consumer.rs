@@ -1,0 +1,218 @@
+//! Members that do not read what they get: bounded, cut off or thinned out, never in others' way.
+
+use serde_json::{Value, json};
+
+use crate::client::{Client, Format, open_on};
+use crate::node::Node;
+use crate::socket::{CLOSE, End, Socket};
+
+const SLOW: &str = r#"fanfare_slow_consumers_total{action="disconnect"}"#;
+const DROPPED: &str = r#"fanfare_dropped_total{reason="slow_consumer"}"#;
+
+/// How many publications are more than the kernel and the outbox hold, each of [`DATA`] bytes.
+const MANY: u64 = 400;
+const DATA: usize = 8_000;
+
+/// An outbox of a few publications. A slow consumer may take its time to look at the close frame.
+const SMALL: &str = "[limits]\nmax_message = 16384\noutbox_bytes = 65536\nclose_timeout = '30s'\n";
+
+/// A member of `a` that has joined and reads no more until the test does.
+async fn slow_member(node: &Node) -> Client {
+    let socket = Socket::connect_with_little_room(node.public).await;
+    let socket = open_on(socket, "/ws", "").await;
+    let mut client = Client::welcomed(socket, Format::Json).await;
+    let joined = client.call(json!({"type": "join", "room": "a"})).await;
+    assert_eq!(joined["type"], "joined");
+    client
+}
+
+/// Publishes [`MANY`] into `a`, all of which come back.
+async fn publish_many(member: &mut Client) {
+    for n in 1..=MANY {
+        let offset = member.publish("a", json!("x".repeat(DATA))).await;
+        assert_eq!(offset, n);
+        assert_eq!(member.message().await["offset"], n);
+    }
+}
+
+/// The offsets that still come until `until` is true of one, or the connection is closed.
+async fn offsets(client: &mut Client, last: u64) -> Vec<u64> {
+    let mut offsets = Vec::new();
+    while offsets.last() != Some(&last) {
+        offsets.push(
+            client.message().await["offset"]
+                .as_u64()
+                .expect("an offset"),
+        );
+    }
+    offsets
+}
+
+#[tokio::test]
+async fn slow_consumer_is_closed_with_4008_and_recovers_while_others_lose_nothing() {
+    let node = Node::with(SMALL).await;
+    let mut slow = slow_member(&node).await;
+    let mut fast = Client::join(&node, "a").await;
+    let epoch = fast.call(json!({"type": "history", "room": "a"})).await["epoch"].clone();
+    publish_many(&mut fast).await;
+    node.until_metric(SLOW, 1.0).await;
+    node.until_metric("fanfare_memberships", 1.0).await;
+
+    // What the kernel had taken comes in order, then the close frame in place of the outbox.
+    let mut last = 0;
+    let close = loop {
+        let frame = slow.socket.frame().await;
+        if frame.opcode == CLOSE {
+            break frame;
+        }
+        let message: Value = serde_json::from_slice(&frame.payload).expect("a message");
+        last += 1;
+        assert_eq!(message["offset"], last, "a gap");
+    };
+    assert_eq!(close.close_code(), Some(4008));
+    assert!(last < MANY, "nothing was left out");
+    slow.socket.send(&crate::socket::close(4008)).await;
+    slow.socket.expect_end().await;
+
+    let mut back = Client::connect(&node, "/ws").await;
+    let since = json!({"epoch": epoch, "offset": MANY - 100});
+    let joined = back
+        .call(json!({"type": "join", "room": "a", "since": since}))
+        .await;
+    assert_eq!(joined["recovered"], true);
+    let missed = joined["messages"].as_array().expect("a list");
+    let missed: Vec<_> = missed
+        .iter()
+        .map(|message| message["offset"].clone())
+        .collect();
+    assert_eq!(
+        missed,
+        (MANY - 99..=MANY).map(Value::from).collect::<Vec<_>>()
+    );
+    fast.publish("a", json!("on we go")).await;
+    assert_eq!(back.data(1).await, ["on we go"]);
+}
+
+#[tokio::test]
+async fn a_slow_consumer_that_never_reads_is_dropped_after_the_close_timeout() {
+    let node = Node::with(&SMALL.replace("30s", "200ms")).await;
+    let mut slow = slow_member(&node).await;
+    let mut fast = Client::join(&node, "a").await;
+    publish_many(&mut fast).await;
+    node.until_metric("fanfare_connections", 1.0).await;
+    let closed = r#"fanfare_connections_closed_total{reason="slow_consumer"}"#;
+    node.until_metric(closed, 1.0).await;
+    fast.publish("a", json!("still here")).await;
+    assert_eq!(fast.data(1).await, ["still here"]);
+    // Reading on, it finds the end and not half a frame too many.
+    let end = loop {
+        match slow.socket.end_of_stream().await {
+            None => {}
+            Some(end) => break end,
+        }
+    };
+    assert!(matches!(end, End::Closed | End::Reset));
+}
+
+#[tokio::test]
+async fn several_slow_consumers_of_one_room_are_closed_and_the_node_lives() {
+    let node = Node::with(&format!("workers = 1\n{SMALL}")).await;
+    let mut slow = Vec::new();
+    for _ in 0..5 {
+        slow.push(slow_member(&node).await);
+    }
+    let mut fast = Client::join(&node, "a").await;
+    publish_many(&mut fast).await;
+    node.until_metric(SLOW, 5.0).await;
+    for client in slow {
+        client.expect_closed(4008).await;
+    }
+    node.until_metric("fanfare_connections", 1.0).await;
+}
+
+#[tokio::test]
+async fn with_drop_oldest_the_oldest_give_way_and_the_connection_lives() {
+    let rule = "[[rooms]]\nmatch = 'a'\nslow_consumer = 'drop_oldest'\n";
+    let node = Node::with(&format!("{SMALL}{rule}")).await;
+    let mut slow = slow_member(&node).await;
+    let mut fast = Client::join(&node, "a").await;
+    publish_many(&mut fast).await;
+
+    let seen = offsets(&mut slow, MANY).await;
+    assert!(seen.is_sorted_by(|a, b| a < b), "{seen:?}");
+    let gaps = seen
+        .windows(2)
+        .filter(|pair| pair[1] != pair[0] + 1)
+        .count();
+    assert!(gaps >= 1 && seen.len() < MANY as usize, "{seen:?}");
+    // The newest are together: as many as the outbox holds.
+    let newest = MANY - 65_536 / (DATA as u64 + 200) + 1;
+    assert!(
+        seen.ends_with(&(newest..=MANY).collect::<Vec<_>>()),
+        "{seen:?}"
+    );
+    node.until_metric(DROPPED, (MANY as usize - seen.len()) as f64)
+        .await;
+    assert_eq!(slow.call(json!({"type": "ping"})).await["type"], "pong");
+    assert_eq!(node.metrics().await.value(SLOW), Some(0.0));
+}
+
+#[tokio::test]
+async fn with_latest_only_the_newest_waits_and_the_connection_lives() {
+    let rule = "[[rooms]]\nmatch = 'a'\nslow_consumer = 'latest'\n";
+    let node = Node::with(&format!("{SMALL}{rule}")).await;
+    let mut slow = slow_member(&node).await;
+    let mut fast = Client::join(&node, "a").await;
+    publish_many(&mut fast).await;
+
+    let seen = offsets(&mut slow, MANY).await;
+    assert!(seen.is_sorted_by(|a, b| a < b), "{seen:?}");
+    assert!(seen.len() < MANY as usize, "{seen:?}");
+    assert_ne!(
+        seen[seen.len() - 2],
+        MANY - 1,
+        "more than the newest waited"
+    );
+    node.until_metric(DROPPED, (MANY as usize - seen.len()) as f64)
+        .await;
+    // Once it reads again, it gets everything again.
+    for n in 1..=10 {
+        fast.publish("a", json!(n)).await;
+        assert_eq!(slow.data(1).await, [n]);
+    }
+    assert_eq!(node.metrics().await.value(SLOW), Some(0.0));
+}
+
+#[tokio::test]
+async fn replies_that_nobody_reads_close_with_4008_too() {
+    let node = Node::with(SMALL).await;
+    let mut fast = Client::join(&node, "a").await;
+    publish_many(&mut fast).await;
+    let mut slow = slow_member(&node).await;
+    let history: Vec<_> = (100..110)
+        .map(|id| json!({"type": "history", "id": id, "room": "a"}))
+        .collect();
+    slow.send_all(&history).await;
+    node.until_metric(SLOW, 1.0).await;
+    slow.expect_closed(4008).await;
+}
+
+#[tokio::test]
+async fn a_burst_larger_than_the_outbox_is_not_slowness() {
+    let node = Node::with("[limits]\nmax_message = 1024\noutbox_bytes = 4096").await;
+    let mut ann = Client::join(&node, "a").await;
+    let mut bo = Client::join(&node, "a").await;
+    // Several outboxes full, and less than the kernel takes before anyone reads.
+    let burst = 150;
+    let commands: Vec<_> = (0..burst)
+        .map(|n| json!({"type": "publish", "id": n + 100, "room": "a", "data": n}))
+        .collect();
+    ann.send_all(&commands).await;
+    for n in 0..burst {
+        assert_eq!(ann.reply(n + 100).await["offset"], n + 1);
+    }
+    let expected: Vec<_> = (0..burst).map(Value::from).collect();
+    assert_eq!(ann.data(expected.len()).await, expected);
+    assert_eq!(bo.data(expected.len()).await, expected);
+    assert_eq!(node.metrics().await.value(SLOW), Some(0.0));
+}

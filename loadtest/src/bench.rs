@@ -1,0 +1,360 @@
+//! `bench`: every figure that has a target, measured and put beside it; or, with a baseline,
+//! whether any ratio has become worse.
+//!
+//! Each measurement is this program again, as a person would call it: what is written down can be
+//! repeated by hand.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, bail, ensure};
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::progress;
+use crate::report::{self, Table};
+
+/// How much worse than the baseline a ratio may be.
+const TOLERANCE: f64 = 1.10;
+
+/// All figures that have a target, in one table
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    /// Where to write `bench.json` and `bench.md`
+    #[arg(long, value_name = "DIRECTORY")]
+    out: Option<PathBuf>,
+    /// Measure the ratios only, and fail where one is more than 10% worse than in this file
+    #[arg(long, value_name = "FILE", conflicts_with = "out")]
+    check: Option<PathBuf>,
+    /// Which commit is measured, to be written down
+    #[arg(long, default_value = "unknown")]
+    commit: String,
+    /// Rounds of each measurement
+    #[arg(long, default_value_t = 5)]
+    rounds: u32,
+    /// The server to measure [default: `fanfare` beside this program]
+    #[arg(long, value_name = "PATH")]
+    bin: Option<PathBuf>,
+}
+
+/// A run of this program.
+struct Run {
+    arguments: &'static str,
+    figures: &'static [Figure],
+}
+
+/// One figure out of a run.
+struct Figure {
+    name: &'static str,
+    /// Where it is in the run's JSON. `servers/-1` is the last server: Fanfare.
+    path: &'static str,
+    /// At most this.
+    target: f64,
+    /// What to multiply with before comparing.
+    scale: f64,
+    /// Whether it is a ratio to the floor, which a check repeats.
+    checked: bool,
+}
+
+const fn ratio(name: &'static str, path: &'static str, target: f64) -> Figure {
+    Figure {
+        name,
+        path,
+        target,
+        scale: 1.0,
+        checked: true,
+    }
+}
+
+const fn absolute(name: &'static str, path: &'static str, target: f64, scale: f64) -> Figure {
+    Figure {
+        name,
+        path,
+        target,
+        scale,
+        checked: false,
+    }
+}
+
+const RUNS: &[Run] = &[
+    Run {
+        arguments: "fanout --members 1000 --compare-floor",
+        figures: &[
+            ratio(
+                "fanout, 1,000 members, CPU per delivery ÷ floor",
+                "servers/-1/ratio",
+                1.12,
+            ),
+            absolute(
+                "user-mode time per delivery, ns",
+                "servers/-1/user_per_delivery",
+                350.0,
+                1e3,
+            ),
+        ],
+    },
+    Run {
+        arguments: "fanout --members 5000 --compare-floor",
+        figures: &[ratio(
+            "fanout, 5,000 members, CPU per delivery ÷ floor",
+            "servers/-1/ratio",
+            1.12,
+        )],
+    },
+    Run {
+        arguments: "rooms --rooms 500 --members 10 --compare-floor",
+        figures: &[ratio(
+            "rooms of ten, CPU per delivery ÷ floor",
+            "servers/-1/ratio",
+            1.10,
+        )],
+    },
+    Run {
+        arguments: "burst --members 1000 --burst 8 --compare-floor",
+        figures: &[ratio(
+            "burst of 8, CPU per delivery ÷ floor of single sends",
+            "servers/-1/ratio",
+            0.25,
+        )],
+    },
+    Run {
+        arguments: "idle --connections 15000 --compare-floor --hold 10 --env FANFARE_HEARTBEAT=4s",
+        figures: &[
+            absolute(
+                "idle connection after traffic, bytes",
+                "servers/-1/used_per_connection",
+                1536.0,
+                1.0,
+            ),
+            absolute(
+                "empty process, MiB",
+                "servers/-1/empty",
+                12.0,
+                1.0 / 1_048_576.0,
+            ),
+            ratio("handshake, CPU ÷ floor", "servers/-1/handshake_ratio", 2.0),
+        ],
+    },
+    Run {
+        arguments: "nodes --members 1 --rate 500",
+        figures: &[absolute(
+            "two nodes, p99 ÷ bare Redis",
+            "p99_ratio",
+            2.0,
+            1.0,
+        )],
+    },
+    Run {
+        arguments: "fanout --members 100 --compare-floor",
+        figures: &[ratio(
+            "growth: 100 members ÷ floor",
+            "servers/-1/ratio",
+            1.12,
+        )],
+    },
+    Run {
+        arguments: "fanout --members 15000 --compare-floor --seconds 1",
+        figures: &[ratio(
+            "growth: 15,000 members ÷ floor",
+            "servers/-1/ratio",
+            1.12,
+        )],
+    },
+    Run {
+        arguments: "rooms --rooms 10 --members 10 --compare-floor",
+        figures: &[ratio(
+            "growth: 10 rooms of ten ÷ floor",
+            "servers/-1/ratio",
+            1.10,
+        )],
+    },
+    Run {
+        arguments: "rooms --rooms 1500 --members 10 --compare-floor --seconds 1",
+        figures: &[ratio(
+            "growth: 1,500 rooms of ten ÷ floor",
+            "servers/-1/ratio",
+            1.10,
+        )],
+    },
+];
+
+/// A figure as it was measured.
+#[derive(Debug, Serialize, Deserialize)]
+struct Measured {
+    name: String,
+    value: f64,
+    target: f64,
+}
+
+/// What is written down.
+#[derive(Debug, Serialize, Deserialize)]
+struct Record {
+    commit: String,
+    figures: Vec<Measured>,
+    /// Each run's own output.
+    runs: Vec<Value>,
+}
+
+impl Bench {
+    pub(crate) fn run(&self) -> anyhow::Result<()> {
+        let baseline = self.check.as_deref().map(read).transpose()?;
+        let mut record = Record {
+            commit: self.commit.clone(),
+            figures: Vec::new(),
+            runs: Vec::new(),
+        };
+        for (index, run) in RUNS.iter().enumerate() {
+            let wanted = |figure: &&Figure| baseline.is_none() || figure.checked;
+            if run.figures.iter().filter(wanted).count() == 0 {
+                continue;
+            }
+            progress::line(&format!(
+                "{} of {}: {}",
+                index + 1,
+                RUNS.len(),
+                run.arguments
+            ));
+            let output = self.measure(run)?;
+            for figure in run.figures.iter().filter(wanted) {
+                let value = find(&output, figure.path)
+                    .with_context(|| format!("`{}` has no {}", run.arguments, figure.path))?;
+                record.figures.push(Measured {
+                    name: figure.name.to_owned(),
+                    value: value * figure.scale,
+                    target: figure.target,
+                });
+            }
+            record.runs.push(output);
+        }
+        match baseline {
+            Some(baseline) => compare(&record, &baseline),
+            None => self.write(&record),
+        }
+    }
+
+    fn measure(&self, run: &Run) -> anyhow::Result<Value> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(run.arguments.split(' ')).arg("--json");
+        if !run.arguments.starts_with("idle") {
+            command.args(["--rounds", &self.rounds.to_string()]);
+        }
+        if let Some(bin) = &self.bin {
+            command.arg("--bin").arg(bin);
+        }
+        let output = command.stderr(Stdio::inherit()).output()?;
+        ensure!(output.status.success(), "`{}` failed", run.arguments);
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+
+    fn write(&self, record: &Record) -> anyhow::Result<()> {
+        let mut table = Table::new(&["figure", "to reach", "measured", ""]);
+        let mut markdown = format!(
+            "# Figures beside their targets\n\nCommit {}; `loadtest/bench`; raw output in \
+             [bench.json](bench.json), with each run's command and machine.\n\n\
+             | figure | to reach | measured | |\n|---|---|---|---|\n",
+            record.commit
+        );
+        for Measured {
+            name,
+            value,
+            target,
+        } in &record.figures
+        {
+            let verdict = if value <= target {
+                "reached"
+            } else {
+                "not yet"
+            };
+            let (target, value) = (format!("≤ {}", figure(*target)), figure(*value));
+            writeln!(markdown, "| {name} | {target} | {value} | {verdict} |")?;
+            table.row([name.clone(), target, value, verdict.to_owned()]);
+        }
+        if let Some(out) = &self.out {
+            fs::create_dir_all(out)?;
+            let json = serde_json::to_string_pretty(record)?;
+            fs::write(out.join("bench.json"), json + "\n")?;
+            fs::write(out.join("bench.md"), markdown)?;
+        }
+        report::print(&table.to_string())
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<Record> {
+    let bytes =
+        fs::read(path).with_context(|| format!("cannot read the baseline {}", path.display()))?;
+    serde_json::from_slice(&bytes).with_context(|| format!("{} is no baseline", path.display()))
+}
+
+/// Puts each ratio beside the baseline's.
+fn compare(record: &Record, baseline: &Record) -> anyhow::Result<()> {
+    let mut table = Table::new(&["figure", "baseline", "now", ""]);
+    let mut worse = 0;
+    for now in &record.figures {
+        let known = baseline.figures.iter().find(|then| then.name == now.name);
+        let Some(then) = known else { continue };
+        let verdict = if is_worse(now.value, then.value) {
+            worse += 1;
+            "WORSE"
+        } else {
+            ""
+        };
+        table.row([
+            now.name.clone(),
+            figure(then.value),
+            figure(now.value),
+            verdict.to_owned(),
+        ]);
+    }
+    report::print(&table.to_string())?;
+    if worse > 0 {
+        bail!(
+            "{worse} figures are more than 10% worse than at commit {}",
+            baseline.commit
+        );
+    }
+    Ok(())
+}
+
+fn is_worse(now: f64, then: f64) -> bool {
+    now > then * TOLERANCE
+}
+
+fn figure(value: f64) -> String {
+    if value >= 100.0 {
+        format!("{value:.0}")
+    } else {
+        format!("{value:.2}")
+    }
+}
+
+/// The number at a path such as `servers/-1/ratio`.
+fn find(value: &Value, path: &str) -> Option<f64> {
+    let found = path.split('/').try_fold(value, |value, key| match value {
+        Value::Array(items) if key == "-1" => items.last(),
+        other => other.get(key),
+    });
+    found?.as_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_figure_is_found_in_a_runs_output() {
+        let output =
+            serde_json::json!({"p99_ratio": 1.5, "servers": [{"ratio": 1}, {"ratio": 1.1}]});
+        assert_eq!(find(&output, "servers/-1/ratio"), Some(1.1));
+        assert_eq!(find(&output, "p99_ratio"), Some(1.5));
+        assert_eq!(find(&output, "servers/-1/none"), None);
+    }
+
+    #[test]
+    fn ten_percent_is_the_limit() {
+        assert!(!is_worse(1.20, 1.10));
+        assert!(is_worse(1.22, 1.10));
+    }
+}

@@ -1,0 +1,36 @@
+//! `fanfare-load`: drives WebSocket servers and says what each delivery costs them.
+//!
+//! A run's way: [`cli`] → a scenario → [`server`] (what is measured) and [`swarm`] (who measures:
+//! [`dialect`], [`stamp`], [`ledger`], [`latency`]) → [`usage`] (what the kernel charged) →
+//! [`report`]. The smallest server that could do the job, [`floor`], is part of the program and is
+//! driven by the same clients, so that every figure has something to be divided by.
+
+mod bench;
+mod cli;
+mod clock;
+mod dialect;
+mod floor;
+mod latency;
+mod ledger;
+mod nofile;
+mod progress;
+mod redis;
+mod report;
+mod scenario;
+mod server;
+mod stamp;
+mod swarm;
+mod usage;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match cli::run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            progress::clear();
+            progress::line(&format!("fanfare-load: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}

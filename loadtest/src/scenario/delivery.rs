@@ -1,0 +1,305 @@
+//! `fanout`, `rooms` and `burst`: what a delivery costs, in one large room, in many small ones,
+//! and when publications come together.
+
+use anyhow::ensure;
+use clap::Args;
+use serde::Serialize;
+
+use super::Common;
+use super::drive::{Plan, Rig, Round};
+use crate::dialect::Dialect;
+use crate::floor::Method;
+use crate::latency::Quantiles;
+use crate::ledger::Faults;
+use crate::report::{Machine, Table, median, spread};
+use crate::swarm::WINDOW;
+use crate::usage::Usage;
+use crate::{nofile, progress, report};
+
+/// One room, every publication to all its members
+#[derive(Debug, Args)]
+pub(crate) struct Fanout {
+    /// Members of the room
+    #[arg(long, default_value_t = 1000)]
+    members: u32,
+    #[command(flatten)]
+    pace: Pace,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Many small rooms, in turn
+#[derive(Debug, Args)]
+pub(crate) struct Many {
+    /// Rooms
+    #[arg(long, default_value_t = 500)]
+    rooms: u32,
+    /// Members of each room
+    #[arg(long, default_value_t = 10)]
+    members: u32,
+    #[command(flatten)]
+    pace: Pace,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// One room, several publications at once
+#[derive(Debug, Args)]
+pub(crate) struct Burst {
+    /// Members of the room
+    #[arg(long, default_value_t = 1000)]
+    members: u32,
+    /// Publications in each burst
+    #[arg(long, default_value_t = 8)]
+    burst: u32,
+    #[command(flatten)]
+    pace: Pace,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
+struct Pace {
+    /// Publications (or bursts) a second, whether or not the server keeps up [default: the next
+    /// one when the one before has reached everyone]
+    #[arg(long)]
+    rate: Option<f64>,
+    /// How long each round publishes
+    #[arg(long, default_value_t = 2.0)]
+    seconds: f64,
+}
+
+impl Fanout {
+    pub(crate) fn run(&self) -> anyhow::Result<()> {
+        let plan = self.pace.plan(1, self.members, 1, &self.common)?;
+        run("fanout", &self.common, plan, &[Method::Send])
+    }
+}
+
+impl Many {
+    pub(crate) fn run(&self) -> anyhow::Result<()> {
+        let plan = self.pace.plan(self.rooms, self.members, 1, &self.common)?;
+        run("rooms", &self.common, plan, &[Method::Send])
+    }
+}
+
+impl Burst {
+    pub(crate) fn run(&self) -> anyhow::Result<()> {
+        let plan = self.pace.plan(1, self.members, self.burst, &self.common)?;
+        run("burst", &self.common, plan, &[Method::Send, Method::Writev])
+    }
+}
+
+impl Pace {
+    fn plan(&self, rooms: u32, members: u32, burst: u32, common: &Common) -> anyhow::Result<Plan> {
+        ensure!(rooms > 0, "--rooms: at least 1");
+        ensure!(members > 0, "--members: at least 1");
+        ensure!(burst > 0, "--burst: at least 1");
+        ensure!(self.seconds > 0.0, "--seconds: more than 0");
+        ensure!(
+            self.rate.is_none_or(|rate| rate > 0.0),
+            "--rate: more than 0"
+        );
+        Ok(Plan {
+            rooms,
+            members,
+            burst,
+            payload: common.payload(),
+            rate: self.rate,
+            seconds: self.seconds,
+        })
+    }
+}
+
+/// One server's figures: medians over the rounds, in microseconds where they are times.
+#[derive(Debug, Serialize)]
+struct Figures {
+    server: String,
+    cpu_per_delivery: Option<f64>,
+    user_per_delivery: Option<f64>,
+    /// Per delivery.
+    switches: Option<f64>,
+    /// CPU per delivery divided by the first server's, which is the floor's of one `send()` per
+    /// message: the median of each round's own ratio.
+    ratio: Option<f64>,
+    /// The smallest and the largest of them.
+    ratio_spread: Option<(f64, f64)>,
+    deliveries_per_second: f64,
+    latency: Quantiles,
+    rounds: Vec<Round>,
+}
+
+#[derive(Debug, Serialize)]
+struct Result {
+    scenario: &'static str,
+    command: String,
+    machine: Machine,
+    protocol: Dialect,
+    plan: Plan,
+    servers: Vec<Figures>,
+}
+
+fn run(
+    scenario: &'static str,
+    common: &Common,
+    plan: Plan,
+    floors: &[Method],
+) -> anyhow::Result<()> {
+    let limit = nofile::raise();
+    let servers = common.servers(floors)?;
+    let sockets = plan.rooms as usize * plan.members as usize;
+    let at_once = sockets * servers.len() <= limit;
+    ensure!(
+        sockets <= limit,
+        "{sockets} sockets are more than this process may open ({limit}); raise the hard limit \
+         on open files"
+    );
+    let names = Common::rooms();
+    let mut rigs = Vec::new();
+    for (server, protocol) in servers {
+        let mut rig = Rig::new(server, protocol, names, plan, WINDOW)?;
+        if !at_once {
+            // Too many for all servers together: its members come back for each round.
+            rig.swarm.cut();
+        }
+        rigs.push(rig);
+    }
+    for round in 0..common.rounds {
+        for rig in &mut rigs {
+            let name = &rig.server.name;
+            progress::show(&format!("round {} of {}: {name}", round + 1, common.rounds));
+            if !at_once {
+                rig.fill(WINDOW)?;
+            }
+            rig.round()?;
+            if !at_once {
+                rig.swarm.cut();
+            }
+        }
+    }
+    progress::clear();
+    let base = rigs[0].rounds.clone();
+    let compared = common.compare_floor;
+    let figures = rigs
+        .iter()
+        .map(|rig| figures(rig, compared.then_some(&base)))
+        .collect();
+    let result = Result {
+        scenario,
+        command: report::command(),
+        machine: Machine::this(),
+        protocol: common.protocol,
+        plan,
+        servers: figures,
+    };
+    if common.json {
+        report::json(&result)?;
+    } else {
+        show(&result)?;
+    }
+    for figures in &result.servers {
+        let faults = figures.faults();
+        ensure!(
+            faults.none(),
+            "{}: not every member got everything once and in order: {faults:?}",
+            figures.server
+        );
+    }
+    Ok(())
+}
+
+impl Figures {
+    fn faults(&self) -> Faults {
+        let mut faults = Faults::default();
+        for round in &self.rounds {
+            faults += round.faults;
+        }
+        faults
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "counts and times of one round")]
+fn figures(rig: &Rig, base: Option<&Vec<Round>>) -> Figures {
+    let per_delivery = |value: fn(&Usage) -> u64| {
+        let rounds = rig.rounds.iter();
+        let each = rounds.filter_map(|round| {
+            let usage = round.usage.as_ref()?;
+            Some(value(usage) as f64 / round.deliveries.max(1) as f64)
+        });
+        median(each)
+    };
+    let ratios: Vec<f64> = base
+        .into_iter()
+        .flat_map(|base| base.iter().zip(&rig.rounds))
+        .filter_map(|(base, round)| Some(round.cpu_per_delivery? / base.cpu_per_delivery?))
+        .collect();
+    let rates = rig.rounds.iter();
+    Figures {
+        server: rig.server.name.clone(),
+        cpu_per_delivery: per_delivery(|usage| usage.cpu).map(|nanos| nanos / 1000.0),
+        user_per_delivery: per_delivery(|usage| usage.user()).map(|nanos| nanos / 1000.0),
+        switches: per_delivery(|usage| usage.switches),
+        ratio: median(ratios.iter().copied()),
+        ratio_spread: spread(ratios.iter().copied()),
+        deliveries_per_second: median(rates.map(|round| round.deliveries as f64 / round.wall))
+            .unwrap_or_default(),
+        latency: rig.latency.quantiles(),
+        rounds: rig.rounds.clone(),
+    }
+}
+
+fn show(result: &Result) -> anyhow::Result<()> {
+    let Plan {
+        rooms,
+        members,
+        burst,
+        payload,
+        ..
+    } = result.plan;
+    let pace = match (result.plan.rate, burst) {
+        (Some(rate), 1) => format!("{rate}/s"),
+        (Some(rate), burst) => format!("{rate} bursts of {burst}/s"),
+        (None, 1) => "one at a time".into(),
+        (None, burst) => format!("bursts of {burst}, one at a time"),
+    };
+    let mut table = Table::new(&[
+        "server", "CPU µs", "user µs", "÷ floor", "(range)", "switches", "k/s", "p50 µs", "p99 µs",
+        "max µs", "lost", "dup", "late", "bytes",
+    ]);
+    let number = |value: Option<f64>, digits: usize| {
+        value.map_or_else(|| "–".into(), |value| format!("{value:.digits$}"))
+    };
+    for figures in &result.servers {
+        let faults = figures.faults();
+        let range = figures
+            .ratio_spread
+            .map_or_else(|| "–".into(), |(low, high)| format!("{low:.2}–{high:.2}"));
+        table.row([
+            figures.server.clone(),
+            number(figures.cpu_per_delivery, 3),
+            number(figures.user_per_delivery, 3),
+            number(figures.ratio, 3),
+            range,
+            number(figures.switches, 4),
+            format!("{:.0}", figures.deliveries_per_second / 1000.0),
+            format!("{:.0}", figures.latency.p50),
+            format!("{:.0}", figures.latency.p99),
+            format!("{:.0}", figures.latency.max),
+            faults.lost.to_string(),
+            faults.duplicate.to_string(),
+            (faults.out_of_order + faults.misdelivered).to_string(),
+            figures
+                .rounds
+                .last()
+                .map_or(0, |round| round.frame_bytes)
+                .to_string(),
+        ]);
+    }
+    report::print(&format!(
+        "{}: {rooms} room{} × {members} members, {payload} B, {pace}, {} rounds; \
+         per delivery, medians\n\n{table}",
+        result.scenario,
+        if rooms == 1 { "" } else { "s" },
+        result.servers[0].rounds.len(),
+    ))
+}

@@ -1,0 +1,196 @@
+//! `idle`: what a connection costs that says nothing: memory over the empty process, and the CPU
+//! time of its handshake.
+
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use clap::Args;
+use serde::Serialize;
+
+use super::Common;
+use crate::dialect::Dialect;
+use crate::floor::Method;
+use crate::latency::Quantiles;
+use crate::report::{Machine, Table};
+use crate::server::Server;
+use crate::stamp::Stamp;
+use crate::swarm::{Swarm, WINDOW};
+use crate::{clock, nofile, progress, report};
+
+/// How long all members may take to get a publication.
+const SETTLE: Duration = Duration::from_secs(30);
+
+/// How long a process is left alone before its memory is read.
+const REST: Duration = Duration::from_millis(500);
+
+/// Connections that say nothing: memory and the handshake's cost
+#[derive(Debug, Args)]
+pub(crate) struct Idle {
+    /// Connections
+    #[arg(long, default_value_t = 15_000)]
+    connections: u32,
+    /// Connections in each room
+    #[arg(long, default_value_t = 1000)]
+    members: u32,
+    /// Publications into each room before memory is read
+    #[arg(long, default_value_t = 10)]
+    publications: u32,
+    /// Seconds to hold the connections after the traffic, answering heartbeats
+    #[arg(long, default_value_t = 2.0)]
+    hold: f64,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// One server's figures.
+#[derive(Debug, Serialize)]
+struct Figures {
+    server: String,
+    /// Bytes resident before the first connection.
+    empty: u64,
+    /// Bytes resident per connection over the empty process: when all have joined…
+    fresh_per_connection: f64,
+    /// … and after traffic.
+    used_per_connection: f64,
+    /// Microseconds of CPU time per handshake, the join included.
+    cpu_per_handshake: f64,
+    /// Divided by the floor's.
+    handshake_ratio: Option<f64>,
+    /// Nanoseconds of CPU time per connection and second while nothing happens.
+    cpu_per_idle_second: f64,
+    handshake: Quantiles,
+    closed: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Result {
+    scenario: &'static str,
+    command: String,
+    machine: Machine,
+    protocol: Dialect,
+    connections: u32,
+    servers: Vec<Figures>,
+}
+
+impl Idle {
+    pub(crate) fn run(&self) -> anyhow::Result<()> {
+        let limit = nofile::raise();
+        ensure!(
+            self.connections as usize <= limit,
+            "{} connections are more than this process may open ({limit}); raise the hard limit \
+             on open files",
+            self.connections
+        );
+        ensure!(self.members > 0, "--members: at least 1");
+        ensure!(self.connections > 0, "--connections: at least 1");
+        let mut servers: Vec<Figures> = Vec::new();
+        for (server, protocol) in self.common.servers(&[Method::Send])? {
+            let mut figures = self.measure(&server, protocol)?;
+            figures.handshake_ratio = servers
+                .first()
+                .map(|floor| figures.cpu_per_handshake / floor.cpu_per_handshake);
+            servers.push(figures);
+        }
+        progress::clear();
+        let result = Result {
+            scenario: "idle",
+            command: report::command(),
+            machine: Machine::this(),
+            protocol: self.common.protocol,
+            connections: self.connections,
+            servers,
+        };
+        if self.common.json {
+            return report::json(&result);
+        }
+        show(&result)
+    }
+
+    #[allow(clippy::cast_precision_loss, reason = "bytes and times of one run")]
+    fn measure(&self, server: &Server, protocol: Dialect) -> anyhow::Result<Figures> {
+        let process = server.process.as_ref().context("--pid is needed")?;
+        thread::sleep(REST);
+        let empty = process.rss()?;
+        let before = process.usage()?;
+        let mut swarm = Swarm::new(protocol, Common::rooms(), server.address)?;
+        let rooms = self.connections.div_ceil(self.members);
+        swarm.open((0..self.connections).map(|index| index % rooms), WINDOW)?;
+        let handshakes = process.usage()?.since(before);
+        swarm.turn_until(REST, |_| false)?;
+        let fresh = process.rss()?;
+
+        progress::show(&format!("{}: traffic", server.name));
+        for seq in 0..self.publications {
+            for room in 0..rooms {
+                let due = clock::now();
+                let stamp = Stamp { room, seq, due };
+                swarm.publish(room as usize, &[stamp], self.common.payload())?;
+            }
+            let wanted = u64::from(seq + 1) * u64::from(self.connections);
+            let done = swarm.turn_until(SETTLE, |swarm| swarm.seen.deliveries >= wanted)?;
+            let reached = swarm.seen.deliveries;
+            ensure!(
+                done,
+                "{}: only {reached} of {wanted} deliveries",
+                server.name
+            );
+        }
+        progress::show(&format!("{}: silence", server.name));
+        swarm.turn_until(REST, |_| false)?;
+        let before = process.usage()?;
+        swarm.turn_until(Duration::from_secs_f64(self.hold), |_| false)?;
+        let held = process.usage()?.since(before);
+        let used = process.rss()?;
+
+        let each = |bytes: u64| bytes.saturating_sub(empty) as f64 / f64::from(self.connections);
+        Ok(Figures {
+            server: server.name.clone(),
+            empty,
+            fresh_per_connection: each(fresh),
+            used_per_connection: each(used),
+            cpu_per_handshake: handshakes.cpu as f64 / 1000.0 / f64::from(self.connections),
+            handshake_ratio: None,
+            cpu_per_idle_second: held.cpu as f64
+                / self.hold.max(f64::MIN_POSITIVE)
+                / f64::from(self.connections),
+            handshake: swarm.handshakes.quantiles(),
+            closed: swarm.seen.closed.values().sum(),
+        })
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "bytes of one process")]
+fn show(result: &Result) -> anyhow::Result<()> {
+    let mut table = Table::new(&[
+        "server",
+        "empty MiB",
+        "fresh B",
+        "used B",
+        "handshake µs",
+        "÷ floor",
+        "idle ns/s",
+        "p50 ms",
+        "p99 ms",
+        "closed",
+    ]);
+    for figures in &result.servers {
+        let ratio = figures.handshake_ratio;
+        table.row([
+            figures.server.clone(),
+            format!("{:.1}", figures.empty as f64 / 1024.0 / 1024.0),
+            format!("{:.0}", figures.fresh_per_connection),
+            format!("{:.0}", figures.used_per_connection),
+            format!("{:.1}", figures.cpu_per_handshake),
+            ratio.map_or_else(|| "–".into(), |ratio| format!("{ratio:.2}")),
+            format!("{:.0}", figures.cpu_per_idle_second),
+            format!("{:.1}", figures.handshake.p50 / 1000.0),
+            format!("{:.1}", figures.handshake.p99 / 1000.0),
+            figures.closed.to_string(),
+        ]);
+    }
+    report::print(&format!(
+        "idle: {} connections; memory and CPU time for each\n\n{table}",
+        result.connections
+    ))
+}

@@ -1,0 +1,225 @@
+//! `storm`: everyone comes at once. First as fast as the server takes them, then again after it
+//! was killed and started anew, each client coming back at a random time as a good client does.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use clap::Args;
+use serde::Serialize;
+
+use super::Common;
+use crate::dialect::Dialect;
+use crate::floor::Method;
+use crate::latency::Quantiles;
+use crate::report::{Machine, Table};
+use crate::server::Server;
+use crate::swarm::Swarm;
+use crate::usage::{Process, Usage};
+use crate::{clock, nofile, progress, report};
+
+/// How long all may take to come back.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Everyone at once: the connect rate, and the return of all after a crash
+#[derive(Debug, Args)]
+pub(crate) struct Storm {
+    /// Connections
+    #[arg(long, default_value_t = 10_000)]
+    connections: u32,
+    /// Connections in each room
+    #[arg(long, default_value_t = 100)]
+    members: u32,
+    /// Handshakes under way at once
+    #[arg(long, default_value_t = 512)]
+    window: usize,
+    /// Over how many seconds the clients spread their attempts to come back
+    #[arg(long, default_value_t = 1.0)]
+    spread: f64,
+    /// Do not kill the server
+    #[arg(long)]
+    no_kill: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// One wave of connections.
+#[derive(Debug, Serialize)]
+struct Wave {
+    /// Seconds until the last had joined.
+    seconds: f64,
+    per_second: f64,
+    /// Microseconds of the server's CPU time per connection.
+    cpu_per_handshake: Option<f64>,
+    /// From connecting to having joined, microseconds.
+    handshake: Quantiles,
+    /// Attempts that came to nothing.
+    failed: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Figures {
+    server: String,
+    first: Wave,
+    again: Option<Wave>,
+}
+
+#[derive(Debug, Serialize)]
+struct Result {
+    scenario: &'static str,
+    command: String,
+    machine: Machine,
+    protocol: Dialect,
+    connections: u32,
+    servers: Vec<Figures>,
+}
+
+impl Storm {
+    pub(crate) fn run(&self) -> anyhow::Result<()> {
+        let limit = nofile::raise();
+        ensure!(
+            self.connections as usize <= limit,
+            "{} connections are more than this process may open ({limit}); raise the hard limit \
+             on open files",
+            self.connections
+        );
+        ensure!(self.connections > 0, "--connections: at least 1");
+        ensure!(self.members > 0, "--members: at least 1");
+        ensure!(self.window > 0, "--window: at least 1");
+        ensure!(self.spread >= 0.0, "--spread: not below 0");
+        let mut servers = Vec::new();
+        for (server, protocol) in self.common.servers(&[Method::Send])? {
+            servers.push(self.measure(server, protocol)?);
+        }
+        progress::clear();
+        let result = Result {
+            scenario: "storm",
+            command: report::command(),
+            machine: Machine::this(),
+            protocol: self.common.protocol,
+            connections: self.connections,
+            servers,
+        };
+        if self.common.json {
+            return report::json(&result);
+        }
+        show(&result)
+    }
+
+    fn measure(&self, mut server: Server, protocol: Dialect) -> anyhow::Result<Figures> {
+        let mut swarm = Swarm::new(protocol, Common::rooms(), server.address)?;
+        let rooms = self.connections.div_ceil(self.members);
+        let before = used(&server)?;
+        let start = clock::now();
+        let order = (0..self.connections).map(|index| index % rooms);
+        swarm.open(order, self.window)?;
+        let first = self.wave(&mut swarm, start, charged(&server, before)?, 0);
+        let again = if self.no_kill {
+            None
+        } else {
+            progress::show(&format!("{}: killed, coming back", server.name));
+            swarm.forgiving = true;
+            server.restart()?;
+            let before = used(&server)?;
+            let start = clock::now();
+            let failed = self.come_back(&mut swarm)?;
+            Some(self.wave(&mut swarm, start, charged(&server, before)?, failed))
+        };
+        Ok(Figures {
+            server: server.name.clone(),
+            first,
+            again,
+        })
+    }
+
+    /// Has every member come back, each at its time; answers how many attempts failed.
+    fn come_back(&self, swarm: &mut Swarm) -> anyhow::Result<u64> {
+        let spread = clock::nanos(Duration::from_secs_f64(self.spread)).max(1);
+        let deadline = clock::now() + clock::nanos(PATIENCE);
+        let wanted = self.connections as usize;
+        // When to try which member again, the latest first.
+        let mut plan: Vec<(u64, usize)> = Vec::new();
+        let mut attempts = 0;
+        loop {
+            let now = clock::now();
+            let ended = swarm.ended.drain(..);
+            plan.extend(ended.map(|index| (now + fastrand::u64(..spread), index)));
+            plan.sort_unstable_by(|left, right| right.cmp(left));
+            while swarm.pending() < self.window
+                && plan.last().is_some_and(|(due, _)| *due <= now)
+                && let Some((_, index)) = plan.pop()
+            {
+                swarm.reconnect(index)?;
+                attempts += 1;
+            }
+            let all_tried = attempts >= u64::from(self.connections);
+            if all_tried && swarm.joined() == wanted && plan.is_empty() && swarm.ended.is_empty() {
+                return Ok(attempts - u64::from(self.connections));
+            }
+            let back = swarm.joined();
+            ensure!(
+                now < deadline,
+                "only {back} of {wanted} came back within {} s",
+                PATIENCE.as_secs()
+            );
+            progress::show(&format!("{back} of {wanted} are back"));
+            swarm.turn(Duration::from_millis(5))?;
+        }
+    }
+
+    #[allow(clippy::cast_precision_loss, reason = "times of one run")]
+    fn wave(&self, swarm: &mut Swarm, start: u64, usage: Option<Usage>, failed: u64) -> Wave {
+        let seconds = (clock::now() - start) as f64 / 1e9;
+        let handshake = std::mem::take(&mut swarm.handshakes).quantiles();
+        let connections = f64::from(self.connections);
+        Wave {
+            seconds,
+            per_second: connections / seconds,
+            cpu_per_handshake: usage.map(|usage| usage.cpu as f64 / 1000.0 / connections),
+            handshake,
+            failed,
+        }
+    }
+}
+
+fn used(server: &Server) -> anyhow::Result<Option<Usage>> {
+    server.process.as_ref().map(Process::usage).transpose()
+}
+
+fn charged(server: &Server, before: Option<Usage>) -> anyhow::Result<Option<Usage>> {
+    let after = used(server)?;
+    before
+        .map(|before| Ok(after.context("the process is gone")?.since(before)))
+        .transpose()
+}
+
+fn show(result: &Result) -> anyhow::Result<()> {
+    let mut table = Table::new(&[
+        "server", "wave", "seconds", "per s", "CPU µs", "p50 ms", "p99 ms", "max ms", "failed",
+    ]);
+    for figures in &result.servers {
+        let waves = [
+            ("first", Some(&figures.first)),
+            ("again", figures.again.as_ref()),
+        ];
+        for (name, wave) in waves {
+            let Some(wave) = wave else { continue };
+            let cpu = wave.cpu_per_handshake;
+            table.row([
+                figures.server.clone(),
+                name.to_owned(),
+                format!("{:.2}", wave.seconds),
+                format!("{:.0}", wave.per_second),
+                cpu.map_or_else(|| "–".into(), |cpu| format!("{cpu:.1}")),
+                format!("{:.1}", wave.handshake.p50 / 1000.0),
+                format!("{:.1}", wave.handshake.p99 / 1000.0),
+                format!("{:.1}", wave.handshake.max / 1000.0),
+                wave.failed.to_string(),
+            ]);
+        }
+    }
+    report::print(&format!(
+        "storm: {} connections as fast as the server takes them, and again after it was killed\n\n\
+         {table}",
+        result.connections
+    ))
+}
