@@ -111,7 +111,11 @@ struct Named(u64);
 impl Drop for Named {
     fn drop(&mut self) {
         if thread::panicking() {
-            eprintln!("to see this run again: FANFARE_SIM_SEED={}", self.0);
+            #[allow(
+                clippy::print_stderr,
+                reason = "what a person needs to see the run again"
+            )]
+            let () = eprintln!("to see this run again: FANFARE_SIM_SEED={}", self.0);
         }
     }
 }
