@@ -3,15 +3,15 @@
 //!
 //! # How does it work?
 //!
-//! A [supervisor] keeps one link at a time: a connection for commands and one that is subscribed,
+//! A `supervisor` keeps one link at a time: a connection for commands and one that is subscribed,
 //! both of redis-rs, made and given up together. While a link is up,
 //!
-//! - `publish` puts a publication in a bounded queue, from which the [publisher] sends all that
+//! - `publish` puts a publication in a bounded queue, from which the `publisher` sends all that
 //!   wait in one pipeline, the next when the last was answered. `publish.lua` assigns the offset,
 //!   appends to the stream and publishes on the channel, atomically;
-//! - `read` goes the same way through the [reader] and `read.lua`;
-//! - `subscribe` and `unsubscribe` note a wish, which the [subscriber] sends with all others;
-//! - what arrives goes from the socket through [inbound] straight into the sink;
+//! - `read` goes the same way through the `reader` and `read.lua`;
+//! - `subscribe` and `unsubscribe` note a wish, which the `subscriber` sends with all others;
+//! - what arrives goes from the socket through `inbound` straight into the sink;
 //! - a probe, a message that the node sends itself through both connections, says every
 //!   [`Options::probe_interval`] whether all this works.
 //!
@@ -30,9 +30,16 @@
 //! `meta` remembers up to where positions of the epoch before still hold, and [`Snapshot::follows`]
 //! tells who reads from one of them that nothing is missing.
 //!
+//! A server that was demoted and promoted again is in the same run all the while: a room that
+//! nobody published to in between could have an offset given twice. That takes a failover there
+//! and back, and will have to be told apart before Sentinel is supported.
+//!
 //! # What must Redis be like?
 //!
-//! Redis 6 or newer, or Valkey; a master. Channels do not belong to a database: see [`keys`].
+//! Redis 6 or newer, or Valkey; one master, no cluster. Channels do not belong to a database, so
+//! what shares a server shares its rooms. A subscriber that Redis finds too slow is cut off at
+//! `client-output-buffer-limit pubsub`, whose default of 32 MiB is tight for a busy node; that is
+//! a loss like any other, and healed like one.
 
 mod connect;
 mod inbound;
