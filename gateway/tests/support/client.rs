@@ -176,6 +176,15 @@ impl Client {
         published["offset"].as_u64().expect("an offset")
     }
 
+    /// Publishes into a room that it is a member of and waits until that has come back: whoever
+    /// joins on this node from now on finds it in the past. Answers the message.
+    pub(crate) async fn publish_and_see(&mut self, room: &str, data: Value) -> Value {
+        let offset = self.publish(room, data).await;
+        let message = self.message().await;
+        assert_eq!(message["offset"], offset, "{message}");
+        message
+    }
+
     // --- events ---
 
     /// The next event that is no awaited reply.
