@@ -35,6 +35,8 @@ pub(crate) struct Session {
     bad: usize,
     /// The room whose join the reader waits for.
     awaited: Option<RoomName>,
+    /// Whether the reader waits until all else is answered and written.
+    awaits_quiet: bool,
 }
 
 /// A room that the connection is a member of.
@@ -70,7 +72,7 @@ impl<'a> Message<'a> {
 pub(crate) enum Next {
     /// It was; read on.
     Read,
-    /// It was not: offer it again when [`Session::is_ready`].
+    /// It was not: offer it again when it [is ready](is_ready).
     Wait,
 }
 
@@ -78,8 +80,7 @@ pub(crate) enum Next {
 struct Refusal(ErrorCode, String);
 
 impl Session {
-    /// Whether the next command can be taken.
-    pub(crate) fn is_ready(&self, limits: &Limits) -> bool {
+    fn is_ready(&self, limits: &Limits) -> bool {
         self.inflight < limits.inflight_commands
             && self.joining.len() < limits.inflight_commands
             && self
@@ -106,13 +107,37 @@ impl Session {
     }
 }
 
+/// Whether the next command can be taken.
+pub(crate) fn is_ready(worker: &Worker, connection: &Rc<Connection>) -> bool {
+    let session = connection.session.borrow();
+    session.is_ready(worker.limits()) && (!session.awaits_quiet || is_quiet(connection, &session))
+}
+
+/// Whether every command is answered, and every answer written.
+fn is_quiet(connection: &Rc<Connection>, session: &Session) -> bool {
+    session.joining.is_empty() && session.inflight == 0 && connection.is_written()
+}
+
+/// Has the reader wait, if need be, before a command whose answer may be far larger than the
+/// outbox: of such answers there is one at a time, or a client that comes back to many rooms would
+/// be taken for a slow one each time anew.
+fn must_wait_for_quiet(connection: &Rc<Connection>) -> bool {
+    let mut session = connection.session.borrow_mut();
+    session.awaits_quiet = !is_quiet(connection, &session);
+    session.awaits_quiet
+}
+
 /// Takes a message.
 pub(crate) fn take(worker: &Worker, connection: &Rc<Connection>, message: Message<'_>) -> Next {
     let limits = worker.limits();
-    if !connection.session.borrow().is_ready(limits) {
+    if !is_ready(worker, connection) {
         return Next::Wait;
     }
-    connection.session.borrow_mut().awaited = None;
+    {
+        let mut session = connection.session.borrow_mut();
+        session.awaited = None;
+        session.awaits_quiet = false;
+    }
     let bytes = match (connection.format, message) {
         (Format::Plain, Message::Text(bytes)) => {
             return publish_plain(worker, connection, Encoding::Text, bytes);
@@ -186,6 +211,9 @@ fn run(
             if connection.session.borrow().is_joining(room.as_str()) {
                 return Ok(wait_for(connection, room));
             }
+            if replay != Replay::None && must_wait_for_quiet(connection) {
+                return Ok(Next::Wait);
+            }
             join(worker, connection, &room, replay, id, id.is_some())?;
         }
         Command::Leave { room } => {
@@ -244,6 +272,9 @@ fn run(
         }
         Command::History { room, since, limit } => {
             let room = name(&room)?;
+            if must_wait_for_quiet(connection) {
+                return Ok(Next::Wait);
+            }
             let limit = limit.map_or(usize::MAX, |limit| {
                 usize::try_from(limit).unwrap_or(usize::MAX)
             });

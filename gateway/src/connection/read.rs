@@ -216,9 +216,9 @@ fn take_in(
 }
 
 /// Waits until the session can take commands again, or the connection ends.
-async fn session_ready(worker: &Worker, connection: &Connection) {
+async fn session_ready(worker: &Worker, connection: &Rc<Connection>) {
     poll_fn(|context| {
-        if connection.session.borrow().is_ready(worker.limits()) || !connection.is_open() {
+        if session::is_ready(worker, connection) || !connection.is_open() {
             return Poll::Ready(());
         }
         connection.reader.set(Some(context.waker().clone()));

@@ -95,6 +95,12 @@ impl Connection {
         }
     }
 
+    /// Whether the socket takes everything that waits.
+    pub(crate) fn is_written(self: &Rc<Self>) -> bool {
+        self.flush();
+        !self.blocked.get()
+    }
+
     /// Writes until the outbox is empty (true) or the socket is full (false).
     fn write_ready(&self) -> io::Result<bool> {
         let mut outbox = self.outbox.borrow_mut();
@@ -125,6 +131,7 @@ impl Connection {
                 Ok(false) => {}
                 Ok(true) => {
                     self.blocked.set(false);
+                    self.wake_reader();
                     self.flushed();
                     return;
                 }

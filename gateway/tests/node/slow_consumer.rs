@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::client::{Client, Format, open_on};
-use crate::node::Node;
+use crate::node::{BACKENDS, Node};
 use crate::socket::{CLOSE, End, Socket};
 
 const SLOW: &str = r#"fanfare_slow_consumers_total{action="disconnect"}"#;
@@ -14,7 +14,9 @@ const MANY: u64 = 400;
 const DATA: usize = 8_000;
 
 /// An outbox of a few publications. A slow consumer may take its time to look at the close frame.
-const SMALL: &str = "[limits]\nmax_message = 16384\noutbox_bytes = 65536\nclose_timeout = '30s'\n";
+/// With one worker, what one member has got the outboxes of all have got.
+const SMALL: &str = "workers = 1\n[limits]\nmax_message = 16384\noutbox_bytes = 65536\n\
+    close_timeout = '30s'\n";
 
 /// A member of `a` that has joined and reads no more until the test does.
 async fn slow_member(node: &Node) -> Client {
@@ -116,7 +118,7 @@ async fn a_slow_consumer_that_never_reads_is_dropped_after_the_close_timeout() {
 
 #[tokio::test]
 async fn several_slow_consumers_of_one_room_are_closed_and_the_node_lives() {
-    let node = Node::with(&format!("workers = 1\n{SMALL}")).await;
+    let node = Node::with(SMALL).await;
     let mut slow = Vec::new();
     for _ in 0..5 {
         slow.push(slow_member(&node).await);
@@ -186,13 +188,11 @@ async fn with_latest_only_the_newest_waits_and_the_connection_lives() {
 #[tokio::test]
 async fn replies_that_nobody_reads_close_with_4008_too() {
     let node = Node::with(SMALL).await;
-    let mut fast = Client::join(&node, "a").await;
-    publish_many(&mut fast).await;
     let mut slow = slow_member(&node).await;
-    let history: Vec<_> = (100..110)
-        .map(|id| json!({"type": "history", "id": id, "room": "a"}))
+    let pings: Vec<_> = (100..20_100)
+        .map(|id| json!({"type": "ping", "id": id}))
         .collect();
-    slow.send_all(&history).await;
+    slow.send_all(&pings).await;
     node.until_metric(SLOW, 1.0).await;
     slow.expect_closed(4008).await;
 }
@@ -215,4 +215,38 @@ async fn a_burst_larger_than_the_outbox_is_not_slowness() {
     assert_eq!(ann.data(expected.len()).await, expected);
     assert_eq!(bo.data(expected.len()).await, expected);
     assert_eq!(node.metrics().await.value(SLOW), Some(0.0));
+}
+
+#[tokio::test]
+async fn coming_back_to_many_rooms_at_once_is_not_slowness() {
+    const ROOMS: u64 = 20;
+    const MISSED: u64 = 40;
+    for backend in BACKENDS {
+        let node = Node::on(backend, "").await;
+        let mut publisher = Client::connect(&node, "/ws").await;
+        let mut joins = Vec::new();
+        for id in 1..=ROOMS {
+            let room = format!("room {id}");
+            let joined = publisher.call(json!({"type": "join", "room": room})).await;
+            for _ in 0..MISSED {
+                publisher
+                    .publish_and_see(&room, json!("x".repeat(DATA)))
+                    .await;
+            }
+            let since = json!({"epoch": joined["epoch"], "offset": 0});
+            joins.push(json!({"type": "join", "id": id, "room": room, "since": since}));
+        }
+        // Together many times an outbox, asked for as the client does it: all at once.
+        let mut back = Client::connect(&node, "/ws").await;
+        back.send_all(&joins).await;
+        for id in 1..=ROOMS {
+            let joined = back.reply(id).await;
+            assert_eq!(joined["recovered"], true);
+            assert_eq!(
+                joined["messages"].as_array().map(Vec::len),
+                Some(MISSED as usize)
+            );
+        }
+        assert_eq!(node.metrics().await.value(SLOW), Some(0.0));
+    }
 }
