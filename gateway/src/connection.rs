@@ -54,7 +54,7 @@ pub(crate) struct Connection {
     blocked: Cell<bool>,
     /// Whether the worker knows that there is something to write.
     dirty: Cell<bool>,
-    /// Whether anything was received since the last ping.
+    /// Whether the peer received or sent anything since the last ping.
     alive: Cell<bool>,
     /// Wakes the reader when the session may go on.
     reader: Cell<Option<Waker>>,
@@ -95,7 +95,7 @@ impl Connection {
         self.reason.get()
     }
 
-    /// From now on, only what is received next counts as a sign of life.
+    /// From now on, only what the peer does next counts as a sign of life.
     pub(crate) fn expect_sign_of_life(&self) {
         self.alive.set(false);
     }

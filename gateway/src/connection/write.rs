@@ -123,10 +123,13 @@ impl Connection {
 
     async fn flush_when_writable(&self) {
         while self.phase.get() != Phase::Dead {
-            let outcome = match self.stream.writable().await {
-                Ok(()) => self.write_ready(),
-                Err(error) => Err(error),
-            };
+            let writable = self.stream.writable().await;
+            let before = self.outbox_bytes();
+            let outcome = writable.and_then(|()| self.write_ready());
+            if self.outbox_bytes() < before {
+                // The peer takes what was sent. Our ping may wait behind it for long.
+                self.alive.set(true);
+            }
             match outcome {
                 Ok(false) => {}
                 Ok(true) => {

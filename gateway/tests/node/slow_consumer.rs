@@ -1,6 +1,9 @@
 //! Members that do not read what they get: bounded, cut off or thinned out, never in others' way.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use crate::client::{Client, Format, open_on};
 use crate::node::{BACKENDS, Node};
@@ -249,4 +252,35 @@ async fn coming_back_to_many_rooms_at_once_is_not_slowness() {
         }
         assert_eq!(node.metrics().await.value(SLOW), Some(0.0));
     }
+}
+
+#[tokio::test]
+async fn a_replay_that_takes_longer_than_the_heartbeat_to_read_arrives() {
+    let node = Node::with("heartbeat = '3s'").await;
+    let mut publisher = Client::join(&node, "a").await;
+    publish_many(&mut publisher).await;
+    let socket = Socket::connect_with_little_room(node.public).await;
+    let mut slow = Client::welcomed(open_on(socket, "/ws", "").await, Format::Json).await;
+    // Two of them, so that a command waits for the first as well.
+    slow.send_all(&[
+        json!({"type": "join", "id": 1, "room": "a", "history": 256}),
+        json!({"type": "history", "id": 2, "room": "a"}),
+        json!({"type": "ping", "id": 3}),
+    ])
+    .await;
+    // Pings wait behind the replay: nothing is answered while it is read at this pace.
+    for _ in 0..60 {
+        sleep(Duration::from_millis(100)).await;
+        slow.socket.receive_some(8_192).await;
+    }
+    for id in [1, 2] {
+        let reply = slow.reply(id).await;
+        assert_eq!(
+            reply["messages"].as_array().map(Vec::len),
+            Some(256),
+            "{}",
+            reply["type"]
+        );
+    }
+    assert_eq!(slow.reply(3).await["type"], "pong");
 }

@@ -130,6 +130,13 @@ impl Socket {
             .expect("the node takes what is sent");
     }
 
+    /// Sends what the node may not want any more; answers whether it took everything.
+    pub(crate) async fn try_send(&mut self, bytes: &[u8]) -> bool {
+        within("bytes to be sent", self.stream.write_all(bytes))
+            .await
+            .is_ok()
+    }
+
     /// Sends each byte by itself, so that the node meets every place where a read can end.
     pub(crate) async fn send_bytewise(&mut self, bytes: &[u8]) {
         for byte in bytes {
@@ -137,9 +144,9 @@ impl Socket {
         }
     }
 
-    /// Closes the sending side only.
+    /// Closes the sending side only, if the node has not reset the connection meanwhile.
     pub(crate) async fn finish(&mut self) {
-        self.stream.shutdown().await.expect("a half-closed socket");
+        let _ = self.stream.shutdown().await;
     }
 
     /// Drops the connection with a reset.
@@ -171,6 +178,16 @@ impl Socket {
             response.body = String::from_utf8(self.take(length)).expect("a body in UTF-8");
         }
         response
+    }
+
+    /// Takes at most so many bytes from the kernel, for [`Socket::frame`] to look at later.
+    pub(crate) async fn receive_some(&mut self, bytes: u64) {
+        let mut stream = (&mut self.stream).take(bytes);
+        let received = within("some bytes", stream.read_buf(&mut self.received)).await;
+        assert!(
+            received.is_ok_and(|count| count > 0),
+            "the connection ended"
+        );
     }
 
     /// The next frame, which has to come.
