@@ -255,6 +255,41 @@ async fn the_other_kind_of_message_closes_with_1003() {
     assert!(reason.contains("fanfare.v1.msgpack"), "{reason}");
 }
 
+#[tokio::test]
+async fn no_bytes_whatever_bring_a_node_down() {
+    let node = Node::start().await;
+    let mut member = Plain::join(&node, "echo").await;
+    for seed in 0..300 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut bytes = Vec::new();
+        while bytes.len() < 2_000 {
+            let len = random.usize(..200);
+            let payload: Vec<_> = (0..len).map(|_| random.u8(..)).collect();
+            match random.u8(..4) {
+                0 => bytes.extend(payload),
+                // Mostly allowed, so that what comes behind is looked at, too.
+                1 => bytes.extend(frame(FIN | random.u8(..16), &payload)),
+                2 => bytes.extend(frame(random.u8(..3) | (random.u8(..2) << 7), &payload)),
+                _ => bytes.extend(text(&"words ".repeat(len))),
+            }
+        }
+        let path = ["/ws", "/plain/noise"][random.usize(..2)];
+        let mut socket = open(&node, path, "").await;
+        if socket.try_send(&bytes).await {
+            socket.finish().await;
+        }
+        // It ends, however it does.
+        while socket.end_of_stream().await.is_none() {}
+        member.send(&seed.to_string()).await;
+        assert_eq!(
+            member.text().await,
+            seed.to_string(),
+            "after the bytes of seed {seed}"
+        );
+    }
+    node.until_metric("fanfare_connections", 1.0).await;
+}
+
 // --- the closing handshake ---
 
 #[tokio::test]
