@@ -1,10 +1,11 @@
 # What people run. Each target says what it does: `make help`.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test tools lint docs ci
+.PHONY: help run test tools lint docs ci smoke autobahn fuzz cluster bench bench-check compare \
+	rolling-restart verify
 
 help: ## Show this list
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 20
 
 run: ## Start one node on the memory backend, and print where to click
 	cargo run --release -p fanfare-gateway --bin fanfare
@@ -22,6 +23,37 @@ lint: ## Check format and lints
 
 docs: ## Build the documentation of the code
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+smoke: ## Drive a node with k6, and see that the check can fail
+	cargo build -p fanfare-gateway
+	loadtest/k6/run smoke
+	loadtest/k6/verify
+
+autobahn: ## Hold a node to RFC 6455 with the Autobahn test suite (needs Python 2.7)
+	gateway/tests/autobahn/run
+
+fuzz: ## Fuzz frames, handshakes, commands and envelopes, 5 minutes each
+	gateway/fuzz/run
+
+cluster: ## Start Redis, three nodes, HAProxy and Prometheus here; Ctrl-C stops all
+	deploy/cluster/up
+
+rolling-restart: ## Restart three nodes under load behind HAProxy and nginx
+	loadtest/rolling-restart
+
+bench: ## Measure every figure that has a target, beside the floor
+	loadtest/bench
+
+bench-check: ## Fail if a figure is worse than the committed one
+	loadtest/bench-check
+
+compare: ## Measure Fanfare beside its peers
+	loadtest/compare/run
+
+verify: ## Check the chart, the image, dashboards and alerts
+	deploy/verify/chart
+	deploy/verify/image
+	deploy/verify/monitoring
 
 ci: ## All that a change has to pass
 	.ci/run

@@ -1,7 +1,9 @@
 //! The composition root: builds a node's parts from its configuration, runs them, stops them.
 
+use std::fs;
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::thread;
@@ -80,8 +82,8 @@ pub async fn run(
         connections: AtomicUsize::new(0),
     });
     let (workers, mut ended) = spawn_workers(&shared)?;
-    announce(&config, public.local_addr()?, private_address)?;
     let _ = readiness.backend.set(Arc::clone(hub.backend()));
+    announce(&config, public.local_addr()?, private_address)?;
     tokio::spawn(listener::accept(public, workers.clone(), config.limits));
 
     tokio::select! {
@@ -165,7 +167,7 @@ async fn build_hub(config: &Config, registry: &Registry, wait: bool) -> anyhow::
             hub
         }
         Some(url) => {
-            let redis = Arc::new(Redis::new(redis_options(config, url))?);
+            let redis = Arc::new(Redis::new(redis_options(config, url)?)?);
             match redis.check().await {
                 Err(error) if wait && error.may_pass() => {
                     tracing::warn!(%error, "waiting for Redis");
@@ -189,17 +191,21 @@ async fn build_hub(config: &Config, registry: &Registry, wait: bool) -> anyhow::
     Ok(hub)
 }
 
-fn redis_options(config: &Config, url: &RedisUrl) -> redis::Options {
-    redis::Options {
+fn redis_options(config: &Config, url: &RedisUrl) -> anyhow::Result<redis::Options> {
+    let read = |path: &PathBuf| {
+        let file = path.display();
+        fs::read(path).with_context(|| format!("redis.ca_file: cannot read {file}"))
+    };
+    Ok(redis::Options {
         url: url.expose().to_owned(),
-        authorities: None,
+        authorities: config.redis.ca_file.as_ref().map(read).transpose()?,
         node: config.node.clone(),
         probe_interval: config.redis.probe_interval,
         probe_timeout: config.redis.probe_timeout,
         connect_timeout: config.redis.connect_timeout,
         pipeline: config.redis.pipeline,
         queue: config.redis.queue,
-    }
+    })
 }
 
 async fn every(period: Duration, act: impl Fn() + Send) {

@@ -16,6 +16,7 @@ mod tests;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -77,6 +78,10 @@ pub struct Redis {
     /// the node works alone, its rooms in its own memory. Set it to run more than one node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<RedisUrl>,
+    /// A file of certificates (PEM) that a `rediss://` server's is checked against, instead of
+    /// the public authorities. Default: none. Set it where Redis has a private authority.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
     /// How often the node sends itself a message through Redis. Default 1 s.
     #[serde(with = "humantime_serde")]
     pub probe_interval: Duration,
@@ -222,6 +227,7 @@ impl Default for Redis {
     fn default() -> Self {
         Self {
             url: None,
+            ca_file: None,
             probe_interval: Duration::from_secs(1),
             probe_timeout: Duration::from_secs(3),
             connect_timeout: Duration::from_secs(2),

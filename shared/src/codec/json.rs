@@ -90,11 +90,15 @@ fn explain(message: &[u8]) -> DecodeError {
         .ok()
         .and_then(|found| found.id);
     let mut reader = serde_json::Deserializer::from_slice(message);
-    let message = match serde_path_to_error::deserialize::<_, Wire<'_>>(&mut reader) {
+    let text = match serde_path_to_error::deserialize::<_, Wire<'_>>(&mut reader) {
         Err(error) => {
             let path = error.path().to_string();
             match (error.inner().is_data(), path.as_str()) {
-                (true, ".") => return not_a_command(),
+                (true, ".") if !message.trim_ascii_start().starts_with(b"{") => {
+                    return not_a_command();
+                }
+                // A field given twice: the path does not lead to it, the error names it.
+                (true, ".") => format!("not a command: {}", error.inner()),
                 (true, field) => format!("{field}: {}", error.inner()),
                 (false, _) => format!("not JSON: {}", error.inner()),
             }
@@ -104,7 +108,7 @@ fn explain(message: &[u8]) -> DecodeError {
     DecodeError {
         id: id.filter(|id| *id > 0),
         code: ErrorCode::BadRequest,
-        message,
+        message: text,
     }
 }
 
@@ -161,6 +165,12 @@ mod tests {
             ),
             (r#"{"id":4}"#, Some(4), "type: missing"),
             (r#"[1]"#, None, "not a command"),
+            (r#"5"#, None, "not a command: send a JSON object"),
+            (
+                r#"{"id":4,"type":"leave","room":"r","room":"s"}"#,
+                Some(4),
+                "not a command: duplicate field `room`",
+            ),
             (r#"{"type":"ping"} x"#, None, "not JSON: trailing"),
             ("", None, "not JSON"),
         ] {

@@ -45,33 +45,34 @@ fn read_fields<'a>(message: &'a [u8], fields: &mut Fields<'a>) -> Result<(), Str
         .ok_or("not a command: send a MessagePack map")?;
     for _ in 0..count {
         let key = reader.str().ok_or("not a command: a key is no string")?;
-        let wrong = |expected: &str| format!("{key}: not {expected}");
         if reader.nil() {
             // As in JSON, null says the same as nothing, but for `data`.
             if key == "data" {
-                fields.data = Some(Data {
+                let null = Data {
                     encoding: Encoding::MsgPack,
-                    bytes: &[0xc0],
-                });
+                    bytes: &[0xc0][..],
+                };
+                set(key, &mut fields.data, Some(null), ONE_VALUE)?;
             }
             continue;
         }
         match key {
-            "type" => fields.kind = Some(reader.text().ok_or_else(|| wrong("a string"))?),
-            "id" => fields.id = Some(reader.int().ok_or_else(|| wrong("a positive integer"))?),
-            "room" => fields.room = Some(reader.text().ok_or_else(|| wrong("a string"))?),
-            "event" => fields.event = Some(reader.text().ok_or_else(|| wrong("a string"))?),
-            "key" => fields.key = Some(reader.text().ok_or_else(|| wrong("a string"))?),
-            "echo" => fields.echo = Some(reader.bool().ok_or_else(|| wrong("true or false"))?),
-            "history" => {
-                fields.history = Some(reader.int().ok_or_else(|| wrong("a positive integer"))?);
+            "type" => set(key, &mut fields.kind, reader.text(), "a string")?,
+            "id" => set(key, &mut fields.id, reader.int(), "a positive integer")?,
+            "room" => set(key, &mut fields.room, reader.text(), "a string")?,
+            "event" => set(key, &mut fields.event, reader.text(), "a string")?,
+            "key" => set(key, &mut fields.key, reader.text(), "a string")?,
+            "echo" => set(key, &mut fields.echo, reader.bool(), "true or false")?,
+            "history" => set(key, &mut fields.history, reader.int(), "a positive integer")?,
+            "limit" => set(key, &mut fields.limit, reader.int(), "a positive integer")?,
+            "since" => {
+                let since = reader.since()?;
+                set(key, &mut fields.since, Some(since), "a position")?;
             }
-            "limit" => {
-                fields.limit = Some(reader.int().ok_or_else(|| wrong("a positive integer"))?);
-            }
-            "since" => fields.since = Some(reader.since()?),
-            "data" => fields.data = Some(reader.data().ok_or_else(|| wrong("one whole value"))?),
-            _ => reader.skip().ok_or_else(|| wrong("one whole value"))?,
+            "data" => set(key, &mut fields.data, reader.data(), ONE_VALUE)?,
+            _ => reader
+                .skip()
+                .ok_or_else(|| format!("{key}: not {ONE_VALUE}"))?,
         }
     }
     match reader.0.len() {
@@ -79,6 +80,23 @@ fn read_fields<'a>(message: &'a [u8], fields: &mut Fields<'a>) -> Result<(), Str
         more => Err(format!(
             "{more} bytes follow the map; send one command a message"
         )),
+    }
+}
+
+const ONE_VALUE: &str = "one whole value";
+
+/// Takes a field's value. Like JSON's reader, refuses a second one: two readers that took different
+/// ones would not agree on what was said.
+fn set<T>(
+    key: &str,
+    field: &mut Option<T>,
+    value: Option<T>,
+    expected: &str,
+) -> Result<(), String> {
+    let value = value.ok_or_else(|| format!("{key}: not {expected}"))?;
+    match field.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(format!("{key}: given twice")),
     }
 }
 
@@ -129,8 +147,8 @@ impl<'a> Reader<'a> {
         let (mut epoch, mut offset) = (None, None);
         for _ in 0..self.map_len().ok_or(EXPECTED)? {
             match self.str().ok_or(EXPECTED)? {
-                "epoch" => epoch = Some(self.text().ok_or("since.epoch: not a string")?),
-                "offset" => offset = Some(self.int().ok_or("since.offset: not an integer")?),
+                "epoch" => set("since.epoch", &mut epoch, self.text(), "a string")?,
+                "offset" => set("since.offset", &mut offset, self.int(), "an integer")?,
                 _ => self.skip().ok_or(EXPECTED)?,
             }
         }

@@ -49,6 +49,8 @@ pub enum Kind {
     Filter,
     /// Where Redis is.
     RedisUrl,
+    /// The path of a file.
+    Path,
     /// A pattern of room names.
     Pattern,
 }
@@ -64,6 +66,7 @@ pub const KEYS: &[Key] = &[
     key("heartbeat", time(1000, HOUR)),
     key("internal.listen", Kind::Address),
     key("redis.url", Kind::RedisUrl),
+    key("redis.ca_file", Kind::Path),
     key("redis.probe_interval", time(50, MINUTE)),
     key("redis.probe_timeout", time(50, MINUTE)),
     key("redis.connect_timeout", time(50, MINUTE)),
@@ -152,6 +155,7 @@ impl Kind {
                 LEVELS.join(", ")
             ),
             Self::RedisUrl => "give redis://[user:password@]host[:port][/database]".to_owned(),
+            Self::Path => "give the path of a file".to_owned(),
             Self::Pattern => {
                 "give a room's name, with at most one `*` for any text, such as chat:*".to_owned()
             }
@@ -207,6 +211,8 @@ impl Kind {
             Self::Choice(_) => Err("no such choice".to_owned()),
             Self::Filter => check_filter(text),
             Self::RedisUrl => RedisUrl::check(text).map_err(str::to_owned),
+            Self::Path if text.is_empty() => Err("empty".to_owned()),
+            Self::Path => Ok(()),
             Self::Pattern => RoomPattern::new(text).map(drop).map_err(str::to_owned),
             Self::Count { .. } | Self::Time { .. } => Ok(()),
         }

@@ -95,6 +95,7 @@ fn flags_beat_the_environment_which_beats_the_file_which_beats_defaults() {
 fn every_key_of_the_table_is_a_key_of_the_structs_and_the_other_way_round() {
     let mut config = Config::default();
     config.redis.url = Some("redis://h".to_owned().try_into().expect("a good address"));
+    config.redis.ca_file = Some("ca.pem".into());
     let tree = serde_json::to_value(&config).expect("JSON");
     let mut real = BTreeSet::new();
     leaves(&tree, "", &mut real);
@@ -159,6 +160,8 @@ fn every_key_can_be_set_by_its_variable_and_its_bounds_are_what_it_says() {
             Kind::Name => (vec!["123".to_owned()], vec!["a b".to_owned()]),
             Kind::Filter => (vec!["info,a=off".to_owned()], vec!["loud".to_owned()]),
             Kind::RedisUrl => (vec!["redis://h".to_owned()], vec!["h".to_owned()]),
+            // An empty variable counts as unset, so no value of a variable is bad.
+            Kind::Path => (vec!["ca.pem".to_owned()], vec![]),
             Kind::Pattern => unreachable!("only in rules"),
         };
         for value in good {
@@ -216,7 +219,7 @@ fn a_bad_value_is_named_with_its_key_its_source_and_what_would_be_right() {
     assert_eq!(
         file_refusal("redis = 'redis://h'"),
         "redis = … (from fanfare.toml): this is a section; set its keys: redis.url, \
-         redis.probe_interval, redis.probe_timeout, redis.connect_timeout, redis.pipeline, \
+         redis.ca_file, redis.probe_interval, redis.probe_timeout, redis.connect_timeout, redis.pipeline, \
          redis.queue, redis.linger, redis.sync_interval"
     );
 }
