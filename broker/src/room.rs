@@ -474,11 +474,13 @@ impl Room {
 
     // --- the log ---
 
-    /// Begins to read the log from the room's position on.
+    /// Begins to read the log from the room's position on, unless it is being read.
     pub(crate) fn sync(&mut self) -> Option<Request> {
-        if matches!(self.state, State::Syncing { .. }) {
-            return None;
-        }
+        (!matches!(self.state, State::Syncing { .. })).then(|| self.sync_anew())
+    }
+
+    /// Begins to read the log from the room's position on, whatever is under way.
+    pub(crate) fn sync_anew(&mut self) -> Request {
         self.state = State::Syncing {
             buffered: VecDeque::new(),
             overflowed: false,
@@ -491,10 +493,10 @@ impl Room {
                 limit: self.log.size,
             },
         };
-        Some(Request::Sync {
+        Request::Sync {
             attempt: self.attempt,
             read,
-        })
+        }
     }
 
     /// Notes that the backend is out of reach: who waits is refused, and what is missed will be
@@ -625,6 +627,11 @@ impl Room {
     /// Whether the room has to catch up with its log.
     pub(crate) const fn is_lost(&self) -> bool {
         matches!(self.state, State::Lost)
+    }
+
+    /// Whether the room has to catch up, and may be about to.
+    pub(crate) const fn is_behind(&self) -> bool {
+        matches!(self.state, State::Lost | State::Syncing { .. })
     }
 
     /// Whether the room waits for nothing and follows the log.

@@ -13,7 +13,7 @@ use fanfare_shared::{ClientId, Position, Publication, RoomName};
 use prometheus::Registry;
 use support::publications::{LOG, NO_LOG, named, text};
 use tokio::runtime::Handle;
-use tokio::time::advance;
+use tokio::time::{advance, timeout};
 
 #[allow(dead_code, reason = "the conformance suite uses the rest")]
 mod support {
@@ -21,6 +21,10 @@ mod support {
 }
 
 const LINGER: Duration = Duration::from_secs(5);
+
+/// How long a test waits for what has to come. Reached only when it does not, or when the clock
+/// is paused; positions are compared more often.
+const DEADLINE: Duration = Duration::from_secs(40);
 
 fn options(log: Log) -> Options {
     Options {
@@ -98,7 +102,8 @@ impl Told {
     async fn until(hub: &Hub, worker: usize, enough: impl Fn(&Self) -> bool) -> Self {
         let mut told = Self::default();
         while !enough(&told) {
-            told.take(hub, worker).await;
+            let more = timeout(DEADLINE, told.take(hub, worker)).await;
+            assert!(more.is_ok(), "waited in vain, having been told {told:?}");
         }
         told
     }

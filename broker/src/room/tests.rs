@@ -571,6 +571,16 @@ fn members_are_told_that_the_log_was_lost() {
 }
 
 #[test]
+fn nothing_of_a_lost_log_is_replayed() {
+    let mut room = Fixture::live("a5", 5);
+    room.deliver("a6 a7");
+    room.lose();
+    room.sync();
+    room.synced(2, Ok(snapshot("b9", "", false)));
+    assert_eq!(room.join(1, since("b8")).unwrap(), "extend: after b8");
+}
+
+#[test]
 fn a_log_that_was_set_back_is_followed_from_where_it_stands() {
     let mut room = Fixture::live("a8", 5);
     room.lose();
