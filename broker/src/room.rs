@@ -114,8 +114,8 @@ pub(crate) struct Room {
     attempt: u64,
     /// The epoch that the members know of.
     told_epoch: Option<Epoch>,
-    /// Our position when the log's was last seen to differ.
-    suspect: Option<Position>,
+    /// Our position when the log's was last seen to differ, and whether it was ahead of the log's.
+    suspect: Option<(Option<Position>, bool)>,
     /// Since when there are no members.
     empty_since: Option<Instant>,
 }
@@ -597,18 +597,22 @@ impl Room {
     }
 
     /// Compares the room's position with the log's. Where they differ, publications may still be
-    /// on their way; where they differ again and nothing came in between, something was lost.
+    /// on their way, or the answer was; where they differ again and nothing came in between,
+    /// something was lost.
     pub(crate) fn compare(&mut self, top: Option<Position>, metrics: &Metrics) -> Option<Request> {
         if !matches!(self.state, State::Live) || self.position == top {
             self.suspect = None;
             return None;
         }
-        if self.suspect != self.position {
-            self.suspect = self.position;
-            return None;
+        let ahead = self.position > top;
+        match self.suspect.replace((self.position, ahead)) {
+            // Behind only now: what is missing may have been published just now.
+            Some((position, was_ahead)) if position == self.position && (ahead || !was_ahead) => {
+                metrics.gaps_seen.inc();
+                self.sync()
+            }
+            _ => None,
         }
-        metrics.gaps_seen.inc();
-        self.sync()
     }
 
     /// Whether a difference from the log was seen and is to be looked at again soon.

@@ -52,6 +52,8 @@ pub(crate) struct World {
     publishing: u64,
     working: u64,
     server_back: u64,
+    /// Whether nothing goes wrong at all.
+    calm: bool,
 }
 
 /// A publication that is not acknowledged.
@@ -107,6 +109,7 @@ impl World {
             publishing: rng.u64(5..60),
             working: rng.u64(20..=100),
             server_back: 0,
+            calm,
             rng,
         };
         for index in 0..nodes {
@@ -167,6 +170,10 @@ impl World {
         let Some(node) = &mut self.nodes[index] else {
             return;
         };
+        if self.calm {
+            let gaps = node.metrics.gaps_seen.get();
+            assert_eq!(gaps, 0, "node {index} saw a gap where there was none");
+        }
         let Some(stood) = node.has_caught_up() else {
             return;
         };
