@@ -167,11 +167,11 @@ async fn a_member_sees_the_replay_and_then_what_is_published_without_gap_or_repe
 #[tokio::test]
 async fn a_client_returns_to_another_hub_of_the_same_log() {
     let memory = Arc::new(Memory::default());
-    let hub = |()| {
+    let hub = || {
         let backend = Arc::clone(&memory) as Arc<dyn Backend>;
         Hub::new(options(LOG), backend, Handle::current(), metrics())
     };
-    let (first, second) = (hub(()), hub(()));
+    let (first, second) = (hub(), hub());
     memory.attach(Arc::clone(&first) as Arc<dyn Sink>);
     first.join(&named("a"), join(0, Replay::None));
     let seen = publish(&first, "a", "1").await.expect("a position");

@@ -26,7 +26,7 @@ const PATIENCE: u64 = 3_000;
 const STEP: Duration = Duration::from_millis(1);
 
 /// What may go wrong in a run, each with its frequency: how many of ten thousand steps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 struct Faults {
     cut: u64,
     crash: u64,
@@ -68,9 +68,9 @@ impl World {
     fn new(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
         let calm = rng.u64(..8) == 0;
-        let mut maybe = |most: u64| match rng.bool() && !calm {
-            true => 1 + rng.u64(..most),
-            false => 0,
+        let mut maybe = |most: u64| {
+            let happens = rng.bool() && !calm;
+            if happens { 1 + rng.u64(..most) } else { 0 }
         };
         let faults = Faults {
             cut: maybe(200),
