@@ -109,6 +109,7 @@ fn run(seed: u64) -> (Vec<Tally>, u64) {
 struct Named(u64);
 
 impl Drop for Named {
+    #[allow(clippy::print_stderr, reason = "whoever sees the test fail needs it")]
     fn drop(&mut self) {
         if thread::panicking() {
             #[allow(

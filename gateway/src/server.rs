@@ -21,6 +21,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::interval;
 
+use crate::cpu::CpuSeconds;
 use crate::internal::{self, Internal, Readiness};
 use crate::metrics::Metrics;
 use crate::worker::{self, Order, Shared};
@@ -58,6 +59,7 @@ pub async fn run(
     let private = listener::bind(config.internal.listen, 128, "internal.listen")?;
     let registry = Registry::new();
     registry.register(Box::new(ProcessCollector::for_self()))?;
+    registry.register(Box::new(CpuSeconds::new()?))?;
     let metrics = Metrics::register(&registry)?;
 
     // First of all, so that the node is seen to live while it waits for Redis.

@@ -233,8 +233,12 @@ impl State {
         lanes.get_mut(room).expect("inserted above")
     }
 
-    /// Sends towards the server; requests of a room arrive in the order of the calls.
+    /// Sends towards the server. What is asked of a room arrives in the order of the calls, but
+    /// for reads: they travel by themselves.
     fn request(&mut self, node: usize, room: &RoomName, event: Event) {
+        if matches!(event, Event::Read(..)) {
+            return self.send(node, room, event);
+        }
         let (now, latency) = (self.now, self.weather.latency);
         let lane = self.lane(node, room);
         lane.request = lane.request.max(now + lane.rng.u64(1..=latency));
@@ -242,8 +246,8 @@ impl State {
         self.schedule(at, node, room, event);
     }
 
-    /// Answers a request; answers may overtake each other.
-    fn reply(&mut self, node: usize, room: &RoomName, event: Event) {
+    /// Sends either way without regard to what else is under way.
+    fn send(&mut self, node: usize, room: &RoomName, event: Event) {
         let (now, latency) = (self.now, self.weather.latency);
         let at = now + self.lane(node, room).rng.u64(1..=latency);
         self.schedule(at, node, room, event);
@@ -296,7 +300,7 @@ impl State {
         match event {
             Event::Subscribe(number, answer) if reachable(number) => {
                 self.links[node].subscribed.insert(room.clone());
-                self.reply(node, &room, Event::Subscribed(answer));
+                self.send(node, &room, Event::Subscribed(answer));
             }
             Event::Unsubscribe(number) if reachable(number) => {
                 self.links[node].subscribed.remove(&room);
@@ -304,7 +308,7 @@ impl State {
             Event::Read(number, log, read, answer) if reachable(number) => {
                 let found = self.server.read(&room, log, read);
                 let snapshot = snapshot(&room, found);
-                self.reply(node, &room, Event::Answered(answer, snapshot));
+                self.send(node, &room, Event::Answered(answer, snapshot));
             }
             // One that was sent before the link was lost may be executed all the same.
             Event::Publish(number, size, payload, key, answer)
@@ -320,7 +324,7 @@ impl State {
                     }
                 }
                 if self.links[node].number == number {
-                    self.reply(node, &room, Event::Published(answer, position));
+                    self.send(node, &room, Event::Published(answer, position));
                 }
             }
             Event::Subscribed(answer) => {

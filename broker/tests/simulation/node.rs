@@ -9,6 +9,7 @@ use std::time::Duration;
 use fanfare_broker::backend::Sink;
 use fanfare_broker::{Hub, Members, Metrics, Options, Post};
 use fanfare_shared::config::SlowConsumer;
+use fanfare_shared::{Position, RoomName};
 use prometheus::Registry;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -28,6 +29,8 @@ pub(crate) struct Node {
     workers: Vec<Members<usize>>,
     comparing: JoinHandle<()>,
     restoring: Option<JoinHandle<()>>,
+    /// Where the logs stood when the link was made: caught up, the members have seen that much.
+    stood: Vec<(RoomName, Position)>,
 }
 
 impl Node {
@@ -51,6 +54,7 @@ impl Node {
             workers: (0..workers).map(|_| Members::default()).collect(),
             comparing: tokio::spawn(async move { compared.compare_positions().await }),
             restoring: None,
+            stood: Vec::new(),
         }
     }
 
@@ -60,12 +64,19 @@ impl Node {
 
     /// Has a link again, and catches up.
     pub(crate) fn connect(&mut self, network: &Network) {
+        self.stood = network.lock().server.tops();
         network.connect(self.index, Arc::clone(&self.hub) as Arc<dyn Sink>);
         let (hub, network, node) = (Arc::clone(&self.hub), network.clone(), self.index);
         self.restoring = Some(tokio::spawn(async move {
             hub.restored().await;
             network.set_ready(node);
         }));
+    }
+
+    /// Whether it has just caught up with the logs, as they stood when its link was made.
+    pub(crate) fn has_caught_up(&mut self) -> Option<Vec<(RoomName, Position)>> {
+        let done = self.restoring.take_if(|restoring| restoring.is_finished());
+        done.map(|_| std::mem::take(&mut self.stood))
     }
 
     /// Gives its link up.

@@ -191,6 +191,13 @@ impl Server {
 
     // --- the truth ---
 
+    /// Every log's position.
+    pub(crate) fn tops(&self) -> Vec<(RoomName, Position)> {
+        let logs = self.logs.iter();
+        logs.map(|(room, log)| (room.clone(), log.position()))
+            .collect()
+    }
+
     pub(crate) fn top(&self, room: &RoomName) -> Option<Position> {
         self.logs.get(room).map(RoomLog::position)
     }

@@ -52,6 +52,8 @@ pub(crate) struct World {
     publishing: u64,
     working: u64,
     server_back: u64,
+    /// Whether nothing goes wrong at all.
+    calm: bool,
 }
 
 /// A publication that is not acknowledged.
@@ -62,10 +64,14 @@ struct Sending {
 }
 
 impl World {
-    /// Draws a run's circumstances: each fault in about every second run.
+    /// Draws a run's circumstances: each fault in about every second run, and in some none.
     fn new(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let mut maybe = |most: u64| if rng.bool() { 1 + rng.u64(..most) } else { 0 };
+        let calm = rng.u64(..8) == 0;
+        let mut maybe = |most: u64| {
+            let happens = rng.bool() && !calm;
+            if happens { 1 + rng.u64(..most) } else { 0 }
+        };
         let faults = Faults {
             cut: maybe(200),
             crash: maybe(60),
@@ -103,6 +109,7 @@ impl World {
             publishing: rng.u64(5..60),
             working: rng.u64(20..=100),
             server_back: 0,
+            calm,
             rng,
         };
         for index in 0..nodes {
@@ -151,7 +158,45 @@ impl World {
                 node.hub.sweep();
             }
         }
+        for index in 0..self.nodes.len() {
+            self.check_readiness(index);
+        }
         self.await_answers();
+    }
+
+    /// A node that is ready again has told its members all that they had missed, where the
+    /// server did not refuse to tell.
+    fn check_readiness(&mut self, index: usize) {
+        let Some(node) = &mut self.nodes[index] else {
+            return;
+        };
+        if self.calm {
+            let gaps = node.metrics.gaps_seen.get();
+            assert_eq!(gaps, 0, "node {index} saw a gap where there was none");
+        }
+        let Some(stood) = node.has_caught_up() else {
+            return;
+        };
+        for worker in 0..node.worker_count() {
+            node.work(worker, &mut self.clients, &self.network);
+        }
+        let state = self.network.lock();
+        if state.weather.refused > 0 {
+            return;
+        }
+        for client in &self.clients {
+            let here = matches!(client.place, Place::Member { node, .. } if node == index);
+            let stood = stood.iter().find(|(room, _)| *room == client.room.name);
+            if let (true, Some(seen), Some((_, stood))) = (here, client.position, stood) {
+                // Unless the log itself was lost or set back since.
+                let top = state.server.top(&client.room.name);
+                let stands = top.is_some_and(|top| state.server.leads_to(*stood, top));
+                assert!(
+                    !stands || state.server.leads_to(*stood, seen),
+                    "{client:?}: the node is ready, the log stood at {stood:?}"
+                );
+            }
+        }
     }
 
     // --- what happens ---
