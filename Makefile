@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help run test tools lint docs ci smoke autobahn fuzz cluster bench bench-check compare \
-	rolling-restart verify
+	rolling-restart generate verify
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 20
@@ -50,8 +50,12 @@ bench-check: ## Fail if a figure is worse than the committed one
 compare: ## Measure Fanfare beside its peers
 	loadtest/compare/run
 
-verify: ## Check the chart, the image, dashboards and alerts
+generate: ## Write what is made from other files: dashboards, the Kustomize base
+	deploy/generate
+
+verify: ## Check the chart, Compose, the image, dashboards and alerts
 	deploy/verify/chart
+	deploy/verify/compose
 	deploy/verify/image
 	deploy/verify/monitoring
 

@@ -67,7 +67,8 @@ pub trait Sink: Send + Sync + 'static {
     fn lost(&self);
 
     /// Learns that every subscription is in place again; answers when each room has caught up
-    /// from its log, or given up.
+    /// from its log, or given up. Meanwhile publications are delivered. The future is dropped when
+    /// the link is lost once more.
     fn restored(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 
     /// Whether the node's workers are so far behind that no more should be delivered now.

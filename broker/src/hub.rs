@@ -391,12 +391,13 @@ impl Sink for Hub {
     fn restored(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async {
             let mut catching_up = JoinSet::new();
-            for (name, key, log) in self.rooms(Room::is_lost) {
+            for (name, key, log) in self.rooms(Room::is_behind) {
                 if catching_up.len() == CONCURRENT_SYNCS {
                     catching_up.join_next().await;
                 }
-                let Some(Request::Sync { attempt, read }) = self.with_room(&name, key, Room::sync)
-                else {
+                // Anew, where a join has just begun it: nobody here could await that.
+                let begun = self.with_room(&name, key, |room| Some(room.sync_anew()));
+                let Some(Request::Sync { attempt, read }) = begun else {
                     continue;
                 };
                 let (outcome, this) = (self.backend.read(&name, log, read), self.this.clone());

@@ -44,8 +44,8 @@ pub struct Overflow;
 const KEPT_CAPACITY: usize = 4;
 
 impl Outbox {
-    /// Appends a reply or push, unless more than `bound` bytes would wait. A single frame larger
-    /// than the bound fits into an empty outbox.
+    /// Appends a reply or push, unless more than `bound` bytes would wait behind the frame that is
+    /// being written: a replay may be larger than the bound, and must not make its reader slow.
     pub fn push(&mut self, frame: Frame, bound: usize) -> Result<(), Overflow> {
         self.append(Entry { frame, room: None }, bound)
     }
@@ -67,8 +67,11 @@ impl Outbox {
     }
 
     fn append(&mut self, entry: Entry, bound: usize) -> Result<(), Overflow> {
-        if !self.queue.is_empty() && self.bytes + entry.frame.len() > bound {
-            return Err(Overflow);
+        if let Some(first) = self.queue.front() {
+            let waiting = self.bytes + self.written - first.frame.len();
+            if waiting + entry.frame.len() > bound {
+                return Err(Overflow);
+            }
         }
         self.bytes += entry.frame.len();
         self.queue.push_back(entry);
@@ -184,12 +187,15 @@ mod tests {
     }
 
     #[test]
-    fn the_bound_is_in_bytes_and_one_large_frame_fits_an_empty_outbox() {
+    fn the_bound_is_in_bytes_behind_the_frame_that_is_being_written() {
         let mut outbox = Outbox::default();
-        outbox.push(frame("abcdef"), 4).unwrap();
-        assert_eq!(outbox.push(frame("g"), 4), Err(Overflow));
-        outbox.advance(3);
-        assert_eq!(outbox.push(frame("g"), 4), Ok(()));
+        outbox.push(frame("a replay of any size"), 4).unwrap();
+        outbox.push(frame("bcd"), 4).unwrap();
+        assert_eq!(outbox.push(frame("ef"), 4), Err(Overflow));
+        outbox.advance(10);
+        assert_eq!(outbox.push(frame("ef"), 4), Err(Overflow));
+        outbox.advance(10);
+        assert_eq!(outbox.push(frame("ef"), 4), Ok(()));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! One room on one node: puts publications in order, notices gaps, admits members at an exact
 //! place. A state machine without I/O; the [hub](crate::Hub) does what it asks for.
 
+mod admission;
+
 use std::collections::VecDeque;
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -11,6 +13,7 @@ use tokio::time::Instant;
 use crate::backend::{BackendError, Log, Read, Snapshot};
 use crate::recent::Recent;
 use crate::{Delivery, Inbox, Metrics, Post};
+use admission::Waiting;
 
 /// Names an open room within a node; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -80,15 +83,6 @@ enum State {
     Lost,
 }
 
-/// A join that waits for the log to be read.
-#[derive(Debug)]
-struct Waiting {
-    join: Join,
-    /// The newest read of the log when it came: only a later one shows all that the client can
-    /// have seen.
-    attempt: u64,
-}
-
 /// One room with members on this node.
 #[derive(Debug)]
 pub(crate) struct Room {
@@ -114,8 +108,8 @@ pub(crate) struct Room {
     attempt: u64,
     /// The epoch that the members know of.
     told_epoch: Option<Epoch>,
-    /// Our position when the log's was last seen to differ.
-    suspect: Option<Position>,
+    /// Our position when the log's was last seen to differ, and whether it was ahead of the log's.
+    suspect: Option<(Option<Position>, bool)>,
     /// Since when there are no members.
     empty_since: Option<Instant>,
 }
@@ -152,22 +146,6 @@ impl Room {
 
     // --- members ---
 
-    /// Takes a join: admits it now, or keeps it until the log was read.
-    pub(crate) fn join(&mut self, join: Join, inboxes: &[Arc<Inbox>]) -> Option<Request> {
-        self.empty_since = None;
-        match self.state {
-            State::Live => self.admit(join, inboxes),
-            State::Opening | State::Syncing { .. } => {
-                self.wait(join);
-                None
-            }
-            State::Lost => {
-                self.wait(join);
-                self.sync()
-            }
-        }
-    }
-
     /// Takes one of a worker's members away.
     pub(crate) fn leave(&mut self, worker: usize) {
         self.members[worker] = self.members[worker].saturating_sub(1);
@@ -186,212 +164,6 @@ impl Room {
     fn note_if_empty(&mut self) {
         if self.waiting.is_empty() && self.members.iter().all(|count| *count == 0) {
             self.empty_since = Some(Instant::now());
-        }
-    }
-
-    /// Posts the member's entry at the room's present position, or asks for what it still lacks.
-    fn admit(&mut self, join: Join, inboxes: &[Arc<Inbox>]) -> Option<Request> {
-        match self.look_up(join.replay) {
-            Found::Here(recovered, messages) => {
-                self.post_joined(join, recovered, messages, inboxes);
-                None
-            }
-            Found::Ahead => {
-                // The client has seen what this node has not: the log knows who is right.
-                self.wait(join);
-                self.sync()
-            }
-            Found::FurtherBack(since) => {
-                self.wait(join);
-                self.extend(since)
-            }
-        }
-    }
-
-    fn wait(&mut self, join: Join) {
-        let attempt = self.attempt;
-        self.waiting.push(Waiting { join, attempt });
-    }
-
-    /// Admits all who wait, after the log was read, and asks for what some still lack: once for
-    /// all of them. `read` is what was read further back.
-    fn admit_waiting(&mut self, read: Option<Reach>, inboxes: &[Arc<Inbox>]) -> Option<Request> {
-        let mut ahead = false;
-        let mut furthest: Option<Position> = None;
-        for waiting in std::mem::take(&mut self.waiting) {
-            let Waiting { join, attempt } = waiting;
-            match self.look_up(join.replay) {
-                Found::Here(recovered, messages) => {
-                    self.post_joined(join, recovered, messages, inboxes);
-                }
-                // It is ahead of the log itself, and so has seen another, whatever its epoch says.
-                Found::Ahead if attempt < self.attempt => {
-                    self.post_joined(join, Some(false), Vec::new(), inboxes);
-                }
-                Found::Ahead => {
-                    ahead = true;
-                    self.waiting.push(waiting);
-                }
-                Found::FurtherBack(wanted) => match read.filter(|read| read.covers(wanted)) {
-                    Some(read) => {
-                        let (recovered, messages) =
-                            self.what_there_is(join.replay, wanted, read.follows);
-                        self.post_joined(join, recovered, messages, inboxes);
-                    }
-                    None => {
-                        furthest =
-                            Some(furthest.map_or(wanted, |other| self.further(other, wanted)));
-                        self.waiting.push(waiting);
-                    }
-                },
-            }
-        }
-        if ahead {
-            self.sync()
-        } else {
-            furthest.and_then(|since| self.extend(since))
-        }
-    }
-
-    /// Which of two positions to read back to first: one of this epoch tells of all after it.
-    fn further(&self, a: Position, b: Position) -> Position {
-        let epoch = self.position.map(|position| position.epoch);
-        std::cmp::min_by_key(a, b, |at| (Some(at.epoch) != epoch, at.offset))
-    }
-
-    /// Looks for a replay in the window of recent publications.
-    fn look_up(&self, replay: Replay) -> Found {
-        let Some(position) = self.position else {
-            let recovered = matches!(replay, Replay::Since(_)).then_some(false);
-            return Found::Here(recovered, Vec::new());
-        };
-        match replay {
-            Replay::None => Found::Here(None, Vec::new()),
-            Replay::Newest(count) => {
-                let reachable = usize::try_from(position.offset).unwrap_or(usize::MAX);
-                let count = count.min(self.log.size).min(reachable);
-                if count > self.recent.len() {
-                    let offset = position.offset - count as u64;
-                    return Found::FurtherBack(Position { offset, ..position });
-                }
-                Found::Here(None, self.recent.newest(count))
-            }
-            Replay::Since(since) if since.epoch != position.epoch => Found::FurtherBack(since),
-            Replay::Since(since) => match self.missed(since) {
-                None => Found::Ahead,
-                Some(missed) if missed <= self.recent.len() => {
-                    Found::Here(Some(true), self.recent.newest(missed))
-                }
-                Some(missed) if missed <= self.log.size => Found::FurtherBack(since),
-                Some(_) => Found::Here(Some(false), Vec::new()),
-            },
-        }
-    }
-
-    /// How many publications came after an offset; `None` if it is ahead of the room.
-    fn missed(&self, since: Position) -> Option<usize> {
-        let missed = self.position?.offset.checked_sub(since.offset)?;
-        Some(usize::try_from(missed).unwrap_or(usize::MAX))
-    }
-
-    fn post_joined(
-        &mut self,
-        join: Join,
-        recovered: Option<bool>,
-        messages: Vec<Arc<Publication>>,
-        inboxes: &[Arc<Inbox>],
-    ) {
-        self.members[join.worker] += 1;
-        inboxes[join.worker].push(Post::Joined {
-            ticket: join.ticket,
-            room: self.key,
-            name: self.name.clone(),
-            position: self.position,
-            recovered,
-            messages,
-        });
-    }
-
-    fn refuse_waiting(&mut self, error: &BackendError, inboxes: &[Arc<Inbox>]) {
-        for Waiting { join, .. } in std::mem::take(&mut self.waiting) {
-            inboxes[join.worker].push(Post::Refused {
-                ticket: join.ticket,
-                name: self.name.clone(),
-                error: error.clone(),
-            });
-        }
-        self.note_if_empty();
-    }
-
-    // --- further back ---
-
-    /// Has the log read back to `since`. One read serves all that wait for it.
-    fn extend(&mut self, since: Position) -> Option<Request> {
-        if std::mem::replace(&mut self.extending, true) {
-            return None;
-        }
-        let limit = self.log.size;
-        // What comes meanwhile must not push the window beyond what is being read.
-        self.keep_now = limit;
-        Some(Request::Extend(Read::After {
-            position: since,
-            limit,
-        }))
-    }
-
-    /// Takes what was read further back, and admits who waited for it.
-    pub(crate) fn extended(
-        &mut self,
-        since: Position,
-        read: Result<Snapshot, BackendError>,
-        inboxes: &[Arc<Inbox>],
-    ) -> Option<Request> {
-        self.extending = false;
-        let Some(position) = self.position.filter(|_| self.is_live()) else {
-            // Whatever reads the log now will admit them.
-            return None;
-        };
-        let snapshot = match read {
-            Ok(snapshot) => snapshot,
-            Err(error) => {
-                self.refuse_waiting(&error, inboxes);
-                return None;
-            }
-        };
-        if snapshot
-            .position
-            .is_none_or(|top| top.epoch != position.epoch)
-        {
-            // The log has gone on in another epoch; whoever waits is admitted in that one.
-            return self.sync();
-        }
-        self.recent
-            .extend_back(&snapshot.publications, position.offset);
-        let read = Reach {
-            since,
-            epoch: position.epoch,
-            follows: snapshot.follows,
-        };
-        self.admit_waiting(Some(read), inboxes)
-    }
-
-    /// What can be replayed after the log was read back to `wanted`. `follows` says whether that
-    /// position, though of an earlier epoch, is one that this log goes on from.
-    fn what_there_is(
-        &self,
-        replay: Replay,
-        wanted: Position,
-        follows: bool,
-    ) -> (Option<bool>, Vec<Arc<Publication>>) {
-        match replay {
-            Replay::None => (None, Vec::new()),
-            Replay::Newest(count) => (None, self.recent.newest(count)),
-            Replay::Since(_) => match self.missed(wanted) {
-                Some(missed) if follows && missed <= self.recent.len() => {
-                    (Some(true), self.recent.newest(missed))
-                }
-                _ => (Some(false), Vec::new()),
-            },
         }
     }
 
@@ -474,11 +246,13 @@ impl Room {
 
     // --- the log ---
 
-    /// Begins to read the log from the room's position on.
+    /// Begins to read the log from the room's position on, unless it is being read.
     pub(crate) fn sync(&mut self) -> Option<Request> {
-        if matches!(self.state, State::Syncing { .. }) {
-            return None;
-        }
+        (!matches!(self.state, State::Syncing { .. })).then(|| self.sync_anew())
+    }
+
+    /// Begins to read the log from the room's position on, whatever is under way.
+    pub(crate) fn sync_anew(&mut self) -> Request {
         self.state = State::Syncing {
             buffered: VecDeque::new(),
             overflowed: false,
@@ -491,10 +265,10 @@ impl Room {
                 limit: self.log.size,
             },
         };
-        Some(Request::Sync {
+        Request::Sync {
             attempt: self.attempt,
             read,
-        })
+        }
     }
 
     /// Notes that the backend is out of reach: who waits is refused, and what is missed will be
@@ -595,18 +369,22 @@ impl Room {
     }
 
     /// Compares the room's position with the log's. Where they differ, publications may still be
-    /// on their way; where they differ again and nothing came in between, something was lost.
+    /// on their way, or the answer was; where they differ again and nothing came in between,
+    /// something was lost.
     pub(crate) fn compare(&mut self, top: Option<Position>, metrics: &Metrics) -> Option<Request> {
         if !matches!(self.state, State::Live) || self.position == top {
             self.suspect = None;
             return None;
         }
-        if self.suspect != self.position {
-            self.suspect = self.position;
-            return None;
+        let ahead = self.position > top;
+        match self.suspect.replace((self.position, ahead)) {
+            // Behind only now: what is missing may have been published just now.
+            Some((position, was_ahead)) if position == self.position && (ahead || !was_ahead) => {
+                metrics.gaps_seen.inc();
+                self.sync()
+            }
+            _ => None,
         }
-        metrics.gaps_seen.inc();
-        self.sync()
     }
 
     /// Whether a difference from the log was seen and is to be looked at again soon.
@@ -627,38 +405,14 @@ impl Room {
         matches!(self.state, State::Lost)
     }
 
+    /// Whether the room has to catch up, and may be about to.
+    pub(crate) const fn is_behind(&self) -> bool {
+        matches!(self.state, State::Lost | State::Syncing { .. })
+    }
+
     /// Whether the room waits for nothing and follows the log.
     pub(crate) const fn is_live(&self) -> bool {
         matches!(self.state, State::Live)
-    }
-}
-
-/// Where a replay is.
-enum Found {
-    /// In the window: whether it is all that was asked for, and what it is.
-    Here(Option<bool>, Vec<Arc<Publication>>),
-    /// Nowhere: the client has seen more than this node.
-    Ahead,
-    /// Only in the log, after this position.
-    FurtherBack(Position),
-}
-
-/// What a read further back shows.
-#[derive(Debug, Clone, Copy)]
-struct Reach {
-    /// The position it began after.
-    since: Position,
-    /// The epoch of the log, and of the room.
-    epoch: Epoch,
-    /// Whether the log goes on from `since`, though that may be of an earlier epoch.
-    follows: bool,
-}
-
-impl Reach {
-    /// Whether it shows all that can be had after `wanted`. A position of an earlier epoch has to
-    /// be asked for by itself.
-    fn covers(&self, wanted: Position) -> bool {
-        wanted == self.since || (wanted.epoch == self.epoch && wanted >= self.since)
     }
 }
 

@@ -9,13 +9,10 @@ mod publications;
 #[allow(dead_code, reason = "not every suite looks at everything")]
 #[path = "support/recording.rs"]
 mod recording;
+#[allow(dead_code, reason = "not every suite does everything to its server")]
 #[path = "support/redis_server.rs"]
 mod redis_server;
 
-use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener};
-use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -23,24 +20,14 @@ use std::time::Duration;
 use fanfare_broker::backend::redis::{ConnectError, Options, Redis};
 use fanfare_broker::backend::{Backend, BackendError, Read, Sink, Snapshot};
 use fanfare_shared::Position;
-use redis::FromRedisValue;
 
-use node::{attached, linked, options, until_linked};
+use node::{attached, linked, options, publish, subscribe, until_linked};
 use publications::{LOG, NO_LOG, named, text};
 use recording::{DEADLINE, Event};
 use redis_server::{RedisServer, free_port};
 
 /// Long enough for a busy machine, short enough to wait for.
 const IMPATIENT: Duration = Duration::from_millis(700);
-
-async fn publish(redis: &Redis, room: &str, content: &str) -> Position {
-    let published = redis.publish(text(room, LOG, content)).await;
-    published.expect("published").expect("a position")
-}
-
-async fn subscribe(redis: &Redis, room: &str) {
-    redis.subscribe(&named(room)).await.expect("subscribed");
-}
 
 async fn after(redis: &Redis, room: &str, position: Position) -> Snapshot {
     let limit = 10_000;
@@ -53,32 +40,6 @@ fn texts(snapshot: &Snapshot) -> Vec<String> {
     publications
         .map(|publication| String::from_utf8_lossy(&publication.data.bytes).into_owned())
         .collect()
-}
-
-/// Asks a server something with a connection of the test's own.
-async fn ask<T: FromRedisValue>(server: &RedisServer, words: &[&str]) -> T {
-    let mut connection = server.connect().await;
-    let mut command = redis::cmd(words[0]);
-    command.arg(&words[1..]);
-    command
-        .query_async(&mut connection)
-        .await
-        .expect("answered")
-}
-
-async fn tell(server: &RedisServer, words: &[&str]) {
-    let _: redis::Value = ask(server, words).await;
-}
-
-/// Why the backend cannot use a server.
-async fn complaint(options: Options) -> (ConnectError, String) {
-    let error = match Redis::new(options) {
-        Ok(redis) => redis.check().await.expect_err("something is wrong"),
-        Err(error) => error,
-    };
-    let line = error.to_string();
-    assert!(!line.contains('\n'), "{line}");
-    (error, line)
 }
 
 fn is_unavailable<T>(outcome: &Result<T, BackendError>) -> bool {
@@ -128,7 +89,7 @@ async fn a_redis_restarted_from_older_data_never_gives_an_offset_a_second_meanin
     publish(&node, "room", "a").await;
     let saved = publish(&node, "room", "b").await;
     let quiet = publish(&node, "quiet", "x").await;
-    tell(&server, &["SAVE"]).await;
+    server.tell(&["SAVE"]).await;
     let unsaved = publish(&node, "room", "gone").await;
     publish(&node, "room", "gone, too").await;
 
@@ -178,12 +139,12 @@ async fn a_killed_subscriber_connection_is_a_loss_and_is_healed_from_the_log() {
     sink.until("the first", |sink| sink.texts("room") == ["a"])
         .await;
 
-    tell(&server, &["CLIENT", "KILL", "TYPE", "pubsub"]).await;
+    server.tell(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
     sink.until("the return", |sink| sink.restored() == 1).await;
     assert_eq!(sink.lost(), 1);
     until_linked(&node).await;
 
-    let channels: Vec<String> = ask(&server, &["PUBSUB", "CHANNELS"]).await;
+    let channels: Vec<String> = server.ask(&["PUBSUB", "CHANNELS"]).await;
     assert_eq!(channels.len(), 2_502, "2,501 rooms and the probe");
     publish(&node, "room", "b").await;
     sink.until("the second", |sink| sink.texts("room") == ["a", "b"])
@@ -198,11 +159,9 @@ async fn a_killed_command_connection_is_a_loss_too() {
     let server = RedisServer::start();
     let (node, sink) = linked(options(server.url())).await;
     subscribe(&node, "room").await;
-    tell(
-        &server,
-        &["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"],
-    )
-    .await;
+    server
+        .tell(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"])
+        .await;
     sink.until("the return", |sink| sink.restored() == 1).await;
     assert_eq!(sink.lost(), 1);
     until_linked(&node).await;
@@ -252,6 +211,12 @@ async fn a_paused_redis_is_found_by_the_probe_and_fails_what_is_under_way() {
     })
     .await;
     assert_eq!(sink.lost(), 1);
+    // What was under way was executed before, or never will be.
+    let clients: String = server.ask(&["CLIENT", "LIST"]).await;
+    let own = clients.matches("name=fanfare:n1 ").count();
+    assert_eq!(own, 2, "the lost link is gone: {clients}");
+    let newest = node.read(&named("room"), LOG, Read::Newest { limit: 1 });
+    assert_eq!(texts(&newest.await.expect("read")), ["z"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -276,7 +241,7 @@ async fn every_gap_in_what_is_delivered_was_told_of() {
         }
     });
     for round in 1..=5 {
-        tell(&server, &["CLIENT", "KILL", "TYPE", "pubsub"]).await;
+        server.tell(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
         sink.until("the return", |sink| sink.restored() >= round)
             .await;
         until_linked(&node).await;
@@ -326,7 +291,7 @@ async fn only_rooms_that_are_wanted_still_are_subscribed_again() {
     server.restart();
     until_linked(&node).await;
 
-    let mut channels: Vec<String> = ask(&server, &["PUBSUB", "CHANNELS"]).await;
+    let mut channels: Vec<String> = server.ask(&["PUBSUB", "CHANNELS"]).await;
     channels.sort();
     assert_eq!(channels, ["fanfare:probe:{n1}", "fanfare:{kept}"]);
 }
@@ -345,6 +310,59 @@ async fn a_redis_that_is_not_there_yet_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sink_that_panics_costs_a_link_and_not_the_node() {
+    let server = RedisServer::start();
+    let (node, sink) = linked(options(server.url())).await;
+    subscribe(&node, "room").await;
+    sink.panic_once();
+    server.tell(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
+    sink.until("the return", |sink| sink.restored() == 1).await;
+    assert_eq!(sink.lost(), 2, "the killed link and the one of the panic");
+    until_linked(&node).await;
+    publish(&node, "room", "a").await;
+    sink.until("the publication", |sink| sink.texts("room") == ["a"])
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_metrics_say_what_happened() {
+    let server = RedisServer::start();
+    let (node, sink) = linked(options(server.url())).await;
+    let registry = prometheus::Registry::new();
+    for collector in node.collectors() {
+        registry.register(collector).expect("registered");
+    }
+    subscribe(&node, "room").await;
+    for garbage in ["no header", " \u{92}\u{2}"] {
+        server.tell(&["PUBLISH", "fanfare:{room}", garbage]).await;
+    }
+    publish(&node, "room", "a").await;
+    sink.until("the publication", |sink| sink.texts("room") == ["a"])
+        .await;
+    server.tell(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
+    sink.until("the return", |sink| sink.restored() == 1).await;
+    until_linked(&node).await;
+
+    let text = prometheus::TextEncoder::new()
+        .encode_to_string(&registry.gather())
+        .expect("metrics");
+    for line in [
+        "fanfare_backend_connected 1",
+        "fanfare_backend_publish_seconds_count 1",
+        "fanfare_backend_reconnects_total{reason=\"closed\"} 1",
+        "fanfare_backend_reconnects_total{reason=\"congested\"} 0",
+        "fanfare_backend_reconnects_total{reason=\"demoted\"} 0",
+        "fanfare_backend_reconnects_total{reason=\"internal\"} 0",
+        "fanfare_backend_reconnects_total{reason=\"probe\"} 0",
+        "fanfare_backend_skipped_total{reason=\"malformed\"} 2",
+        "fanfare_backend_skipped_total{reason=\"newer\"} 0",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}: {text}");
+    }
+    assert!(text.contains("fanfare_backend_lag_seconds_count"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dropped_backend_leaves_redis() {
     let server = RedisServer::start();
     let (node, sink) = linked(options(server.url())).await;
@@ -353,7 +371,7 @@ async fn a_dropped_backend_leaves_redis() {
     sink.until("the end", |sink| sink.lost() == 1).await;
     let gone = async {
         loop {
-            let channels: Vec<String> = ask(&server, &["PUBSUB", "CHANNELS"]).await;
+            let channels: Vec<String> = server.ask(&["PUBSUB", "CHANNELS"]).await;
             if channels.is_empty() {
                 return;
             }
@@ -447,9 +465,9 @@ async fn a_full_redis_refuses_publications_and_takes_them_again() {
     let (node, sink) = linked(options(server.url())).await;
     subscribe(&node, "room").await;
     let first = publish(&node, "room", "a").await;
-    tell(&server, &["CONFIG", "SET", "maxmemory", "1"]).await;
+    server.tell(&["CONFIG", "SET", "maxmemory", "1"]).await;
     assert!(is_unavailable(&node.publish(text("room", LOG, "b")).await));
-    tell(&server, &["CONFIG", "SET", "maxmemory", "0"]).await;
+    server.tell(&["CONFIG", "SET", "maxmemory", "0"]).await;
     assert_eq!(publish(&node, "room", "c").await, first.next());
     assert_eq!(sink.lost(), 0);
 }
@@ -458,19 +476,19 @@ async fn a_full_redis_refuses_publications_and_takes_them_again() {
 async fn one_bad_publication_does_not_fail_the_others() {
     let server = RedisServer::start();
     let (node, sink) = linked(options(server.url())).await;
-    tell(&server, &["SET", "fanfare:{bad}:log", "not a stream"]).await;
-    tell(
-        &server,
-        &[
+    server
+        .tell(&["SET", "fanfare:{bad}:log", "not a stream"])
+        .await;
+    server
+        .tell(&[
             "HSET",
             "fanfare:{bad}:meta",
             "e",
             "00000000000000ff",
             "o",
             "1",
-        ],
-    )
-    .await;
+        ])
+        .await;
     let good = node.publish(text("good", LOG, "a"));
     let bad = node.publish(text("bad", LOG, "b"));
     let better = node.publish(text("good", NO_LOG, "c"));
@@ -499,17 +517,18 @@ async fn a_demoted_master_is_left_and_taken_again_once_it_is_master() {
     })
     .await;
     let nobody = free_port().to_string();
-    tell(&server, &["REPLICAOF", "127.0.0.1", &nobody]).await;
+    server.tell(&["REPLICAOF", "127.0.0.1", &nobody]).await;
     assert!(is_unavailable(&busy.publish(text("room", LOG, "a")).await));
     busy_sink.until("the loss", |sink| sink.lost() == 1).await;
     idle_sink.until("the loss", |sink| sink.lost() == 1).await;
 
-    let (error, line) = complaint(options(server.url())).await;
-    assert!(matches!(error, ConnectError::Replica(..)), "{line}");
-    assert!(line.contains(&format!("127.0.0.1:{nobody}")), "{line}");
-    assert!(error.may_pass());
+    let another = Redis::new(options(server.url())).expect("good options");
+    let error = another.check().await.expect_err("a replica");
+    assert!(matches!(error, ConnectError::Replica(..)), "{error}");
+    let master = format!("127.0.0.1:{nobody}");
+    assert!(error.may_pass() && error.to_string().contains(&master));
 
-    tell(&server, &["REPLICAOF", "NO", "ONE"]).await;
+    server.tell(&["REPLICAOF", "NO", "ONE"]).await;
     for node in [&busy, &idle] {
         until_linked(node).await;
         publish(node, "room", "b").await;
@@ -538,216 +557,4 @@ async fn a_congested_node_gives_up_the_link_rather_than_memory() {
     sink.set_congested(false);
     until_linked(&node).await;
     assert_eq!((sink.lost(), sink.restored()), (1, 1));
-}
-
-// --- what is wrong at the start ---
-
-#[tokio::test]
-async fn an_address_that_is_none_is_named_with_what_would_be_right() {
-    for url in ["localhost:6379", "http://:secret@h", "redis://:secret@", ""] {
-        let (error, line) = complaint(options(url.to_owned())).await;
-        assert!(matches!(error, ConnectError::Url(_)), "{line}");
-        assert!(line.starts_with("redis.url: "), "{line}");
-        assert!(!line.contains("secret"), "{line}");
-        assert!(!error.may_pass());
-    }
-}
-
-#[tokio::test]
-async fn nobody_there_is_said_so() {
-    let (error, line) = complaint(options(format!("redis://127.0.0.1:{}", free_port()))).await;
-    assert!(matches!(error, ConnectError::Unreachable(..)), "{line}");
-    assert!(line.contains("refused"), "{line}");
-    assert!(error.may_pass());
-    let (error, line) = complaint(options("redis://no-such-host.invalid".to_owned())).await;
-    assert!(matches!(error, ConnectError::Unreachable(..)), "{line}");
-}
-
-#[tokio::test]
-async fn wrong_credentials_are_named_without_the_password() {
-    let server = RedisServer::start_with(&["--requirepass", "right-secret"]);
-    let port = server.port();
-    let at = |credentials: &str| options(format!("redis://{credentials}127.0.0.1:{port}"));
-    for credentials in [
-        ":wrong-secret@",
-        "nobody:wrong-secret@",
-        "default:wrong-secret@",
-        "",
-    ] {
-        let (error, line) = complaint(at(credentials)).await;
-        assert!(matches!(error, ConnectError::Credentials(..)), "{line}");
-        assert!(!line.contains("secret"), "{line}");
-        assert!(!error.may_pass());
-    }
-    for credentials in [":right-secret@", "default:right-secret@"] {
-        let (node, _) = linked(at(credentials)).await;
-        publish(&node, "room", "a").await;
-    }
-}
-
-#[tokio::test]
-async fn a_user_with_the_permissions_that_are_named_suffices_and_fewer_are_named() {
-    let server = RedisServer::start();
-    let at = |user: &str| options(format!("redis://{user}:pw@127.0.0.1:{}", server.port()));
-    let documented = "+@read +@write +@pubsub +@scripting +@connection +info ~fanfare:* &fanfare:*";
-    let mut grant = vec!["ACL", "SETUSER", "node", "on", ">pw"];
-    grant.extend(documented.split(' '));
-    tell(&server, &grant).await;
-    let (node, sink) = linked(at("node")).await;
-    subscribe(&node, "room").await;
-    publish(&node, "room", "a").await;
-    sink.until("the publication", |sink| sink.texts("room") == ["a"])
-        .await;
-
-    tell(
-        &server,
-        &["ACL", "SETUSER", "less", "on", ">pw", "+@connection"],
-    )
-    .await;
-    let (error, line) = complaint(at("less")).await;
-    assert!(matches!(error, ConnectError::Permission(..)), "{line}");
-    assert!(line.contains(documented), "{line}");
-}
-
-#[tokio::test]
-async fn a_database_that_is_not_there_is_named() {
-    let server = RedisServer::start();
-    let (error, line) = complaint(options(format!("{}/99", server.url()))).await;
-    assert!(matches!(error, ConnectError::Database(_, 99)), "{line}");
-    let (node, sink) = linked(options(format!("{}/7", server.url()))).await;
-    subscribe(&node, "room").await;
-    publish(&node, "room", "a").await;
-    sink.until("the publication", |sink| sink.texts("room") == ["a"])
-        .await;
-}
-
-/// Listens, and answers everybody with `answer`, if with anything.
-fn impostor(answer: &'static [u8]) -> String {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    let url = format!("redis://{}", listener.local_addr().expect("its address"));
-    std::thread::spawn(move || {
-        let mut open = Vec::new();
-        while let Ok((mut stream, _)) = listener.accept() {
-            if !answer.is_empty() {
-                // Read first, lest closing resets the connection before the answer is seen.
-                let _ = stream.read(&mut [0; 1_024]);
-                let _ = stream.write_all(answer);
-            }
-            open.push(stream);
-        }
-    });
-    url
-}
-
-#[tokio::test]
-async fn something_else_at_the_address_is_told_apart() {
-    let http = impostor(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
-    let (error, line) = complaint(options(http)).await;
-    assert!(matches!(error, ConnectError::NotRedis(..)), "{line}");
-
-    let silent = Options {
-        connect_timeout: Duration::from_millis(100),
-        ..options(impostor(b""))
-    };
-    let (error, line) = complaint(silent).await;
-    assert!(matches!(error, ConnectError::Timeout(..)), "{line}");
-
-    // What Redis 5 says, which repeats the arguments.
-    let old = impostor(
-        b"-ERR unknown command `HELLO`, with args beginning with: `3`, `AUTH`, `u`, `secret`\r\n\
-          -ERR x\r\n-ERR x\r\n-ERR x\r\n",
-    );
-    let old = old.replace("redis://", "redis://u:secret@");
-    let (error, line) = complaint(options(old)).await;
-    assert!(matches!(error, ConnectError::TooOld(..)), "{line}");
-    assert!(!line.contains("secret"), "{line}");
-}
-
-// --- TLS and sockets ---
-
-#[tokio::test]
-async fn tls_is_spoken_and_the_servers_certificate_checked() {
-    let directory = tempfile::tempdir().expect("a directory");
-    certify(directory.path());
-    let authority = std::fs::read(directory.path().join("ca.crt")).expect("the authority");
-    let tls = free_port();
-    let tls_port = tls.to_string();
-    let server = RedisServer::start_in(
-        directory,
-        &[
-            "--tls-port",
-            &tls_port,
-            "--tls-cert-file",
-            "{dir}/server.crt",
-            "--tls-key-file",
-            "{dir}/server.key",
-            "--tls-ca-cert-file",
-            "{dir}/ca.crt",
-            "--tls-auth-clients",
-            "no",
-        ],
-    );
-    let url = format!("rediss://localhost:{tls}");
-    let (node, sink) = linked(Options {
-        authorities: Some(authority.clone()),
-        ..options(url.clone())
-    })
-    .await;
-    subscribe(&node, "room").await;
-    publish(&node, "room", "a").await;
-    sink.until("the publication", |sink| sink.texts("room") == ["a"])
-        .await;
-
-    // An authority that nobody trusts, plain text on the TLS port, and TLS on the plain one.
-    let (error, line) = complaint(options(url)).await;
-    assert!(matches!(error, ConnectError::Certificate(..)), "{line}");
-    let (_, line) = complaint(options(format!("redis://localhost:{tls}"))).await;
-    assert!(line.contains("rediss://"), "{line}");
-    let plain = Options {
-        // Redis waits for the end of a line.
-        connect_timeout: IMPATIENT,
-        ..options(format!("rediss://localhost:{}", server.port()))
-    };
-    let (error, line) = complaint(plain).await;
-    assert!(matches!(error, ConnectError::Timeout(..)), "{line}");
-    assert!(line.contains("TLS"), "{line}");
-    let (error, line) = complaint(Options {
-        authorities: Some(b"no certificate".to_vec()),
-        ..options(format!("rediss://localhost:{tls}"))
-    })
-    .await;
-    assert!(matches!(error, ConnectError::Authorities(_)), "{line}");
-}
-
-/// Makes an authority, and a certificate of it for `localhost`.
-fn certify(directory: &Path) {
-    std::fs::write(directory.join("ext"), "subjectAltName=DNS:localhost").expect("written");
-    for arguments in [
-        "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.crt -days 2 -subj /CN=authority",
-        "req -newkey rsa:2048 -nodes -keyout server.key -out server.csr -subj /CN=localhost",
-        "x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -out server.crt \
-         -extfile ext",
-    ] {
-        let made = Command::new("openssl")
-            .args(arguments.split_whitespace())
-            .current_dir(directory)
-            .output()
-            .unwrap_or_else(|error| {
-                panic!("openssl, which makes the certificates, cannot be started: {error}")
-            });
-        assert!(made.status.success(), "{made:?}");
-    }
-}
-
-#[tokio::test]
-async fn a_unix_socket_does_as_well() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let socket = directory.path().join("socket");
-    let url = format!("unix://{}", socket.display());
-    let _server = RedisServer::start_in(directory, &["--unixsocket", "{dir}/socket"]);
-    let (node, sink) = linked(options(url)).await;
-    subscribe(&node, "room").await;
-    publish(&node, "room", "a").await;
-    sink.until("the publication", |sink| sink.texts("room") == ["a"])
-        .await;
 }

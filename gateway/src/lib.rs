@@ -5,6 +5,7 @@
 
 pub mod cli;
 mod connection;
+mod cpu;
 pub mod handshake;
 pub mod http;
 mod internal;

@@ -21,6 +21,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::interval;
 
+use crate::cpu::CpuSeconds;
 use crate::internal::{self, Internal, Readiness};
 use crate::metrics::Metrics;
 use crate::worker::{self, Order, Shared};
@@ -58,6 +59,7 @@ pub async fn run(
     let private = listener::bind(config.internal.listen, 128, "internal.listen")?;
     let registry = Registry::new();
     registry.register(Box::new(ProcessCollector::for_self()))?;
+    registry.register(Box::new(CpuSeconds::new()?))?;
     let metrics = Metrics::register(&registry)?;
 
     // First of all, so that the node is seen to live while it waits for Redis.
@@ -82,8 +84,8 @@ pub async fn run(
         connections: AtomicUsize::new(0),
     });
     let (workers, mut ended) = spawn_workers(&shared)?;
-    announce(&config, public.local_addr()?, private_address)?;
     let _ = readiness.backend.set(Arc::clone(hub.backend()));
+    announce(&config, public.local_addr()?, private_address)?;
     tokio::spawn(listener::accept(public, workers.clone(), config.limits));
 
     tokio::select! {

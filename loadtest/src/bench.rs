@@ -81,7 +81,7 @@ const fn absolute(name: &'static str, path: &'static str, target: f64, scale: f6
 
 const RUNS: &[Run] = &[
     Run {
-        arguments: "fanout --members 1000 --compare-floor",
+        arguments: "fanout --members 1000 --pin --compare-floor",
         figures: &[
             ratio(
                 "fanout, 1,000 members, CPU per delivery ÷ floor",
@@ -97,7 +97,7 @@ const RUNS: &[Run] = &[
         ],
     },
     Run {
-        arguments: "fanout --members 5000 --compare-floor",
+        arguments: "fanout --members 5000 --pin --compare-floor",
         figures: &[ratio(
             "fanout, 5,000 members, CPU per delivery ÷ floor",
             "servers/-1/ratio",
@@ -105,7 +105,7 @@ const RUNS: &[Run] = &[
         )],
     },
     Run {
-        arguments: "rooms --rooms 500 --members 10 --compare-floor",
+        arguments: "rooms --rooms 500 --members 10 --pin --compare-floor",
         figures: &[ratio(
             "rooms of ten, CPU per delivery ÷ floor",
             "servers/-1/ratio",
@@ -113,7 +113,7 @@ const RUNS: &[Run] = &[
         )],
     },
     Run {
-        arguments: "burst --members 1000 --burst 8 --compare-floor",
+        arguments: "burst --members 1000 --burst 8 --pin --compare-floor",
         figures: &[ratio(
             "burst of 8, CPU per delivery ÷ floor of single sends",
             "servers/-1/ratio",
@@ -121,7 +121,7 @@ const RUNS: &[Run] = &[
         )],
     },
     Run {
-        arguments: "idle --connections 15000 --compare-floor --hold 10 --env FANFARE_HEARTBEAT=4s",
+        arguments: "idle --connections 15000 --pin --compare-floor --hold 10 --env FANFARE_HEARTBEAT=4s",
         figures: &[
             absolute(
                 "idle connection after traffic, bytes",
@@ -148,7 +148,7 @@ const RUNS: &[Run] = &[
         )],
     },
     Run {
-        arguments: "fanout --members 100 --compare-floor",
+        arguments: "fanout --members 100 --pin --compare-floor",
         figures: &[ratio(
             "growth: 100 members ÷ floor",
             "servers/-1/ratio",
@@ -156,7 +156,7 @@ const RUNS: &[Run] = &[
         )],
     },
     Run {
-        arguments: "fanout --members 15000 --compare-floor --seconds 1",
+        arguments: "fanout --members 15000 --pin --compare-floor --seconds 1",
         figures: &[ratio(
             "growth: 15,000 members ÷ floor",
             "servers/-1/ratio",
@@ -164,7 +164,7 @@ const RUNS: &[Run] = &[
         )],
     },
     Run {
-        arguments: "rooms --rooms 10 --members 10 --compare-floor",
+        arguments: "rooms --rooms 10 --members 10 --pin --compare-floor",
         figures: &[ratio(
             "growth: 10 rooms of ten ÷ floor",
             "servers/-1/ratio",
@@ -172,7 +172,7 @@ const RUNS: &[Run] = &[
         )],
     },
     Run {
-        arguments: "rooms --rooms 1500 --members 10 --compare-floor --seconds 1",
+        arguments: "rooms --rooms 1500 --members 10 --pin --compare-floor --seconds 1",
         figures: &[ratio(
             "growth: 1,500 rooms of ten ÷ floor",
             "servers/-1/ratio",

@@ -13,6 +13,7 @@ mod floor;
 mod latency;
 mod ledger;
 mod nofile;
+mod pin;
 mod progress;
 mod redis;
 mod report;

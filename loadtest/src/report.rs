@@ -42,14 +42,18 @@ impl Machine {
     }
 }
 
-/// How this run was called, its program without its directory.
+/// How this run was called, without directories of this machine.
 pub(crate) fn command() -> String {
-    let arguments = std::env::args().skip(1);
-    ["fanfare-load".to_owned()]
-        .into_iter()
-        .chain(arguments)
-        .collect::<Vec<_>>()
-        .join(" ")
+    let mut words = vec!["fanfare-load".to_owned()];
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        if argument == "--bin" {
+            arguments.next();
+        } else {
+            words.push(argument);
+        }
+    }
+    words.join(" ")
 }
 
 /// Writes one line of JSON to standard output.

@@ -16,6 +16,7 @@ use clap::{Args, ValueEnum as _};
 
 use crate::dialect::Dialect;
 use crate::floor::Method;
+use crate::pin;
 use crate::server::{self, Server};
 use crate::stamp;
 use crate::swarm::Rooms;
@@ -80,6 +81,10 @@ pub(crate) struct Common {
     /// Measure the floor in the same rounds, and say how far above it the server is
     #[arg(long)]
     pub(crate) compare_floor: bool,
+    /// Keep the generator on the last core and the servers on the others, so that it does not
+    /// interrupt them
+    #[arg(long)]
+    pin: bool,
     /// Rounds; medians are reported
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) rounds: u32,
@@ -139,6 +144,14 @@ impl Common {
 
     /// The servers to measure and how each is spoken to: the floors, Fanfare, its peers.
     pub(crate) fn servers(&self, floors: &[Method]) -> anyhow::Result<Vec<(Server, Dialect)>> {
+        if self.pin {
+            pin::apart(|| self.start_all(floors))
+        } else {
+            self.start_all(floors)
+        }
+    }
+
+    fn start_all(&self, floors: &[Method]) -> anyhow::Result<Vec<(Server, Dialect)>> {
         let mut servers = Vec::new();
         if self.compare_floor {
             for method in floors {

@@ -3,15 +3,15 @@
 //!
 //! # How does it work?
 //!
-//! A [supervisor] keeps one link at a time: a connection for commands and one that is subscribed,
+//! A `supervisor` keeps one link at a time: a connection for commands and one that is subscribed,
 //! both of redis-rs, made and given up together. While a link is up,
 //!
-//! - `publish` puts a publication in a bounded queue, from which the [publisher] sends all that
+//! - `publish` puts a publication in a bounded queue, from which the `publisher` sends all that
 //!   wait in one pipeline, the next when the last was answered. `publish.lua` assigns the offset,
 //!   appends to the stream and publishes on the channel, atomically;
-//! - `read` goes the same way through the [reader] and `read.lua`;
-//! - `subscribe` and `unsubscribe` note a wish, which the [subscriber] sends with all others;
-//! - what arrives goes from the socket through [inbound] straight into the sink;
+//! - `read` goes the same way through the `reader` and `read.lua`;
+//! - `subscribe` and `unsubscribe` note a wish, which the `subscriber` sends with all others;
+//! - what arrives goes from the socket through `inbound` straight into the sink;
 //! - a probe, a message that the node sends itself through both connections, says every
 //!   [`Options::probe_interval`] whether all this works.
 //!
@@ -30,14 +30,22 @@
 //! `meta` remembers up to where positions of the epoch before still hold, and [`Snapshot::follows`]
 //! tells who reads from one of them that nothing is missing.
 //!
+//! A server that was demoted and promoted again is in the same run all the while: a room that
+//! nobody published to in between could have an offset given twice. That takes a failover there
+//! and back, and will have to be told apart before Sentinel is supported.
+//!
 //! # What must Redis be like?
 //!
-//! Redis 6 or newer, or Valkey; a master. Channels do not belong to a database: see [`keys`].
+//! Redis 6 or newer, or Valkey; one master, no cluster. Channels do not belong to a database, so
+//! what shares a server shares its rooms. A subscriber that Redis finds too slow is cut off at
+//! `client-output-buffer-limit pubsub`, whose default of 32 MiB is tight for a busy node; that is
+//! a loss like any other, and healed like one.
 
 mod connect;
 mod inbound;
 mod keys;
 mod link;
+mod predecessor;
 mod publisher;
 mod queue;
 mod reader;
@@ -47,11 +55,12 @@ mod stats;
 mod subscriber;
 mod supervisor;
 
+use std::pin::Pin;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use fanfare_shared::{Position, RoomName};
+use fanfare_shared::{Position, Publication, RoomName};
 use prometheus::core::Collector;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -61,6 +70,8 @@ pub use connect::ConnectError;
 
 use super::{Backend, BackendError, EPOCH_TTL, Log, Pending, Publish, Read, Sink, Snapshot};
 use connect::Server;
+use link::Link;
+use predecessor::Predecessor;
 use queue::{Load, Queue};
 use stats::Stats;
 use subscriber::Interest;
@@ -105,6 +116,7 @@ struct Shared {
     publications: Queue<publisher::Item>,
     reads: Queue<reader::Item>,
     interest: Interest,
+    predecessor: Predecessor,
     stats: Arc<Stats>,
     ready: watch::Sender<bool>,
     /// Whether the sink was told of a loss and has not caught up since.
@@ -114,37 +126,22 @@ struct Shared {
 impl Redis {
     /// Checks the options; connects to nothing yet.
     pub fn new(options: Options) -> Result<Self, ConnectError> {
-        let items = options.queue;
-        let shared = Shared {
-            server: Server::new(&options)?,
-            publications: Queue::new(Load {
-                items,
-                weight: MAX_QUEUED_BYTES,
-            }),
-            reads: Queue::new(Load {
-                items,
-                weight: usize::MAX,
-            }),
-            interest: Interest::new(items),
-            stats: Arc::new(Stats::new().map_err(|error| ConnectError::Metrics(Arc::new(error)))?),
-            ready: watch::Sender::new(false),
-            gapped: AtomicBool::new(false),
-            options,
-        };
         Ok(Self {
-            shared: Arc::new(shared),
+            shared: Arc::new(Shared::new(options)?),
             supervisor: OnceLock::new(),
         })
     }
 
-    /// Tries once whether the server can be used, and says what is wrong if not.
+    /// Tries once whether the server can be used for all that a node does, and says what is wrong
+    /// if not.
     ///
-    /// Not needed: once attached, the link is made as soon as that is possible.
+    /// Not needed: once attached, a link is made as soon as that is possible.
     pub async fn check(&self) -> Result<(), ConnectError> {
-        let server = &self.shared.server;
-        let mut connection = server.open(|_| {}).await?;
-        server.identify(&mut connection).await?;
-        Ok(())
+        // One of its own, lest it meddle with a link that is up.
+        let shared = Shared::new(self.shared.options.clone())?;
+        let nobody: Arc<dyn Sink> = Arc::new(Nobody);
+        let mut link = Link::make(&shared, &nobody).await?;
+        link.touch_a_key(&shared).await
     }
 
     /// Names the hub that publications are handed to, and begins to keep a link, on `runtime`;
@@ -179,9 +176,48 @@ impl Drop for Redis {
 }
 
 impl Shared {
+    fn new(options: Options) -> Result<Self, ConnectError> {
+        let items = options.queue;
+        Ok(Self {
+            server: Server::new(&options)?,
+            publications: Queue::new(Load {
+                items,
+                weight: MAX_QUEUED_BYTES,
+            }),
+            reads: Queue::new(Load {
+                items,
+                weight: usize::MAX,
+            }),
+            interest: Interest::new(items),
+            predecessor: Predecessor::default(),
+            stats: Arc::new(Stats::new().map_err(|error| ConnectError::Metrics(Arc::new(error)))?),
+            ready: watch::Sender::new(false),
+            gapped: AtomicBool::new(false),
+            options,
+        })
+    }
+
     fn set_ready(&self, ready: bool) {
-        self.ready.send_replace(ready);
+        // First, for whoever waits and then looks at it.
         self.stats.connected.set(ready.into());
+        self.ready.send_replace(ready);
+    }
+}
+
+/// Wants nothing delivered.
+struct Nobody;
+
+impl Sink for Nobody {
+    fn deliver(&self, _: Arc<Publication>) {}
+
+    fn lost(&self) {}
+
+    fn restored(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(std::future::ready(()))
+    }
+
+    fn congested(&self) -> bool {
+        false
     }
 }
 

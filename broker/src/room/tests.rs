@@ -502,6 +502,27 @@ fn a_difference_that_stays_is_a_loss_at_the_end_of_a_burst() {
     assert_eq!(compare(&mut room, "a7"), "", "is being read");
     assert_eq!(room.synced(2, Ok(snapshot("a7", "a7", true))), "");
     assert_eq!(room.posts(0), ["a6", "a7"]);
+    assert_eq!(
+        compare(&mut room, "a6"),
+        "",
+        "an answer that was on its way"
+    );
+    assert_eq!(compare(&mut room, "a8"), "", "a publication that is");
+    assert_eq!(compare(&mut room, "a9"), "sync 3: after a7");
+}
+
+#[test]
+fn a_log_that_was_set_back_unnoticed_is_found_by_its_position() {
+    let mut room = Fixture::live("a5", 5);
+    for top in ["a4", "b1"] {
+        let request = room.room.compare(Some(at(top)), &room.metrics);
+        assert_eq!(written(request), "");
+        room.room.compare(Some(at("a5")), &room.metrics);
+        assert!(!room.room.is_suspect());
+    }
+    room.room.compare(Some(at("a4")), &room.metrics);
+    let request = room.room.compare(Some(at("a4")), &room.metrics);
+    assert_eq!(written(request), "sync 2: after a5");
 }
 
 // --- the backend lost ---
@@ -568,6 +589,16 @@ fn members_are_told_that_the_log_was_lost() {
     assert_eq!(room.posts(0), ["reset b2", "b3"]);
     assert_eq!(room.posts(1), ["joined b2 false", "b3"]);
     assert_eq!(room.metrics.gaps_unhealed.get(), 1);
+}
+
+#[test]
+fn nothing_of_a_lost_log_is_replayed() {
+    let mut room = Fixture::live("a5", 5);
+    room.deliver("a6 a7");
+    room.lose();
+    room.sync();
+    room.synced(2, Ok(snapshot("b9", "", false)));
+    assert_eq!(room.join(1, since("b8")).unwrap(), "extend: after b8");
 }
 
 #[test]

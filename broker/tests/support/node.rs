@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use fanfare_broker::backend::Backend;
 use fanfare_broker::backend::redis::{Options, Redis};
+use fanfare_shared::Position;
 use tokio::runtime::Handle;
 
+use crate::publications::{LOG, named, text};
 use crate::recording::{DEADLINE, Recording};
 
 /// Options whose probe never gives up before the test does.
@@ -41,4 +44,13 @@ pub(crate) async fn until_linked(redis: &Redis) {
     tokio::time::timeout(DEADLINE, redis.linked())
         .await
         .expect("linked to Redis");
+}
+
+pub(crate) async fn publish(redis: &Redis, room: &str, content: &str) -> Position {
+    let published = redis.publish(text(room, LOG, content)).await;
+    published.expect("published").expect("a position")
+}
+
+pub(crate) async fn subscribe(redis: &Redis, room: &str) {
+    redis.subscribe(&named(room)).await.expect("subscribed");
 }

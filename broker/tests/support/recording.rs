@@ -28,6 +28,7 @@ pub(crate) struct Recording {
     events: Mutex<Vec<Event>>,
     changed: watch::Sender<()>,
     congested: AtomicBool,
+    panics: AtomicBool,
 }
 
 impl Recording {
@@ -71,6 +72,11 @@ impl Recording {
         self.congested.store(congested, Ordering::SeqCst);
     }
 
+    /// Panics when next told that subscriptions are in place again.
+    pub(crate) fn panic_once(&self) {
+        self.panics.store(true, Ordering::SeqCst);
+    }
+
     /// Waits until what was told satisfies `condition`.
     pub(crate) async fn until(&self, what: &str, condition: impl Fn(&Self) -> bool) {
         let mut changed = self.changed.subscribe();
@@ -104,7 +110,10 @@ impl Sink for Recording {
     }
 
     fn restored(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        Box::pin(async { self.tell(Event::Restored) })
+        Box::pin(async {
+            assert!(!self.panics.swap(false, Ordering::SeqCst), "as asked for");
+            self.tell(Event::Restored);
+        })
     }
 
     fn congested(&self) -> bool {

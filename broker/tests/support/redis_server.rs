@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use redis::{AsyncConnectionConfig, FromRedisValue};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -73,10 +74,29 @@ impl RedisServer {
     /// Opens a connection of the test's own.
     pub(crate) async fn connect(&self) -> redis::aio::MultiplexedConnection {
         let client = redis::Client::open(self.url()).expect("an address");
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(DEADLINE))
+            .set_response_timeout(Some(DEADLINE));
         client
-            .get_multiplexed_async_connection()
+            .get_multiplexed_async_connection_with_config(&config)
             .await
             .expect("connected to redis-server")
+    }
+
+    /// Asks the server something with a connection of the test's own.
+    pub(crate) async fn ask<T: FromRedisValue>(&self, words: &[&str]) -> T {
+        let mut connection = self.connect().await;
+        let mut command = redis::cmd(words[0]);
+        command.arg(&words[1..]);
+        command
+            .query_async(&mut connection)
+            .await
+            .expect("answered")
+    }
+
+    /// Tells the server something, whatever it answers.
+    pub(crate) async fn tell(&self, words: &[&str]) {
+        let _: redis::Value = self.ask(words).await;
     }
 
     /// Ends the server at once: what it has not saved is lost.
@@ -158,10 +178,15 @@ fn ping(port: u16) -> Option<[u8; 2]> {
     Some(answer)
 }
 
-/// A port that is free now.
+/// A port that is free now. Below those that the kernel gives to outgoing connections, so that it
+/// is still free when a server that was killed comes back.
 pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("its address").port()
+    loop {
+        let port = fastrand::u16(10_000..32_768);
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 fn spawn(port: u16, directory: &Path, arguments: &[String]) -> Child {

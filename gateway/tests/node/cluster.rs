@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::client::{Client, FORMATS, Format, Plain};
+use crate::client::{Client, FORMATS, Format, Plain, open};
 use crate::deadline::{until, within};
 use crate::http::get;
 use crate::node::{Node, own_address};
@@ -208,6 +208,92 @@ async fn a_client_recovers_on_another_node() {
     }
 }
 
+#[tokio::test]
+async fn commands_beyond_the_limit_wait_for_the_backend_and_keep_their_order() {
+    let redis = RedisServer::start();
+    let config = format!("[limits]\ninflight_commands = 1\n{}", config(&redis));
+    let node = Node::with(&config).await;
+    let mut client = Client::connect(&node, "/ws").await;
+    let mut commands = vec![json!({"type": "join", "id": 1, "room": "a"})];
+    commands.extend((2..1_000).map(|id| match id % 5 {
+        0 => json!({"type": "history", "id": id, "room": "a", "limit": 1}),
+        1 => json!({"type": "ping", "id": id}),
+        _ => json!({"type": "publish", "id": id, "room": "a", "data": id}),
+    }));
+    client.send_all(&commands).await;
+    let (mut next, mut published) = (1, 0);
+    while next < 1_000 {
+        let event = client.event().await;
+        if event["type"] == "message" {
+            continue;
+        }
+        assert_eq!(event["id"], next, "{event}");
+        match next % 5 {
+            0 => assert_eq!(event["offset"], published, "{event}"),
+            _ if event["type"] == "published" => published += 1,
+            _ => {}
+        }
+        next += 1;
+    }
+}
+
+#[tokio::test]
+async fn who_comes_and_goes_between_nodes_sees_everything_once() {
+    const COUNT: usize = 2_000;
+    let redis = RedisServer::start();
+    // Interest ends with the last member, so that each return subscribes anew.
+    let config = config(&redis).replace("[redis]", "[redis]\nlinger = '0s'");
+    let mut nodes = Vec::new();
+    for _ in 0..3 {
+        nodes.push(Node::with(&config).await);
+    }
+    let mut publisher = Client::join(&nodes[0], "a").await;
+    let history = json!({"type": "history", "room": "a", "limit": 0});
+    let epoch = publisher.call(history).await["epoch"].clone();
+    let publishing = tokio::spawn(async move {
+        let mut seen = Seen::new();
+        publish_all(&mut publisher, 0, COUNT, &mut seen).await;
+        read_until(&mut publisher, COUNT, &mut seen).await;
+        seen
+    });
+    let mut seen = Seen::new();
+    for visit in 0.. {
+        if seen.len() == COUNT {
+            break;
+        }
+        let mut client = Client::connect(&nodes[1 + visit % 2], "/ws").await;
+        let since = json!({"epoch": epoch, "offset": seen.len()});
+        let joined = client
+            .call(json!({"type": "join", "room": "a", "since": since}))
+            .await;
+        assert_eq!(joined["recovered"], true, "{joined}");
+        for message in joined["messages"].as_array().expect("a list") {
+            see(&mut seen, message);
+        }
+        let stay = COUNT.min(seen.len() + visit % 7 * 10);
+        read_until(&mut client, stay, &mut seen).await;
+        if visit % 3 == 0 {
+            client.close().await;
+        } else if visit % 3 == 1 {
+            // What comes before the reply was delivered still.
+            client
+                .send(&json!({"type": "leave", "id": 77, "room": "a"}))
+                .await;
+            loop {
+                let event = client.event().await;
+                if event["id"] == 77 {
+                    break;
+                }
+                see(&mut seen, &event);
+            }
+        }
+    }
+    assert_eq!(
+        seen,
+        publishing.await.expect("the publisher saw everything")
+    );
+}
+
 // --- when a node goes away ---
 
 #[tokio::test]
@@ -364,6 +450,14 @@ async fn without_redis_publishes_fail_and_clients_stay_and_with_it_all_heals() {
             assert_eq!(refused["retry"], true, "{command}: {refused}");
         }
         assert_eq!(client.call(json!({"type": "ping"})).await["type"], "pong");
+
+        // Who comes now is taken, and told at once which room cannot be had yet.
+        let mut late = Client::connect(node, "/ws?room=a").await;
+        let (id, code, _) = late.error().await;
+        assert_eq!((id, &*code), (None, "unavailable"));
+        late.close().await;
+        // A plain connection is its room: it is told to come back later.
+        open(node, "/plain/a", "").await.expect_closed(1013).await;
     }
     redis.restart();
     for node in &nodes {
@@ -382,8 +476,20 @@ async fn without_redis_publishes_fail_and_clients_stay_and_with_it_all_heals() {
         assert_eq!(joined["type"], "joined", "{joined}");
     }
     for node in &nodes {
-        assert_eq!(node.metrics().await.value("fanfare_connections"), Some(1.0));
+        node.until_metric("fanfare_connections", 1.0).await;
     }
+}
+
+#[tokio::test]
+async fn a_node_without_redis_stops_in_good_order() {
+    let mut redis = RedisServer::start();
+    let [mut node] = nodes(&redis).await;
+    let client = Client::join(&node, "a").await;
+    redis.kill();
+    until_ready(&node, false).await;
+    node.signal(Signal::TERM);
+    client.expect_closed(1001).await;
+    assert_eq!(node.exit().await.code(), Some(0));
 }
 
 #[tokio::test]
@@ -464,6 +570,20 @@ async fn a_redis_that_is_not_there_fails_the_start_in_one_line() {
     assert!(
         error.contains(&redis.port().to_string()) && error.contains("redis.url"),
         "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_redis_address_that_is_none_fails_the_start_as_bad_configuration() {
+    let (status, said) = Node::fail("[redis]\nurl = 'http://localhost'", &[]).await;
+    assert_eq!(status.code(), Some(78), "{said}");
+    assert!(
+        said.starts_with("error: ") && said.lines().count() == 1,
+        "{said}"
+    );
+    assert!(
+        said.contains("redis.url") && said.contains("redis://"),
+        "{said}"
     );
 }
 

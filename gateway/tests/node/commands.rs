@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::client::{Client, FORMATS, Format};
-use crate::node::Node;
+use crate::client::{Client, FORMATS, Format, SETUPS};
+use crate::node::{BACKENDS, Node};
 
 fn publish(room: &str, data: &Value) -> Value {
     json!({"type": "publish", "room": room, "data": data})
@@ -22,8 +22,8 @@ fn numbers(range: std::ops::Range<u64>) -> Vec<Value> {
 
 #[tokio::test]
 async fn a_publication_reaches_every_member_as_the_design_says() {
-    for format in FORMATS {
-        let node = Node::start().await;
+    for (backend, format) in SETUPS {
+        let node = Node::on(backend, "").await;
         let mut ann = Client::join_in(&node, "lobby", format).await;
         let mut bo = Client::join_in(&node, "lobby", format).await;
         let data = json!({"text": "hi", "n": [1, -2, 1.5, null, true], "ü": {}});
@@ -89,8 +89,8 @@ async fn a_message_carries_event_data_and_its_publisher() {
 
 #[tokio::test]
 async fn without_an_id_only_errors_are_answered() {
-    for format in FORMATS {
-        let node = Node::start().await;
+    for (backend, format) in SETUPS {
+        let node = Node::on(backend, "").await;
         let mut client = Client::connect_in(&node, "/ws", format).await;
         let commands = [
             json!({"type": "ping"}),
@@ -107,8 +107,8 @@ async fn without_an_id_only_errors_are_answered() {
         assert_eq!((id, &*code), (None, "not_joined"), "{message}");
         // Nothing else was waiting.
         assert_eq!(
-            client.call(json!({"type": "join", "room": "a"})).await["offset"],
-            1
+            client.call(json!({"type": "join", "room": "a"})).await["type"],
+            "joined"
         );
         client.publish("a", json!(2)).await;
         assert_eq!(client.data(1).await, [2]);
@@ -117,8 +117,8 @@ async fn without_an_id_only_errors_are_answered() {
 
 #[tokio::test]
 async fn replies_repeat_the_id_however_large() {
-    for format in FORMATS {
-        let node = Node::start().await;
+    for (backend, format) in SETUPS {
+        let node = Node::on(backend, "").await;
         let mut client = Client::join_in(&node, "a", format).await;
         let ids = [u64::MAX, 1, 1 << 53, 0xffff_ffff];
         let commands: Vec<_> = ids
@@ -137,8 +137,8 @@ async fn replies_repeat_the_id_however_large() {
 
 #[tokio::test]
 async fn echo_false_leaves_the_publisher_out_and_nobody_else() {
-    for format in FORMATS {
-        let node = Node::start().await;
+    for (backend, format) in SETUPS {
+        let node = Node::on(backend, "").await;
         let mut ann = Client::join_in(&node, "a", format).await;
         let mut bo = Client::join_in(&node, "a", format).await;
         let mut command = publish("a", &json!("silent"));
@@ -156,8 +156,8 @@ async fn echo_false_leaves_the_publisher_out_and_nobody_else() {
 
 #[tokio::test]
 async fn a_key_is_accepted_once_per_room() {
-    for format in FORMATS {
-        let node = Node::start().await;
+    for (backend, format) in SETUPS {
+        let node = Node::on(backend, "").await;
         let mut client = Client::join_in(&node, "a", format).await;
         let keyed = |room: &str, data: &str, key: &str| json!({"type": "publish", "room": room, "data": data, "key": key});
         let first = client.call(keyed("a", "first", "k")).await;
@@ -178,8 +178,8 @@ async fn a_key_is_accepted_once_per_room() {
 
 #[tokio::test]
 async fn a_thousand_pipelined_publishes_keep_their_order_for_everyone() {
-    for format in FORMATS {
-        let node = Node::start().await;
+    for (backend, format) in SETUPS {
+        let node = Node::on(backend, "").await;
         let mut ann = Client::join_in(&node, "a", format).await;
         let mut bo = Client::join(&node, "a").await;
         let commands: Vec<_> = (0..1_000)
@@ -204,67 +204,71 @@ async fn a_thousand_pipelined_publishes_keep_their_order_for_everyone() {
 
 #[tokio::test]
 async fn everyone_sees_one_order_whoever_publishes() {
-    let node = Node::with("workers = 2").await;
-    let mut members = Vec::new();
-    for n in 0..6 {
-        members.push(Client::join_in(&node, "a", FORMATS[n % 2]).await);
-    }
-    for (who, member) in members.iter_mut().enumerate() {
-        let commands: Vec<_> = (0..100).map(|n| publish("a", &json!([who, n]))).collect();
-        member.send_all(&commands).await;
-    }
-    let mut seen = Vec::new();
-    for member in &mut members {
-        let mut messages = Vec::new();
-        for offset in 1..=600 {
-            let message = member.message().await;
-            assert_eq!(message["offset"], offset);
-            messages.push(message["data"].clone());
+    for backend in BACKENDS {
+        let node = Node::on(backend, "workers = 2").await;
+        let mut members = Vec::new();
+        for n in 0..6 {
+            members.push(Client::join_in(&node, "a", FORMATS[n % 2]).await);
         }
-        seen.push(messages);
-    }
-    assert!(seen.iter().all(|order| *order == seen[0]));
-    for who in 0..6 {
-        let own: Vec<_> = seen[0].iter().filter(|data| data[0] == who).collect();
-        let expected: Vec<_> = (0..100).map(|n| json!([who, n])).collect();
-        assert_eq!(own, expected.iter().collect::<Vec<_>>());
+        for (who, member) in members.iter_mut().enumerate() {
+            let commands: Vec<_> = (0..100).map(|n| publish("a", &json!([who, n]))).collect();
+            member.send_all(&commands).await;
+        }
+        let mut seen = Vec::new();
+        for member in &mut members {
+            let mut messages = Vec::new();
+            for offset in 1..=600 {
+                let message = member.message().await;
+                assert_eq!(message["offset"], offset);
+                messages.push(message["data"].clone());
+            }
+            seen.push(messages);
+        }
+        assert!(seen.iter().all(|order| *order == seen[0]));
+        for who in 0..6 {
+            let own: Vec<_> = seen[0].iter().filter(|data| data[0] == who).collect();
+            let expected: Vec<_> = (0..100).map(|n| json!([who, n])).collect();
+            assert_eq!(own, expected.iter().collect::<Vec<_>>());
+        }
     }
 }
 
 #[tokio::test]
 async fn two_rooms_interleaved_stay_apart() {
-    let node = Node::start().await;
-    let mut both = Client::join(&node, "a").await;
-    both.call(json!({"type": "join", "room": "b"})).await;
-    let mut only_b = Client::join(&node, "b").await;
-    let commands: Vec<_> = (0..200)
-        .map(|n| publish(if n % 2 == 0 { "a" } else { "b" }, &json!(n)))
-        .collect();
-    both.send_all(&commands).await;
-    let (mut a, mut b) = (Vec::new(), Vec::new());
-    for _ in 0..200 {
-        let message = both.message().await;
-        let room = if message["room"] == "a" {
-            &mut a
-        } else {
-            &mut b
-        };
-        room.push(message["data"].clone());
-        assert_eq!(message["offset"], room.len());
+    for backend in BACKENDS {
+        let node = Node::on(backend, "").await;
+        let mut both = Client::join(&node, "a").await;
+        both.call(json!({"type": "join", "room": "b"})).await;
+        let mut only_b = Client::join(&node, "b").await;
+        let commands: Vec<_> = (0..200)
+            .map(|n| publish(if n % 2 == 0 { "a" } else { "b" }, &json!(n)))
+            .collect();
+        both.send_all(&commands).await;
+        let (mut a, mut b) = (Vec::new(), Vec::new());
+        for _ in 0..200 {
+            let message = both.message().await;
+            let room = if message["room"] == "a" {
+                &mut a
+            } else {
+                &mut b
+            };
+            room.push(message["data"].clone());
+            assert_eq!(message["offset"], room.len());
+        }
+        let odd: Vec<_> = numbers(0..200).into_iter().skip(1).step_by(2).collect();
+        assert_eq!(
+            a,
+            numbers(0..200).into_iter().step_by(2).collect::<Vec<_>>()
+        );
+        assert_eq!(b, odd);
+        assert_eq!(only_b.data(100).await, odd);
     }
-    let odd: Vec<_> = numbers(0..200).into_iter().skip(1).step_by(2).collect();
-    assert_eq!(
-        a,
-        numbers(0..200).into_iter().step_by(2).collect::<Vec<_>>()
-    );
-    assert_eq!(b, odd);
-    assert_eq!(only_b.data(100).await, odd);
 }
 
 #[tokio::test]
 async fn data_of_64_kib_passes() {
-    for format in FORMATS {
-        let node = Node::start().await;
+    for (backend, format) in SETUPS {
+        let node = Node::on(backend, "").await;
         let mut client = Client::join_in(&node, "a", format).await;
         let around = publish("a", &json!("")).to_string().len();
         let large = "x".repeat(64 * 1024 - around - 20);
@@ -298,8 +302,8 @@ async fn who_may_publish_is_the_rooms_rule() {
 
 #[tokio::test]
 async fn a_join_and_a_publish_in_one_packet_work() {
-    for format in FORMATS {
-        let node = Node::start().await;
+    for (backend, format) in SETUPS {
+        let node = Node::on(backend, "").await;
         let mut client = Client::connect_in(&node, "/ws", format).await;
         let commands = [
             json!({"type": "join", "id": 1, "room": "a"}),
@@ -330,8 +334,8 @@ async fn a_join_and_a_publish_in_one_packet_work() {
 
 #[tokio::test]
 async fn leaving_ends_delivery_and_joining_again_resumes_it() {
-    for format in FORMATS {
-        let node = Node::start().await;
+    for (backend, format) in SETUPS {
+        let node = Node::on(backend, "").await;
         let mut ann = Client::join_in(&node, "a", format).await;
         let mut bo = Client::join_in(&node, "a", format).await;
         let left = ann.call(json!({"type": "leave", "room": "a"})).await;
@@ -353,74 +357,78 @@ async fn leaving_ends_delivery_and_joining_again_resumes_it() {
 
 #[tokio::test]
 async fn joining_twice_is_one_membership() {
-    let node = Node::start().await;
-    let mut client = Client::connect(&node, "/ws?room=a&room=a").await;
-    for _ in 0..2 {
-        assert_eq!(client.event().await["type"], "joined");
+    for backend in BACKENDS {
+        let node = Node::on(backend, "").await;
+        let mut client = Client::connect(&node, "/ws?room=a&room=a").await;
+        for _ in 0..2 {
+            assert_eq!(client.event().await["type"], "joined");
+        }
+        assert_eq!(
+            client.call(json!({"type": "join", "room": "a"})).await["type"],
+            "joined"
+        );
+        node.until_metric("fanfare_memberships", 1.0).await;
+        client.publish("a", json!(1)).await;
+        client.publish("a", json!(2)).await;
+        assert_eq!(client.data(2).await, [1, 2]);
+        assert_eq!(
+            client.call(json!({"type": "leave", "room": "a"})).await["type"],
+            "left"
+        );
+        node.until_metric("fanfare_memberships", 0.0).await;
+        assert_eq!(
+            client.call(json!({"type": "leave", "room": "a"})).await["code"],
+            "not_joined"
+        );
     }
-    assert_eq!(
-        client.call(json!({"type": "join", "room": "a"})).await["type"],
-        "joined"
-    );
-    node.until_metric("fanfare_memberships", 1.0).await;
-    client.publish("a", json!(1)).await;
-    client.publish("a", json!(2)).await;
-    assert_eq!(client.data(2).await, [1, 2]);
-    assert_eq!(
-        client.call(json!({"type": "leave", "room": "a"})).await["type"],
-        "left"
-    );
-    node.until_metric("fanfare_memberships", 0.0).await;
-    assert_eq!(
-        client.call(json!({"type": "leave", "room": "a"})).await["code"],
-        "not_joined"
-    );
 }
 
 #[tokio::test]
 async fn a_connection_may_be_in_so_many_rooms() {
-    let node = Node::with("[limits]\nrooms_per_connection = 2").await;
-    let mut client = Client::join(&node, "a").await;
-    client.call(json!({"type": "join", "room": "b"})).await;
-    let refused = client.call(json!({"type": "join", "room": "c"})).await;
-    assert_eq!(
-        (&refused["code"], &refused["retry"]),
-        (&json!("room_limit"), &json!(false))
-    );
-    // A room that it is in already is no new one.
-    assert_eq!(
-        client.call(json!({"type": "join", "room": "a"})).await["type"],
-        "joined"
-    );
-    client.call(json!({"type": "leave", "room": "a"})).await;
-    assert_eq!(
-        client.call(json!({"type": "join", "room": "c"})).await["type"],
-        "joined"
-    );
-
-    let mut many = Client::connect(&node, "/ws?room=a&room=b&room=c").await;
-    let mut kinds = Vec::new();
-    for _ in 0..3 {
-        kinds.push(
-            many.event().await["type"]
-                .as_str()
-                .expect("a type")
-                .to_owned(),
+    for backend in BACKENDS {
+        let node = Node::on(backend, "[limits]\nrooms_per_connection = 2").await;
+        let mut client = Client::join(&node, "a").await;
+        client.call(json!({"type": "join", "room": "b"})).await;
+        let refused = client.call(json!({"type": "join", "room": "c"})).await;
+        assert_eq!(
+            (&refused["code"], &refused["retry"]),
+            (&json!("room_limit"), &json!(false))
         );
+        // A room that it is in already is no new one.
+        assert_eq!(
+            client.call(json!({"type": "join", "room": "a"})).await["type"],
+            "joined"
+        );
+        client.call(json!({"type": "leave", "room": "a"})).await;
+        assert_eq!(
+            client.call(json!({"type": "join", "room": "c"})).await["type"],
+            "joined"
+        );
+
+        let mut many = Client::connect(&node, "/ws?room=a&room=b&room=c").await;
+        let mut kinds = Vec::new();
+        for _ in 0..3 {
+            kinds.push(
+                many.event().await["type"]
+                    .as_str()
+                    .expect("a type")
+                    .to_owned(),
+            );
+        }
+        kinds.sort();
+        assert_eq!(kinds, ["error", "joined", "joined"]);
     }
-    kinds.sort();
-    assert_eq!(kinds, ["error", "joined", "joined"]);
 }
 
 // --- history and recovery ---
 
 #[tokio::test]
 async fn a_join_with_history_replays_the_newest() {
-    for format in FORMATS {
-        let node = Node::start().await;
+    for (backend, format) in SETUPS {
+        let node = Node::on(backend, "").await;
         let mut ann = Client::join_in(&node, "a", format).await;
         for n in 1..=5 {
-            ann.publish("a", json!(n)).await;
+            ann.publish_and_see("a", json!(n)).await;
         }
         for (count, expected) in [(0, 6..6), (2, 4..6), (5, 1..6), (1_000_000, 1..6)] {
             let mut bo = Client::connect_in(&node, "/ws", format).await;
@@ -455,12 +463,13 @@ fn data_of(reply: &Value) -> Vec<Value> {
 
 #[tokio::test]
 async fn a_client_that_comes_back_gets_what_it_missed_once_and_in_order() {
-    for format in FORMATS {
-        let node = Node::start().await;
+    for (backend, format) in SETUPS {
+        let node = Node::on(backend, "").await;
         let mut ann = Client::join_in(&node, "a", format).await;
         let first = ann.call(publish("a", &json!(1))).await;
+        ann.message().await;
         for n in 2..=100 {
-            ann.publish("a", json!(n)).await;
+            ann.publish_and_see("a", json!(n)).await;
         }
         // From memory for the newest, from the log for the rest.
         for seen in [0, 1, 30, 99, 100] {
@@ -492,64 +501,74 @@ async fn a_client_that_comes_back_gets_what_it_missed_once_and_in_order() {
 
 #[tokio::test]
 async fn what_cannot_be_recovered_is_said_and_nothing_is_replayed() {
-    let node = Node::with("[[rooms]]\nmatch = '*'\nhistory = { size = 10, ttl = '1m' }").await;
-    let mut ann = Client::join(&node, "a").await;
-    let epoch = ann.call(publish("a", &json!(1))).await["epoch"].clone();
-    for n in 2..=20 {
-        ann.publish("a", json!(n)).await;
-    }
-    let join = async |since: Value| {
-        let mut back = Client::connect(&node, "/ws").await;
-        back.call(json!({"type": "join", "room": "a", "since": since}))
-            .await
-    };
-    let oldest = join(json!({"epoch": epoch, "offset": 10})).await;
-    assert_eq!(
-        (&oldest["recovered"], data_of(&oldest)),
-        (&json!(true), numbers(11..21))
-    );
-    for since in [
-        json!({"epoch": epoch, "offset": 9}),
-        json!({"epoch": epoch, "offset": 0}),
-        json!({"epoch": epoch, "offset": 21}),
-        json!({"epoch": epoch, "offset": u64::MAX}),
-        json!({"epoch": "0123456789abcdef", "offset": 20}),
-        json!({"epoch": "not ours", "offset": 20}),
-    ] {
-        let joined = join(since.clone()).await;
-        assert_eq!(joined["type"], "joined", "{since}: {joined}");
-        assert_eq!(joined["recovered"], false, "{since}: {joined}");
+    for backend in BACKENDS {
+        let node = Node::on(
+            backend,
+            "[[rooms]]\nmatch = '*'\nhistory = { size = 10, ttl = '1m' }",
+        )
+        .await;
+        let mut ann = Client::join(&node, "a").await;
+        let epoch = ann.call(publish("a", &json!(1))).await["epoch"].clone();
+        ann.message().await;
+        for n in 2..=20 {
+            ann.publish_and_see("a", json!(n)).await;
+        }
+        let join = async |since: Value| {
+            let mut back = Client::connect(&node, "/ws").await;
+            back.call(json!({"type": "join", "room": "a", "since": since}))
+                .await
+        };
+        let oldest = join(json!({"epoch": epoch, "offset": 10})).await;
         assert_eq!(
-            (&joined["messages"], &joined["offset"]),
-            (&json!([]), &json!(20))
+            (&oldest["recovered"], data_of(&oldest)),
+            (&json!(true), numbers(11..21))
         );
-        assert_eq!(joined["epoch"], epoch);
+        for since in [
+            json!({"epoch": epoch, "offset": 9}),
+            json!({"epoch": epoch, "offset": 0}),
+            json!({"epoch": epoch, "offset": 21}),
+            json!({"epoch": epoch, "offset": u64::MAX}),
+            json!({"epoch": "0123456789abcdef", "offset": 20}),
+            json!({"epoch": "not ours", "offset": 20}),
+        ] {
+            let joined = join(since.clone()).await;
+            assert_eq!(joined["type"], "joined", "{since}: {joined}");
+            assert_eq!(joined["recovered"], false, "{since}: {joined}");
+            assert_eq!(
+                (&joined["messages"], &joined["offset"]),
+                (&json!([]), &json!(20))
+            );
+            assert_eq!(joined["epoch"], epoch);
+        }
     }
 }
 
 #[tokio::test]
 async fn a_member_may_join_again_for_a_replay_and_misses_nothing() {
-    let node = Node::start().await;
-    let mut client = Client::join(&node, "a").await;
-    let epoch = client.call(publish("a", &json!(1))).await["epoch"].clone();
-    client.publish("a", json!(2)).await;
-    let since = json!({"epoch": epoch, "offset": 1});
-    let joined = client
-        .call(json!({"type": "join", "room": "a", "since": since}))
-        .await;
-    assert_eq!(
-        (&joined["recovered"], data_of(&joined)),
-        (&json!(true), numbers(2..3))
-    );
-    client.publish("a", json!(3)).await;
-    assert_eq!(client.data(3).await, [1, 2, 3]);
-    node.until_metric("fanfare_memberships", 1.0).await;
+    for backend in BACKENDS {
+        let node = Node::on(backend, "").await;
+        let mut client = Client::join(&node, "a").await;
+        let epoch = client.call(publish("a", &json!(1))).await["epoch"].clone();
+        assert_eq!(client.message().await["data"], 1);
+        client.publish_and_see("a", json!(2)).await;
+        let since = json!({"epoch": epoch, "offset": 1});
+        let joined = client
+            .call(json!({"type": "join", "room": "a", "since": since}))
+            .await;
+        assert_eq!(
+            (&joined["recovered"], data_of(&joined)),
+            (&json!(true), numbers(2..3))
+        );
+        client.publish("a", json!(3)).await;
+        assert_eq!(client.data(1).await, [3]);
+        node.until_metric("fanfare_memberships", 1.0).await;
+    }
 }
 
 #[tokio::test]
 async fn history_reads_what_is_kept() {
-    for format in FORMATS {
-        let node = Node::start().await;
+    for (backend, format) in SETUPS {
+        let node = Node::on(backend, "").await;
         let mut client = Client::join_in(&node, "a", format).await;
         let empty = client.call(json!({"type": "history", "room": "a"})).await;
         assert_eq!(
@@ -586,8 +605,12 @@ async fn history_reads_what_is_kept() {
 
 #[tokio::test]
 async fn a_room_without_history_has_no_positions() {
-    for format in FORMATS {
-        let node = Node::with("[[rooms]]\nmatch = 'live:*'\nhistory = { size = 0 }").await;
+    for (backend, format) in SETUPS {
+        let node = Node::on(
+            backend,
+            "[[rooms]]\nmatch = 'live:*'\nhistory = { size = 0 }",
+        )
+        .await;
         let mut client = Client::connect_in(&node, "/ws", format).await;
         let since = json!({"epoch": "0123456789abcdef", "offset": 1});
         let joined = client
@@ -618,8 +641,8 @@ async fn a_room_without_history_has_no_positions() {
 
 #[tokio::test]
 async fn a_malformed_command_is_told_its_fault_and_the_connection_lives() {
-    for format in FORMATS {
-        let node = Node::start().await;
+    for (backend, format) in SETUPS {
+        let node = Node::on(backend, "").await;
         let mut client = Client::connect_in(&node, "/ws", format).await;
         for (command, code, field) in [
             (json!({"id": 1}), "bad_request", "type"),
@@ -765,8 +788,8 @@ async fn what_is_not_even_json_is_told_so() {
 
 #[tokio::test]
 async fn unknown_fields_are_ignored_and_null_is_absent() {
-    for format in FORMATS {
-        let node = Node::start().await;
+    for (backend, format) in SETUPS {
+        let node = Node::on(backend, "").await;
         let mut client = Client::connect_in(&node, "/ws", format).await;
         let command = json!({
             "type": "join", "room": "a", "since": null, "history": null, "new": [{"deep": [1]}],

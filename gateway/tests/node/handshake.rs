@@ -220,6 +220,21 @@ async fn a_slow_handshake_is_cut_off_with_408() {
 }
 
 #[tokio::test]
+async fn handshakes_beyond_the_limit_wait_their_turn() {
+    let node = Node::with("[limits]\nhandshakes = 1\nhandshake_timeout = '500ms'").await;
+    let mut half_open = Vec::new();
+    for _ in 0..3 {
+        let mut socket = Socket::connect(node.public).await;
+        socket.send(b"GET /ws HTTP/1.1\r\n").await;
+        half_open.push(socket);
+    }
+    Client::connect(&node, "/ws").await;
+    for mut socket in half_open {
+        assert_eq!(socket.response(true).await.status, 408);
+    }
+}
+
+#[tokio::test]
 async fn frames_in_the_same_packet_as_the_handshake_are_not_lost() {
     let node = Node::start().await;
     let mut socket = Socket::connect(node.public).await;

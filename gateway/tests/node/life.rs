@@ -46,6 +46,14 @@ async fn anything_received_is_a_sign_of_life() {
     assert_eq!(socket.frame().await.payload, b"alive");
 }
 
+#[tokio::test]
+async fn a_connection_of_the_greatest_age_is_told_to_come_back() {
+    let node = Node::with("heartbeat = '1s'\n[limits]\nmax_connection_age = '1s'").await;
+    Client::join(&node, "a").await.expect_closed(1012).await;
+    let closed = r#"fanfare_connections_closed_total{reason="restart"}"#;
+    node.until_metric(closed, 1.0).await;
+}
+
 // --- comings and goings ---
 
 #[tokio::test]

@@ -2,28 +2,30 @@
 
 use serde_json::{Value, json};
 
-use crate::client::{Client, Format, Plain};
-use crate::node::Node;
+use crate::client::{Client, Format, Plain, open};
+use crate::node::{BACKENDS, Node};
 use crate::socket::{BINARY, FIN, TEXT, frame, text};
 
 #[tokio::test]
 async fn every_message_comes_back_as_it_is_to_all_members() {
-    let node = Node::start().await;
-    let mut ann = Plain::join(&node, "a").await;
-    let mut bo = Plain::join(&node, "a").await;
-    for words in ["hello", "", "{\"type\":\"join\"}", "ü🎺\u{0}"] {
-        ann.send(words).await;
-        assert_eq!(
-            (ann.text().await, bo.text().await),
-            (words.to_owned(), words.to_owned())
-        );
-    }
-    for bytes in [&[0, 255, 7][..], b"", b"text after all"] {
-        bo.send_bytes(bytes).await;
-        assert_eq!(
-            (ann.bytes().await, bo.bytes().await),
-            (bytes.to_vec(), bytes.to_vec())
-        );
+    for backend in BACKENDS {
+        let node = Node::on(backend, "").await;
+        let mut ann = Plain::join(&node, "a").await;
+        let mut bo = Plain::join(&node, "a").await;
+        for words in ["hello", "", "{\"type\":\"join\"}", "ü🎺\u{0}"] {
+            ann.send(words).await;
+            assert_eq!(
+                (ann.text().await, bo.text().await),
+                (words.to_owned(), words.to_owned())
+            );
+        }
+        for bytes in [&[0, 255, 7][..], b"", b"text after all"] {
+            bo.send_bytes(bytes).await;
+            assert_eq!(
+                (ann.bytes().await, bo.bytes().await),
+                (bytes.to_vec(), bytes.to_vec())
+            );
+        }
     }
 }
 
@@ -155,13 +157,31 @@ async fn a_room_that_only_the_server_publishes_in_is_closed_to_plain_speech() {
 
 #[tokio::test]
 async fn words_sent_before_the_membership_are_published_once_it_is_there() {
-    let node = Node::start().await;
-    let mut socket = crate::client::open(&node, "/plain/a", "").await;
-    let words: Vec<_> = (0..100).map(|n| n.to_string()).collect();
-    let packet: Vec<u8> = words.iter().flat_map(|word| text(word)).collect();
-    socket.send(&packet).await;
-    let mut plain = Plain { socket };
-    for word in words {
-        assert_eq!(plain.text().await, word);
+    for backend in BACKENDS {
+        let node = Node::on(backend, "").await;
+        let mut socket = open(&node, "/plain/a", "").await;
+        let words: Vec<_> = (0..100).map(|n| n.to_string()).collect();
+        let packet: Vec<u8> = words.iter().flat_map(|word| text(word)).collect();
+        socket.send(&packet).await;
+        let mut plain = Plain { socket };
+        for word in words {
+            assert_eq!(plain.text().await, word);
+        }
+    }
+}
+
+#[tokio::test]
+async fn words_before_an_abrupt_end_are_published() {
+    for backend in BACKENDS {
+        let node = Node::on(backend, "").await;
+        let mut listener = Plain::join(&node, "a").await;
+        let mut socket = open(&node, "/plain/a", "").await;
+        socket
+            .send(&[text("one"), text("two"), text("half")[..3].to_vec()].concat())
+            .await;
+        socket.finish().await;
+        assert_eq!(listener.text().await, "one");
+        assert_eq!(listener.text().await, "two");
+        node.until_metric("fanfare_connections", 1.0).await;
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::deadline::{until, within};
 use crate::http::Response;
-use crate::node::Node;
+use crate::node::{Backend, Node};
 use crate::socket::{self, BINARY, CLOSE, FIN, Frame, PING, PONG, Socket, TEXT, close, frame};
 
 /// The key of every handshake and what has to come back: the RFC's own example (section 1.3).
@@ -50,6 +50,14 @@ pub(crate) enum Format {
 
 /// Both, for tests of what must not depend on it.
 pub(crate) const FORMATS: [Format; 2] = [Format::Json, Format::MsgPack];
+
+/// Every backend and format, for tests of what must depend on neither.
+pub(crate) const SETUPS: [(Backend, Format); 4] = [
+    (Backend::Memory, Format::Json),
+    (Backend::Memory, Format::MsgPack),
+    (Backend::Redis, Format::Json),
+    (Backend::Redis, Format::MsgPack),
+];
 
 /// A client of `/ws`. Answers pings, keeps replies and pushes apart.
 pub(crate) struct Client {
@@ -147,6 +155,10 @@ impl Client {
 
     /// Waits for the reply to a command; what comes before it is kept for [`Client::event`].
     pub(crate) async fn reply(&mut self, id: u64) -> Value {
+        let early = self.pushed.iter().position(|event| event["id"] == id);
+        if let Some(reply) = early.and_then(|index| self.pushed.remove(index)) {
+            return reply;
+        }
         loop {
             let event = self.receive().await;
             if event["id"] == id {
@@ -162,6 +174,15 @@ impl Client {
         let published = self.call(command).await;
         assert_eq!(published["type"], "published", "{published}");
         published["offset"].as_u64().expect("an offset")
+    }
+
+    /// Publishes into a room that it is a member of and waits until that has come back: whoever
+    /// joins on this node from now on finds it in the past. Answers the message.
+    pub(crate) async fn publish_and_see(&mut self, room: &str, data: Value) -> Value {
+        let offset = self.publish(room, data).await;
+        let message = self.message().await;
+        assert_eq!(message["offset"], offset, "{message}");
+        message
     }
 
     // --- events ---

@@ -16,6 +16,19 @@ use tokio::process::{Child, ChildStdout, Command};
 use crate::deadline::{until, within};
 use crate::http;
 use crate::metrics::Exposition;
+use crate::redis_server::RedisServer;
+
+/// What links a node to others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Backend {
+    /// Nothing: it is alone.
+    Memory,
+    /// A Redis of its own.
+    Redis,
+}
+
+/// Both, for tests of what must not depend on it.
+pub(crate) const BACKENDS: [Backend; 2] = [Backend::Memory, Backend::Redis];
 
 /// A node under the test's control. Killed when dropped; its log is printed if the test failed.
 pub(crate) struct Node {
@@ -28,6 +41,8 @@ pub(crate) struct Node {
     _stdout: Lines<BufReader<ChildStdout>>,
     /// Holds the configuration and the log.
     directory: TempDir,
+    /// A Redis that is gone with the node.
+    own_redis: Option<RedisServer>,
 }
 
 impl Node {
@@ -39,6 +54,17 @@ impl Node {
     /// Starts a node with a configuration in TOML and waits until it serves.
     pub(crate) async fn with(config: &str) -> Self {
         Self::with_arguments(config, &[]).await
+    }
+
+    /// Starts a node with a configuration and a backend.
+    pub(crate) async fn on(backend: Backend, config: &str) -> Self {
+        if backend == Backend::Memory {
+            return Self::with(config).await;
+        }
+        let redis = RedisServer::start();
+        let mut node = Self::with_arguments(config, &["--redis", &redis.url()]).await;
+        node.own_redis = Some(redis);
+        node
     }
 
     /// Starts a node with flags as well.
@@ -94,6 +120,7 @@ impl Node {
             process,
             _stdout: stdout,
             directory,
+            own_redis: None,
         }
     }
 

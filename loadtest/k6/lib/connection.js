@@ -72,8 +72,9 @@ export class Connection {
     this.socket.close(1000);
   }
 
-  /** Closes as a client that loses its network does, and comes back. */
+  /** Closes as a client that goes elsewhere for a moment does, and comes back. */
   churn() {
+    if (this.welcomedAt === null) return;
     this.left = true;
     this.socket.close(1000);
   }

@@ -7,7 +7,7 @@ use redis::aio::MultiplexedConnection;
 use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind, IntoConnectionInfo, ProtocolVersion,
-    PushInfo, RedisError, RedisResult, TlsCertificates,
+    PushInfo, RedisError, TlsCertificates, Value,
 };
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -69,6 +69,9 @@ pub enum ConnectError {
          redis:// without)"
     )]
     NotRedis(String),
+    /// The server is part of something else.
+    #[error("Redis at {0} runs in {1} mode, which is not supported yet; give a single master")]
+    Mode(String, String),
     /// The server takes no writes.
     #[error("Redis at {0} is a replica of {1}; point redis.url at the master")]
     Replica(String, String),
@@ -180,19 +183,53 @@ impl Server {
                 push(info);
                 Ok::<_, std::convert::Infallible>(())
             });
-        let mut connection = self
-            .client
+        self.client
             .get_multiplexed_async_connection_with_config(&config)
             .await
-            .map_err(|error| self.explain(&error))?;
-        // For whoever looks at CLIENT LIST. A name that Redis does not take is no matter.
-        let named: RedisResult<()> = redis::cmd("CLIENT")
+            .map_err(|error| self.explain(&error))
+    }
+
+    /// Names a connection, for whoever looks at CLIENT LIST, and asks what the server calls it.
+    pub(super) async fn introduce(
+        &self,
+        connection: &mut MultiplexedConnection,
+    ) -> Result<Option<i64>, ConnectError> {
+        let mut request = redis::pipe();
+        request
+            .cmd("CLIENT")
             .arg("SETNAME")
             .arg(format!("fanfare:{}", self.node))
-            .query_async(&mut connection)
-            .await;
-        drop(named);
-        Ok(connection)
+            .cmd("CLIENT")
+            .arg("ID");
+        let replies = connection
+            .send_packed_commands(&request, 0, request.len())
+            .await
+            .map_err(|error| self.explain(&error))?;
+        // A name that Redis does not take is no matter.
+        match replies[..] {
+            [_, Value::Int(id)] => Ok(Some(id)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Has the server close connections, where it still has them.
+    pub(super) async fn close(
+        &self,
+        connection: &mut MultiplexedConnection,
+        ids: &[i64],
+    ) -> Result<(), ConnectError> {
+        let mut request = redis::pipe();
+        for id in ids {
+            request.cmd("CLIENT").arg("KILL").arg("ID").arg(id);
+        }
+        if request.is_empty() {
+            return Ok(());
+        }
+        connection
+            .send_packed_commands(&request, 0, request.len())
+            .await
+            .map_err(|error| self.explain(&error))?;
+        Ok(())
     }
 
     /// Asks which run of the server this is, having made sure that it is a master.
@@ -212,6 +249,9 @@ impl Server {
             let of = |name| field(&replication, name).unwrap_or("?");
             let master = format!("{}:{}", of("master_host"), of("master_port"));
             return Err(ConnectError::Replica(self.address.clone(), master));
+        }
+        if let Some(mode @ ("cluster" | "sentinel")) = field(&server, "redis_mode") {
+            return Err(ConnectError::Mode(self.address.clone(), mode.to_owned()));
         }
         let run = field(&server, "run_id")
             .and_then(|run| run.get(..RUN))

@@ -90,6 +90,12 @@ impl Link {
         let run = server.identify(&mut commands).await?;
         let of_subscriber = Arc::clone(&inbound);
         let mut subscriber = server.open(move |push| of_subscriber.push(push)).await?;
+        let ids = [
+            server.introduce(&mut commands).await?,
+            server.introduce(&mut subscriber).await?,
+        ];
+        shared.predecessor.end(server, &mut commands, &run).await?;
+        shared.predecessor.set(&run, ids);
 
         let explain = |error| server.explain(&error);
         let publish = Script::load(&mut commands, PUBLISH)
@@ -137,6 +143,18 @@ impl Link {
         })
     }
 
+    /// Reads and deletes a key that nobody has, which shows whether keys may be read and written.
+    pub(super) async fn touch_a_key(&mut self, shared: &Shared) -> Result<(), ConnectError> {
+        redis::pipe()
+            .cmd("GET")
+            .arg(self.inbound.probe_channel())
+            .cmd("DEL")
+            .arg(self.inbound.probe_channel())
+            .exec_async(&mut self.commands)
+            .await
+            .map_err(|error| shared.server.explain(&error))
+    }
+
     /// Does what is asked for until the link is lost. At its side `restore` runs to its end, or
     /// is dropped when the link is lost before that. What is under way then is dropped, and so
     /// answered: unavailable.
@@ -147,6 +165,7 @@ impl Link {
             run: self.run.clone(),
             pipeline: shared.options.pipeline,
             stats: Arc::clone(&shared.stats),
+            seconds: shared.stats.publish.local(),
         };
         let reader = Reader {
             connection: self.commands,

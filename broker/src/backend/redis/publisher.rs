@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare_shared::{Epoch, Position};
+use prometheus::local::LocalHistogram;
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, RedisWrite, Value};
 use tokio::sync::oneshot;
@@ -44,6 +45,8 @@ pub(super) struct Publisher {
     /// The most publications in a pipeline.
     pub(super) pipeline: usize,
     pub(super) stats: Arc<Stats>,
+    /// [`Stats::publish`], without its atomics for each publication.
+    pub(super) seconds: LocalHistogram,
 }
 
 impl Item {
@@ -109,8 +112,8 @@ impl Item {
         }
     }
 
-    fn answer(self, outcome: Result<Option<Position>, Refusal>, stats: &Stats) {
-        stats.publish.observe(self.since.elapsed().as_secs_f64());
+    fn answer(self, outcome: Result<Option<Position>, Refusal>, seconds: &LocalHistogram) {
+        seconds.observe(self.since.elapsed().as_secs_f64());
         // Whoever asked may have gone.
         let _ = self.answer.send(outcome.map_err(Into::into));
     }
@@ -130,6 +133,7 @@ impl Publisher {
             if let Err(loss) = self.send(&mut batch).await {
                 return loss;
             }
+            self.seconds.flush();
         }
     }
 
@@ -150,7 +154,7 @@ impl Publisher {
                             demoted |= *refusal == Refusal::Demoted;
                             self.note(refusal);
                         }
-                        item.answer(outcome, &self.stats);
+                        item.answer(outcome, &self.seconds);
                     }
                 }
             }
@@ -163,12 +167,12 @@ impl Publisher {
             in_vain = if batch.len() < count { 0 } else { in_vain + 1 };
             if in_vain == MAX_IN_VAIN {
                 self.note(&Refusal::NoScript);
-                refuse(batch, &Refusal::NoScript, &self.stats);
+                refuse(batch, &Refusal::NoScript, &self.seconds);
                 return Ok(());
             }
             if let Err(refusal) = self.script.reload(&mut self.connection).await? {
                 self.note(&refusal);
-                refuse(batch, &refusal, &self.stats);
+                refuse(batch, &refusal, &self.seconds);
                 return Ok(());
             }
             again = true;
@@ -210,9 +214,9 @@ impl Publisher {
 /// more.
 const MAX_IN_VAIN: usize = 8;
 
-fn refuse(batch: &mut Vec<Item>, refusal: &Refusal, stats: &Stats) {
+fn refuse(batch: &mut Vec<Item>, refusal: &Refusal, seconds: &LocalHistogram) {
     for item in batch.drain(..) {
-        item.answer(Err(refusal.clone()), stats);
+        item.answer(Err(refusal.clone()), seconds);
     }
 }
 

@@ -10,6 +10,9 @@
 {{- if and $v.redis.url $v.redis.existingSecret -}}
 {{- fail "redis.url and redis.existingSecret are both set; give one" -}}
 {{- end -}}
+{{- if and $v.redis.url $v.redis.caSecret (not (regexMatch "^(rediss|valkeys)://" $v.redis.url)) -}}
+{{- fail "redis.caSecret is for TLS, and redis.url does not start with rediss://" -}}
+{{- end -}}
 {{- if not (include "fanfare.redis" .) -}}
 {{- if and $v.autoscaling.enabled (gt (int $v.autoscaling.maxReplicas) 1) -}}
 {{- fail "autoscaling needs Redis, or nodes would not hear each other: set redis.url or redis.existingSecret" -}}

@@ -1,0 +1,34 @@
+//! Which core runs what: the servers on all but the last core, the generator on the last.
+//!
+//! Otherwise the scheduler now and then puts a woken generator onto the server's own core, where
+//! it interrupts a fan-out again and again, and the server is charged for the switches.
+
+use anyhow::{Context as _, ensure};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+/// The cores that this process may use, in order.
+fn cores() -> anyhow::Result<Vec<usize>> {
+    let allowed = sched_getaffinity(None).context("cannot see which cores may be used")?;
+    Ok((0..CpuSet::MAX_CPU)
+        .filter(|core| allowed.is_set(*core))
+        .collect())
+}
+
+fn use_only(cores: &[usize]) -> anyhow::Result<()> {
+    let mut set = CpuSet::new();
+    for core in cores {
+        set.set(*core);
+    }
+    sched_setaffinity(None, &set).context("cannot choose cores")
+}
+
+/// Runs `start`, whose processes get all cores but the last; the caller keeps the last.
+pub(crate) fn apart<T>(start: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let cores = cores()?;
+    ensure!(cores.len() >= 2, "--pin: it needs two cores at least");
+    let (others, last) = cores.split_at(cores.len() - 1);
+    use_only(others)?;
+    let started = start();
+    use_only(last)?;
+    started
+}
