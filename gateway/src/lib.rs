@@ -1,7 +1,7 @@
 //! The gateway node: sockets, sessions, metrics and the command line.
 //!
-//! A message's way: [`listener`] → [`handshake`] → [`worker`] → [`connection`] reads →
-//! [`websocket`] → [`session`] → the broker → the worker's fan-out → [`connection`] writes.
+//! A message's way: `listener` → [`handshake`] → `worker` → `connection` reads → [`websocket`] →
+//! `session` → the broker → the worker's fan-out → `connection` writes.
 
 pub mod cli;
 mod connection;

@@ -162,7 +162,7 @@ impl Client {
     }
 
     /// Whether the log still has all that came after `seen`. Not so where it has been set back
-    /// behind `position` since that was found out: it may now prove what it could not then.
+    /// behind `position` since that was found out.
     fn could_be_told(&self, seen: Position, position: Position, server: &Server) -> bool {
         let room = &self.room;
         let top = server.top(&room.name);

@@ -30,6 +30,9 @@ pub(crate) struct Server {
     /// What takes over in a failover: the logs as they were some time ago.
     replica: Logs,
     lines: HashMap<Epoch, Line>,
+    /// The last publication of each log that was ever let go of; a log that is set back may have
+    /// it again.
+    trimmed: HashMap<RoomName, u64>,
     /// In which order the publications of rooms without history were accepted.
     unlogged: HashMap<Payload, usize>,
 }
@@ -62,6 +65,7 @@ impl Server {
             logs: Logs::new(),
             replica: Logs::new(),
             lines: HashMap::new(),
+            trimmed: HashMap::new(),
             unlogged: HashMap::new(),
         }
     }
@@ -102,9 +106,6 @@ impl Server {
         let log = self.logs.get_mut(room).expect("opened above");
         log.offset += 1;
         log.entries.push_back((log.offset, payload));
-        while log.entries.len() > size {
-            log.entries.pop_front();
-        }
         let position = log.position();
         if let Some(key) = key {
             log.keys.insert(key, position);
@@ -116,6 +117,7 @@ impl Server {
         );
         line.push(payload);
         assert_eq!(line.len() as u64, position.offset);
+        self.trim(room, size);
         (Some(position), true)
     }
 
@@ -141,6 +143,7 @@ impl Server {
             keys: HashMap::new(),
         };
         self.logs.insert(room.clone(), log);
+        self.trimmed.remove(room);
     }
 
     fn new_epoch(&mut self, line: Line) -> Epoch {
@@ -178,8 +181,11 @@ impl Server {
     /// Lets a room's publications expire, but for the newest `kept`.
     pub(crate) fn trim(&mut self, room: &RoomName, kept: usize) {
         if let Some(log) = self.logs.get_mut(room) {
-            while log.entries.len() > kept {
-                log.entries.pop_front();
+            while log.entries.len() > kept
+                && let Some((offset, _)) = log.entries.pop_front()
+            {
+                let trimmed = self.trimmed.entry(room.clone()).or_default();
+                *trimmed = offset.max(*trimmed);
             }
         }
     }
@@ -227,13 +233,14 @@ impl Server {
         earlier.offset <= line.offset
     }
 
-    /// Whether the log can still prove what came after a position.
+    /// Whether the log can still prove what came after a position, and always could.
     pub(crate) fn proves(&self, room: &RoomName, size: usize, position: Position) -> bool {
         let read = Read::After {
             position,
             limit: size,
         };
-        let log = self.logs.get(room);
+        let trimmed = self.trimmed.get(room).copied().unwrap_or_default();
+        let log = self.logs.get(room).filter(|_| position.offset >= trimmed);
         log.is_some_and(|log| log.read(size, read).follows)
     }
 

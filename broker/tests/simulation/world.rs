@@ -54,6 +54,8 @@ pub(crate) struct World {
     server_back: u64,
     /// Whether nothing goes wrong at all.
     calm: bool,
+    /// Whether reads are refused now and then, for as long as there are faults.
+    refusing: bool,
 }
 
 /// A publication that is not acknowledged.
@@ -110,6 +112,7 @@ impl World {
             working: rng.u64(20..=100),
             server_back: 0,
             calm,
+            refusing: weather.refused > 0,
             rng,
         };
         for index in 0..nodes {
@@ -180,10 +183,10 @@ impl World {
         for worker in 0..node.worker_count() {
             node.work(worker, &mut self.clients, &self.network);
         }
-        let state = self.network.lock();
-        if state.weather.refused > 0 {
+        if self.refusing {
             return;
         }
+        let state = self.network.lock();
         for client in &self.clients {
             let here = matches!(client.place, Place::Member { node, .. } if node == index);
             let stood = stood.iter().find(|(room, _)| *room == client.room.name);
