@@ -256,7 +256,7 @@ async fn coming_back_to_many_rooms_at_once_is_not_slowness() {
 
 #[tokio::test]
 async fn a_replay_that_takes_longer_than_the_heartbeat_to_read_arrives() {
-    let node = Node::with("heartbeat = '3s'").await;
+    let node = Node::with("heartbeat = '4s'").await;
     let mut publisher = Client::join(&node, "a").await;
     publish_many(&mut publisher).await;
     let socket = Socket::connect_with_little_room(node.public).await;
@@ -269,9 +269,9 @@ async fn a_replay_that_takes_longer_than_the_heartbeat_to_read_arrives() {
     ])
     .await;
     // Pings wait behind the replay: nothing is answered while it is read at this pace.
-    for _ in 0..60 {
+    for _ in 0..80 {
         sleep(Duration::from_millis(100)).await;
-        slow.socket.receive_some(8_192).await;
+        slow.socket.receive_some(32_768).await;
     }
     for id in [1, 2] {
         let reply = slow.reply(id).await;
