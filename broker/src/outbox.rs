@@ -2,18 +2,10 @@
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
-use std::rc::Rc;
 
-use bytes::Bytes;
 use thiserror::Error;
 
-use crate::RoomKey;
-
-/// A complete frame as a worker's outboxes share it.
-///
-/// Counted per worker without atomics: a fan-out to thousands of sockets would have the workers
-/// fight over the cache line of the count inside `Bytes`.
-pub type Frame = Rc<Bytes>;
+use crate::{Frame, RoomKey};
 
 /// Frames to write, oldest first, and how much of the first is written already.
 ///
@@ -153,10 +145,13 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
+    use crate::Backlog;
 
     fn frame(text: &'static str) -> Frame {
-        Rc::new(Bytes::from_static(text.as_bytes()))
+        Backlog::default().frame(Bytes::from_static(text.as_bytes()))
     }
 
     fn room(number: u64) -> RoomKey {

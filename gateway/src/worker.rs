@@ -8,6 +8,7 @@ mod drain;
 mod fanout;
 mod handshake;
 mod heartbeat;
+mod shed;
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use fanfare_broker::{Hub, Members};
+use fanfare_broker::{Backlog, Hub, Members};
 use fanfare_shared::code::CloseCode;
 use fanfare_shared::config::{Config, Limits};
 use slab::Slab;
@@ -84,9 +85,15 @@ pub(crate) struct Worker {
     /// Lent to whichever connection is being read.
     pub(crate) scratch: RefCell<Box<[u8]>>,
     tally: Tally,
+    /// What the outboxes hold together.
+    backlog: Backlog,
+    /// How much that may be.
+    backlog_share: usize,
+    /// How much it may be before the slowest are shed: the share, or what could not be shed.
+    shed_above: Cell<usize>,
     draining: Cell<bool>,
-    /// What this worker last added to the node's outbox bytes.
-    outbox_bytes: Cell<i64>,
+    /// What this worker last added to the node's gauges of outboxes and backlog.
+    surveyed: Cell<(i64, i64)>,
     /// Wakes the stop when the last connection is gone.
     emptied: Notify,
     this: Weak<Self>,
@@ -138,6 +145,7 @@ pub(crate) fn run(
 
 impl Worker {
     fn new(index: usize, shared: Arc<Shared>) -> Rc<Self> {
+        let backlog_share = shed::share(&shared);
         Rc::new_cyclic(|this| Self {
             index,
             tally: shared.metrics.tally(),
@@ -147,8 +155,11 @@ impl Worker {
             dirty: RefCell::default(),
             flusher: Notify::new(),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
+            backlog: Backlog::default(),
+            backlog_share,
+            shed_above: Cell::new(backlog_share),
             draining: Cell::new(false),
-            outbox_bytes: Cell::new(0),
+            surveyed: Cell::default(),
             emptied: Notify::new(),
             this: this.clone(),
         })
@@ -250,7 +261,8 @@ impl Worker {
         if !connection.is_open() {
             return;
         }
-        match connection.push(&Rc::new(frame), self.limits().outbox_bytes) {
+        let frame = self.backlog.frame(frame);
+        match connection.push(&frame, self.limits().outbox_bytes) {
             Ok(()) => self.mark_dirty(connection),
             Err(_) => self.close_slow(connection),
         }
@@ -290,6 +302,7 @@ impl Worker {
                 yield_now().await;
             }
         }
+        self.bound_backlog();
         dirty.clear();
         // Keep the larger of the two allocations.
         let mut current = self.dirty.borrow_mut();
@@ -307,5 +320,6 @@ impl Worker {
                 None => break,
             }
         }
+        self.bound_backlog();
     }
 }

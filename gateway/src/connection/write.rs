@@ -5,7 +5,7 @@ use std::net::Shutdown;
 use std::rc::Rc;
 use std::time::Duration;
 
-use fanfare_broker::{Frame, Overflow, RoomKey};
+use fanfare_broker::{Backlog, Frame, Overflow, RoomKey};
 use fanfare_shared::code::CloseCode;
 use fanfare_shared::config::SlowConsumer;
 use fanfare_shared::frame;
@@ -30,7 +30,7 @@ impl Connection {
     /// Appends a reply or push. On overflow the connection is a slow consumer, and has to be
     /// closed as one.
     pub(crate) fn push(self: &Rc<Self>, frame: &Frame, bound: usize) -> Result<(), Overflow> {
-        let push = || self.outbox.borrow_mut().push(Rc::clone(frame), bound);
+        let push = || self.outbox.borrow_mut().push(frame.clone(), bound);
         push().or_else(|Overflow| self.make_room().and_then(|()| push()))
     }
 
@@ -48,7 +48,7 @@ impl Connection {
         }
         let push = || {
             let mut outbox = self.outbox.borrow_mut();
-            outbox.push_publication(Rc::clone(frame), room, bound)
+            outbox.push_publication(frame.clone(), room, bound)
         };
         let mut pushed = push().or_else(|Overflow| self.make_room().and_then(|()| push()));
         if pushed.is_err() && rule != SlowConsumer::Disconnect {
@@ -204,8 +204,9 @@ impl Connection {
     }
 
     fn say_close(self: &Rc<Self>, answer: bytes::Bytes, phase: Phase, within: Duration) {
-        // The bound does not hold for the last frame.
-        let pushed = self.outbox.borrow_mut().push(Rc::new(answer), usize::MAX);
+        // The bounds do not hold for the last frame.
+        let answer = Backlog::default().frame(answer);
+        let pushed = self.outbox.borrow_mut().push(answer, usize::MAX);
         debug_assert!(pushed.is_ok());
         self.phase.set(phase);
         self.wake_reader();

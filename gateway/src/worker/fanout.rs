@@ -101,7 +101,7 @@ impl Worker {
             }
             let format = connection.format;
             let frame = frames[format as usize]
-                .get_or_insert_with(|| Rc::new(delivery.frame(format).clone()));
+                .get_or_insert_with(|| self.backlog.frame(delivery.frame(format).clone()));
             match connection.push_publication(frame, room, rule, bound) {
                 Ok(()) => {}
                 Err(Slow::Dropped(count)) => self.tally.dropped.inc_by(count as u64),
