@@ -103,6 +103,15 @@ impl Outbox {
         before - self.queue.len()
     }
 
+    /// What is to be written next if it is one frame; none if there are several, or nothing.
+    #[must_use]
+    pub fn single(&self) -> Option<&[u8]> {
+        match self.queue.front() {
+            Some(only) if self.queue.len() == 1 => Some(&only.frame[self.written..]),
+            _ => None,
+        }
+    }
+
     /// Fills `slices` from the front with what is to be written next; answers how many.
     pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut count = 0;
@@ -174,11 +183,14 @@ mod tests {
         outbox.push(frame("defg"), 100).unwrap();
         outbox.advance(1);
         assert_eq!(written(&outbox), b"bcdefg");
+        assert_eq!(outbox.single(), None);
         outbox.advance(3);
         assert_eq!(written(&outbox), b"efg");
+        assert_eq!(outbox.single(), Some(&b"efg"[..]));
         assert_eq!(outbox.bytes(), 3);
         outbox.advance(3);
         assert!(outbox.is_empty());
+        assert_eq!(outbox.single(), None);
     }
 
     #[test]

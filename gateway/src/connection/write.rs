@@ -5,7 +5,7 @@ use std::net::Shutdown;
 use std::rc::Rc;
 use std::time::Duration;
 
-use fanfare_broker::{Backlog, Frame, Overflow, RoomKey};
+use fanfare_broker::{Backlog, Frame, Outbox, Overflow, RoomKey};
 use fanfare_shared::code::CloseCode;
 use fanfare_shared::config::SlowConsumer;
 use fanfare_shared::frame;
@@ -105,11 +105,9 @@ impl Connection {
     fn write_ready(&self) -> io::Result<bool> {
         let mut outbox = self.outbox.borrow_mut();
         while !outbox.is_empty() {
-            let mut slices = [IoSlice::new(&[]); FRAMES_PER_WRITE];
-            let count = outbox.slices(&mut slices);
-            let written = match &slices[..count] {
-                [one] => self.stream.try_write(one),
-                several => self.stream.try_write_vectored(several),
+            let written = match outbox.single() {
+                Some(frame) => self.stream.try_write(frame),
+                None => self.write_several(&outbox),
             };
             match written {
                 Ok(count) => outbox.advance(count),
@@ -119,6 +117,14 @@ impl Connection {
             }
         }
         Ok(true)
+    }
+
+    /// Apart from the way of a single frame, for which the list of slices would cost more than all
+    /// else that is not the kernel's.
+    fn write_several(&self, outbox: &Outbox) -> io::Result<usize> {
+        let mut slices = [IoSlice::new(&[]); FRAMES_PER_WRITE];
+        let count = outbox.slices(&mut slices);
+        self.stream.try_write_vectored(&slices[..count])
     }
 
     async fn flush_when_writable(&self) {
