@@ -354,6 +354,7 @@ async fn the_metrics_say_what_happened() {
         "fanfare_backend_reconnects_total{reason=\"demoted\"} 0",
         "fanfare_backend_reconnects_total{reason=\"internal\"} 0",
         "fanfare_backend_reconnects_total{reason=\"probe\"} 0",
+        "fanfare_backend_reconnects_total{reason=\"renewed\"} 0",
         "fanfare_backend_skipped_total{reason=\"malformed\"} 2",
         "fanfare_backend_skipped_total{reason=\"newer\"} 0",
     ] {
@@ -557,4 +558,74 @@ async fn a_congested_node_gives_up_the_link_rather_than_memory() {
     sink.set_congested(false);
     until_linked(&node).await;
     assert_eq!((sink.lost(), sink.restored()), (1, 1));
+}
+
+// --- failovers by hand ---
+
+/// Asks a server until it answers as wanted, for what nobody is told of.
+async fn until_answered<T: redis::FromRedisValue>(
+    server: &RedisServer,
+    words: &[&str],
+    wanted: impl Fn(&T) -> bool,
+) {
+    let asking = async { while !wanted(&server.ask(words).await) {} };
+    tokio::time::timeout(DEADLINE, asking)
+        .await
+        .unwrap_or_else(|_| panic!("{words:?} was answered in vain"));
+}
+
+/// Makes one server the replica of another, and waits until it follows.
+async fn follow(replica: &RedisServer, master: &RedisServer) {
+    let port = master.port().to_string();
+    replica.tell(&["REPLICAOF", "127.0.0.1", &port]).await;
+    until_answered(replica, &["INFO", "replication"], |info: &String| {
+        info.contains("master_link_status:up")
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failover_there_and_back_never_gives_an_offset_a_second_meaning() {
+    let (server, other) = (RedisServer::start(), RedisServer::start());
+    follow(&other, &server).await;
+    let (node, sink) = linked(options(server.url())).await;
+    subscribe(&node, "room").await;
+    let kept = publish(&node, "room", "a").await;
+    let entries = ["XLEN", "fanfare:{room}:log"];
+    until_answered(&other, &entries, |length: &usize| *length == 1).await;
+    // The other takes over without the newest.
+    other.tell(&["REPLICAOF", "NO", "ONE"]).await;
+    let lost = publish(&node, "room", "gone").await;
+    sink.until("both", |sink| sink.texts("room") == ["a", "gone"])
+        .await;
+    follow(&server, &other).await;
+    sink.until("the loss", |sink| sink.lost() == 1).await;
+    // And back, in the same processes, with nothing published in between.
+    server.tell(&["REPLICAOF", "NO", "ONE"]).await;
+    sink.until("the return", |sink| sink.restored() == 1).await;
+
+    let next = publish(&node, "room", "b").await;
+    assert_eq!(next.offset, lost.offset);
+    assert_ne!(next.epoch, lost.epoch);
+    assert!(!after(&node, "room", lost).await.follows);
+    let missed = after(&node, "room", kept).await;
+    assert!(missed.follows);
+    assert_eq!(texts(&missed), ["b"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_that_gets_its_first_replica_is_linked_anew_and_nothing_is_lost() {
+    let (server, other) = (RedisServer::start(), RedisServer::start());
+    let (node, sink) = linked(options(server.url())).await;
+    subscribe(&node, "room").await;
+    let first = publish(&node, "room", "a").await;
+    follow(&other, &server).await;
+    sink.until("the return", |sink| sink.restored() == 1).await;
+    until_linked(&node).await;
+    publish(&node, "room", "b").await;
+    sink.until("both", |sink| sink.texts("room") == ["a", "b"])
+        .await;
+    let missed = after(&node, "room", first).await;
+    assert!(missed.follows);
+    assert_eq!(texts(&missed), ["b"]);
 }

@@ -16,10 +16,11 @@
 //!   [`Options::probe_interval`] whether all this works.
 //!
 //! When a connection closes, a probe is not heard within [`Options::probe_timeout`], the server
-//! turns out to be a replica, or the sink is congested for too many publications on end, the link
-//! is lost: the sink is told so, all that is under way answers [`BackendError::Unavailable`], and
-//! the next link is made. It is subscribed to every room that the node wants and has its probe
-//! heard before anything reaches the sink again; then the sink catches up.
+//! turns out to be a replica or in another run, or the sink is congested for too many publications
+//! on end, the link is lost: the sink is told so, all that is under way answers
+//! [`BackendError::Unavailable`], and the next link is made. It is subscribed to every room that
+//! the node wants and has its probe heard before anything reaches the sink again; then the sink
+//! catches up.
 //!
 //! # What if Redis loses data?
 //!
@@ -30,9 +31,13 @@
 //! `meta` remembers up to where positions of the epoch before still hold, and [`Snapshot::follows`]
 //! tells who reads from one of them that nothing is missing.
 //!
-//! A server that was demoted and promoted again is in the same run all the while: a room that
-//! nobody published to in between could have an offset given twice. That takes a failover there
-//! and back, and will have to be told apart before Sentinel is supported.
+//! A run is one of a process as master: a server that was demoted and promoted again is in another
+//! one. Redis gives its replication another id then; it does so, too, when the first replica comes
+//! and an hour after the last has gone, which costs a new epoch and nothing else. The probe looks
+//! at the id, and gives the link up where it changed, lest nodes disagree on the run for longer.
+//!
+//! What a probe's interval cannot see is a master that is demoted and promoted again within it,
+//! its connections left open all the while. Sentinel closes them; by hand it can be done.
 //!
 //! # What must Redis be like?
 //!

@@ -195,6 +195,7 @@ fn spawn(port: u16, directory: &Path, arguments: &[String]) -> Child {
     Command::new(&program)
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
         .args(["--save", "", "--appendonly", "no", "--logfile", "log"])
+        .args(["--repl-diskless-sync-delay", "0"])
         .arg("--dir")
         .arg(directory)
         .args(arguments)

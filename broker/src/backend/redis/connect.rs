@@ -75,6 +75,9 @@ pub enum ConnectError {
     /// The server takes no writes.
     #[error("Redis at {0} is a replica of {1}; point redis.url at the master")]
     Replica(String, String),
+    /// The server was demoted and promoted, or got its first replica, while it was looked at.
+    #[error("Redis at {0} changed its role just now; try again")]
+    Renewed(String),
     /// The server refused something else.
     #[error("Redis at {0} refused to serve: {1}")]
     Refused(String, String),
@@ -86,7 +89,11 @@ impl ConnectError {
     pub fn may_pass(&self) -> bool {
         matches!(
             self,
-            Self::Unreachable(..) | Self::Timeout(..) | Self::Replica(..) | Self::Refused(..)
+            Self::Unreachable(..)
+                | Self::Timeout(..)
+                | Self::Replica(..)
+                | Self::Renewed(..)
+                | Self::Refused(..)
         )
     }
 }
@@ -236,7 +243,7 @@ impl Server {
     pub(super) async fn identify(
         &self,
         connection: &mut MultiplexedConnection,
-    ) -> Result<String, ConnectError> {
+    ) -> Result<Run, ConnectError> {
         let (server, replication): (String, String) = redis::pipe()
             .cmd("INFO")
             .arg("server")
@@ -245,18 +252,15 @@ impl Server {
             .query_async(connection)
             .await
             .map_err(|error| self.explain(&error))?;
-        if !is_master(&replication) {
+        if let Some(mode @ ("cluster" | "sentinel")) = field(&server, "redis_mode") {
+            return Err(ConnectError::Mode(self.address.clone(), mode.to_owned()));
+        }
+        if field(&replication, "role") != Some("master") {
             let of = |name| field(&replication, name).unwrap_or("?");
             let master = format!("{}:{}", of("master_host"), of("master_port"));
             return Err(ConnectError::Replica(self.address.clone(), master));
         }
-        if let Some(mode @ ("cluster" | "sentinel")) = field(&server, "redis_mode") {
-            return Err(ConnectError::Mode(self.address.clone(), mode.to_owned()));
-        }
-        let run = field(&server, "run_id")
-            .and_then(|run| run.get(..RUN))
-            .ok_or_else(|| ConnectError::NotRedis(self.address.clone()))?;
-        Ok(run.to_owned())
+        Run::read(&server, &replication).ok_or_else(|| ConnectError::NotRedis(self.address.clone()))
     }
 
     /// Says what an error means to whoever runs the node.
@@ -284,12 +288,58 @@ impl Server {
     }
 }
 
-/// How much of a run id tells one run of a server from another.
-const RUN: usize = 16;
+/// A run of a server as master, from its start or its promotion to its end or its demotion: within
+/// it nothing that was written is taken back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Run {
+    process: String,
+    /// Changes with each promotion; and at times by itself, when the first replica comes, and
+    /// some time after the last has gone.
+    replication: String,
+}
 
-/// Reads the section `replication` of INFO.
-pub(super) fn is_master(replication: &str) -> bool {
-    field(replication, "role") == Some("master")
+/// How much of an id tells one from another.
+const ID: usize = 16;
+
+impl Run {
+    /// Reads the sections `server` and `replication` of INFO.
+    fn read(server: &str, replication: &str) -> Option<Self> {
+        Some(Self {
+            process: field(server, "run_id")?.get(..ID)?.to_owned(),
+            replication: field(replication, "master_replid")?.get(..ID)?.to_owned(),
+        })
+    }
+
+    /// The process' own id, whatever its role is.
+    pub(super) fn process(&self) -> &str {
+        &self.process
+    }
+
+    /// What the scripts call it.
+    pub(super) fn id(&self) -> String {
+        format!("{}{}", self.process, self.replication)
+    }
+
+    /// Looks at the section `replication` of INFO later: whether this run goes on.
+    pub(super) fn goes_on(&self, replication: &str) -> Result<(), Ended> {
+        if field(replication, "role") != Some("master") {
+            return Err(Ended::Demoted);
+        }
+        let id = field(replication, "master_replid").and_then(|id| id.get(..ID));
+        if id != Some(&self.replication) {
+            return Err(Ended::Renewed);
+        }
+        Ok(())
+    }
+}
+
+/// How a run ended in a process that goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// The server is a replica now.
+    Demoted,
+    /// It is a master, and in another run.
+    Renewed,
 }
 
 fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {

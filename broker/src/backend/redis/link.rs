@@ -8,7 +8,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{PushKind, RedisError};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::connect::{ConnectError, is_master};
+use super::connect::{ConnectError, Ended, Run};
 use super::inbound::Inbound;
 use super::publisher::Publisher;
 use super::reader::Reader;
@@ -32,6 +32,8 @@ pub(super) enum Loss {
     Probe,
     /// The server has become a replica.
     Demoted,
+    /// The server goes on as another run: it was promoted anew, or its first replica came.
+    Renewed,
     /// The node's own workers are too far behind.
     Congested,
     /// A fault of this program.
@@ -39,10 +41,11 @@ pub(super) enum Loss {
 }
 
 impl Loss {
-    pub(super) const ALL: [Self; 5] = [
+    pub(super) const ALL: [Self; 6] = [
         Self::Closed,
         Self::Probe,
         Self::Demoted,
+        Self::Renewed,
         Self::Congested,
         Self::Internal,
     ];
@@ -53,6 +56,7 @@ impl Loss {
             Self::Closed => "closed",
             Self::Probe => "probe",
             Self::Demoted => "demoted",
+            Self::Renewed => "renewed",
             Self::Congested => "congested",
             Self::Internal => "internal",
         }
@@ -67,7 +71,7 @@ pub(super) struct Link {
     prober: Prober,
     publish: Script,
     read: Script,
-    run: String,
+    run: Run,
 }
 
 impl Link {
@@ -94,8 +98,11 @@ impl Link {
             server.introduce(&mut commands).await?,
             server.introduce(&mut subscriber).await?,
         ];
-        shard.predecessor.end(server, &mut commands, &run).await?;
-        shard.predecessor.set(&run, ids);
+        shard
+            .predecessor
+            .end(server, &mut commands, run.process())
+            .await?;
+        shard.predecessor.set(run.process(), ids);
 
         let explain = |error| server.explain(&error);
         let publish = Script::load(&mut commands, PUBLISH)
@@ -117,14 +124,16 @@ impl Link {
         let mut prober = Prober {
             connection: commands.clone(),
             inbound: Arc::clone(&inbound),
+            run: run.clone(),
             sent: 0,
         };
         // Two connections to one address need not lead to one server.
         prober.probe(shard).await.map_err(|unheard| match unheard {
             Unheard::Refused(error) => server.explain(&error),
-            Unheard::Demoted => {
+            Unheard::Ended(Ended::Demoted) => {
                 ConnectError::Replica(server.address.clone(), "another server".to_owned())
             }
+            Unheard::Ended(Ended::Renewed) => ConnectError::Renewed(server.address.clone()),
             Unheard::Silence => {
                 ConnectError::Timeout(server.address.clone(), shard.options.probe_timeout)
             }
@@ -159,7 +168,7 @@ impl Link {
         let publisher = Publisher {
             connection: self.commands.clone(),
             script: self.publish,
-            run: self.run.clone(),
+            run: self.run.id(),
             pipeline: shard.options.pipeline,
             stats: Arc::clone(&shard.stats),
             seconds: shard.stats.publish.local(),
@@ -167,7 +176,7 @@ impl Link {
         let reader = Reader {
             connection: self.commands,
             script: self.read,
-            run: self.run,
+            run: self.run.id(),
             stats: Arc::clone(&shard.stats),
         };
         let restore = async {
@@ -190,6 +199,7 @@ impl Link {
 struct Prober {
     connection: MultiplexedConnection,
     inbound: Arc<Inbound>,
+    run: Run,
     /// The number of the last probe.
     sent: u64,
 }
@@ -197,7 +207,7 @@ struct Prober {
 enum Unheard {
     Refused(RedisError),
     Silence,
-    Demoted,
+    Ended(Ended),
 }
 
 impl Prober {
@@ -207,7 +217,8 @@ impl Prober {
             match self.probe(shard).await {
                 Ok(()) => {}
                 Err(Unheard::Silence) => return Loss::Probe,
-                Err(Unheard::Demoted) => return Loss::Demoted,
+                Err(Unheard::Ended(Ended::Demoted)) => return Loss::Demoted,
+                Err(Unheard::Ended(Ended::Renewed)) => return Loss::Renewed,
                 Err(Unheard::Refused(error)) => match Refusal::of(&error) {
                     Ok(_) => return Loss::Probe,
                     Err(loss) => return loss,
@@ -218,7 +229,8 @@ impl Prober {
 
     async fn probe(&mut self, shard: &Shard) -> Result<(), Unheard> {
         self.sent += 1;
-        // A master that was demoted still hands on what is published to it: only its role tells.
+        // A master that was demoted still hands on what is published to it: only its role tells;
+        // and that it was promoted again since, only the replication's id.
         let mut request = redis::pipe();
         request
             .cmd("PUBLISH")
@@ -233,9 +245,7 @@ impl Prober {
                 .query_async(&mut self.connection)
                 .await
                 .map_err(Unheard::Refused)?;
-            if !is_master(&replication) {
-                return Err(Unheard::Demoted);
-            }
+            self.run.goes_on(&replication).map_err(Unheard::Ended)?;
             self.inbound.heard(self.sent).await;
             Ok(())
         };
