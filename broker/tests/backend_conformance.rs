@@ -1,5 +1,5 @@
-//! What every backend promises, tested by name on each of them: in memory, and on a real Redis
-//! that the test starts itself.
+//! What every backend promises, tested by name on each of them: in memory, and on real Redis in
+//! every topology, which the test starts itself.
 
 #[allow(dead_code, reason = "not every suite needs a node that is not linked")]
 #[path = "support/node.rs"]
@@ -29,7 +29,7 @@ use redis_server::RedisServer;
 struct Fixture {
     backend: Arc<dyn Backend>,
     sink: Arc<Recording>,
-    server: Option<RedisServer>,
+    servers: Vec<RedisServer>,
 }
 
 impl Fixture {
@@ -39,17 +39,29 @@ impl Fixture {
         Self {
             backend: Arc::new(memory),
             sink,
-            server: None,
+            servers: Vec::new(),
         }
     }
 
+    /// One server.
     async fn redis() -> Self {
         let server = RedisServer::start();
         let (backend, sink) = node(&server, "n1").await;
         Self {
             backend,
             sink,
-            server: Some(server),
+            servers: vec![server],
+        }
+    }
+
+    /// Three servers that know nothing of each other.
+    async fn several() -> Self {
+        let servers: Vec<_> = (0..3).map(|_| RedisServer::start()).collect();
+        let (backend, sink) = node::linked(node::several(&servers)).await;
+        Self {
+            backend,
+            sink,
+            servers,
         }
     }
 
@@ -141,6 +153,12 @@ macro_rules! conformance {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $promise() {
                 super::$promise(super::Fixture::redis().await).await;
+            })*
+        }
+        mod several {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $promise() {
+                super::$promise(super::Fixture::several().await).await;
             })*
         }
     };
@@ -569,7 +587,7 @@ async fn every_key_in_redis_has_a_ttl() {
     f.read("only read", LOG, Read::Position).await;
     f.publish("no log", NO_LOG, "x").await;
 
-    let mut redis = f.server.as_ref().unwrap().connect().await;
+    let mut redis = f.servers[0].connect().await;
     let mut keys: Vec<String> = ::redis::cmd("KEYS")
         .arg("*")
         .query_async(&mut redis)
@@ -602,7 +620,7 @@ async fn what_cannot_be_read_is_skipped_and_the_position_stays_right() {
     let f = Fixture::redis().await;
     f.subscribe("garbage").await;
     let first = f.publish("garbage", LOG, "1").await.expect("a position");
-    let mut redis = f.server.as_ref().unwrap().connect().await;
+    let mut redis = f.servers[0].connect().await;
     // A publication of a newer release, in the log and on the channel; then plain garbage.
     let newer = f.backend.publish(fanfare_broker::backend::Publish {
         envelope: vec![0x92, 2, 0xc0],

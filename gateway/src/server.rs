@@ -199,7 +199,7 @@ fn redis_options(config: &Config, url: &RedisUrl) -> anyhow::Result<redis::Optio
         fs::read(path).with_context(|| format!("redis.ca_file: cannot read {file}"))
     };
     Ok(redis::Options {
-        url: url.expose().to_owned(),
+        urls: vec![url.expose().to_owned()],
         authorities: config.redis.ca_file.as_ref().map(read).transpose()?,
         node: config.node.clone(),
         probe_interval: config.redis.probe_interval,

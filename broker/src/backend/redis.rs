@@ -53,9 +53,11 @@ mod link;
 mod predecessor;
 mod publisher;
 mod queue;
+mod ranking;
 mod reader;
 mod refusal;
 mod route;
+mod run;
 mod script;
 mod shard;
 mod stats;
@@ -69,22 +71,25 @@ use std::time::Duration;
 use fanfare_shared::{Position, Publication, RoomName};
 use prometheus::core::Collector;
 use tokio::runtime::Handle;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::timeout;
 
 pub use connect::ConnectError;
 
 use super::{Backend, BackendError, EPOCH_TTL, Log, Pending, Publish, Read, Scope, Sink, Snapshot};
 use connect::Server;
+use ranking::Ranking;
 use route::Route;
 use shard::Shard;
-use stats::Stats;
+use stats::Families;
 
 /// How the link is set up. The names are those of the configuration's `redis` section.
 #[derive(Clone)]
 pub struct Options {
     /// Where Redis is: `redis://[user:password@]host[:port][/database]`, `rediss://` for TLS, or
-    /// `unix:///path`.
-    pub url: String,
+    /// `unix:///path`. Several are servers that know nothing of each other; the rooms are spread
+    /// over them.
+    pub urls: Vec<String>,
     /// Certificates in PEM form that a `rediss://` server's is checked against, instead of the
     /// public authorities.
     pub authorities: Option<Vec<u8>>,
@@ -107,7 +112,7 @@ pub struct Options {
 pub struct Redis {
     options: Arc<Options>,
     route: Route,
-    stats: Arc<Stats>,
+    families: Families,
     supervisors: OnceLock<Vec<AbortHandle>>,
 }
 
@@ -115,27 +120,55 @@ impl Redis {
     /// Checks the options; connects to nothing yet.
     pub fn new(options: Options) -> Result<Self, ConnectError> {
         let options = Arc::new(options);
-        let stats = Stats::new().map_err(|error| ConnectError::Metrics(Arc::new(error)))?;
-        let stats = Arc::new(stats);
-        let server = Server::new(&options)?;
-        let shard = Shard::new(Arc::clone(&options), server, Arc::clone(&stats), |_| true);
+        let families = Families::new().map_err(|error| ConnectError::Metrics(Arc::new(error)))?;
+        let servers = options.urls.iter().map(|url| Server::new(url, &options));
+        let servers = servers.collect::<Result<Vec<_>, _>>()?;
+        let names: Vec<_> = servers.iter().map(|server| &*server.address).collect();
+        if let Some(twice) = (1..)
+            .zip(&names)
+            .find(|(next, name)| names[*next..].contains(name))
+        {
+            return Err(ConnectError::Twice((*twice.1).to_owned()));
+        }
+        let ranking = Arc::new(Ranking::new(names));
+        let shard = |(index, server)| {
+            let ranking = Arc::clone(&ranking);
+            let rooms = move |room: &RoomName| ranking.first(room) == index;
+            Arc::new(Shard::new(Arc::clone(&options), server, &families, rooms))
+        };
+        let shards = (0..).zip(servers).map(shard).collect();
         Ok(Self {
+            route: Route::new(shards, ranking),
             options,
-            route: Route::single(shard),
-            stats,
+            families,
             supervisors: OnceLock::new(),
         })
     }
 
-    /// Tries once whether the server can be used for all that a node does, and says what is wrong
+    /// Tries once whether the servers can be used for all that a node does, and says what is wrong
     /// if not.
     ///
-    /// Not needed: once attached, a link is made as soon as that is possible.
+    /// Of several servers some may be away, if that may pass: theirs are not all the rooms, and a
+    /// node that waited for them would serve none.
+    ///
+    /// Not needed: once attached, links are made as soon as that is possible.
     pub async fn check(&self) -> Result<(), ConnectError> {
         // Shards of its own, lest it meddle with links that are up.
         let other = Self::new(Options::clone(&self.options))?;
-        for shard in other.route.shards() {
-            shard.check().await?;
+        let mut away = Vec::new();
+        let shards = other.route.shards();
+        for shard in shards {
+            match shard.check().await {
+                Err(error) if error.may_pass() => away.push(error),
+                outcome => outcome?,
+            }
+        }
+        let one_answers = away.len() < shards.len();
+        for error in away {
+            if !one_answers {
+                return Err(error);
+            }
+            tracing::warn!("{error}");
         }
         Ok(())
     }
@@ -151,19 +184,26 @@ impl Redis {
         });
     }
 
-    /// Waits until publications get through.
+    /// Waits until publications get through, and then a while ([`Options::connect_timeout`]) for
+    /// those servers of several that are not linked yet.
     pub async fn linked(&self) {
-        for shard in self.route.shards() {
-            let mut ready = shard.ready.subscribe();
-            // Fails only without a sender, which lives as long as the shard.
-            let _ = ready.wait_for(|ready| *ready).await;
-        }
+        // Fails only without a sender, which lives as long as the shard.
+        let shards = self.route.shards().iter();
+        let mut waiting: JoinSet<_> = shards
+            .map(|shard| {
+                let mut ready = shard.ready.subscribe();
+                async move { ready.wait_for(|ready| *ready).await.is_ok() }
+            })
+            .collect();
+        waiting.join_next().await;
+        let all = async { while waiting.join_next().await.is_some() {} };
+        let _ = timeout(self.options.connect_timeout, all).await;
     }
 
-    /// The link's metrics, to be registered once.
+    /// The links' metrics, to be registered once.
     #[must_use]
     pub fn collectors(&self) -> Vec<Box<dyn Collector>> {
-        self.stats.collectors()
+        self.families.collectors()
     }
 }
 
@@ -225,6 +265,8 @@ impl Backend for Redis {
         })
     }
 
+    /// With several servers: through one of them at least. A server that is away takes its rooms
+    /// with it and no others; were its absence to make every node not ready, it would take all.
     fn ready(&self) -> bool {
         self.route.shards().iter().any(|shard| shard.is_ready())
     }

@@ -1,102 +1,23 @@
 //! Opens connections to the server, and says in one line what is wrong where that fails.
 
+mod error;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind, IntoConnectionInfo, ProtocolVersion,
-    PushInfo, RedisError, TlsCertificates, Value,
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo,
+    ProtocolVersion, PushInfo, RedisError, TlsCertificates, Value,
 };
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use thiserror::Error;
 
 use super::Options;
+use super::run::{Run, field};
 
-/// Why Redis cannot be used. One line that names the remedy and holds no password.
-#[derive(Debug, Clone, Error)]
-pub enum ConnectError {
-    /// The address is not understood.
-    #[error(
-        "redis.url: {0}; give redis://[user:password@]host[:port][/database], rediss:// for TLS, \
-         or unix:///path"
-    )]
-    Url(String),
-    /// The given certificate authorities are not understood.
-    #[error("the certificate authorities for Redis: {0}; give certificates in PEM form")]
-    Authorities(String),
-    /// The server's certificate was not accepted.
-    #[error(
-        "the certificate of Redis at {0} is not accepted: {1}; name the host as the certificate \
-         does, and give the authority that signed it, unless that is a public one"
-    )]
-    Certificate(String, String),
-    /// The metrics could not be made.
-    #[error(transparent)]
-    Metrics(Arc<prometheus::Error>),
-    /// No connection came about, or it broke.
-    #[error(
-        "Redis at {0} cannot be reached: {1}; is it running, and redis.url right, its scheme too \
-         (rediss:// with TLS, redis:// without)?"
-    )]
-    Unreachable(String, String),
-    /// The server took too long.
-    #[error(
-        "Redis at {0} did not answer within {1:?}; check redis.url, the network and whether TLS \
-         is expected (rediss://), or raise redis.connect_timeout"
-    )]
-    Timeout(String, Duration),
-    /// The server wants other credentials.
-    #[error("Redis at {0} refuses the credentials in redis.url: {1}; correct user and password")]
-    Credentials(String, String),
-    /// The user may not do what a node has to.
-    #[error(
-        "Redis at {0} does not permit what a node has to do: {1}; grant the user \
-         +@read +@write +@pubsub +@scripting +@connection +info ~fanfare:* &fanfare:*"
-    )]
-    Permission(String, String),
-    /// The server has no such database.
-    #[error("Redis at {0} has no database {1}; correct the number at the end of redis.url")]
-    Database(String, i64),
-    /// The server does not speak RESP3.
-    #[error("Redis at {0} is too old; run Redis 6 or newer, or Valkey")]
-    TooOld(String),
-    /// Something else answers there.
-    #[error(
-        "what answers at {0} is not Redis; correct redis.url, its scheme too (rediss:// with TLS, \
-         redis:// without)"
-    )]
-    NotRedis(String),
-    /// The server is part of something else.
-    #[error("Redis at {0} runs in {1} mode, which is not supported yet; give a single master")]
-    Mode(String, String),
-    /// The server takes no writes.
-    #[error("Redis at {0} is a replica of {1}; point redis.url at the master")]
-    Replica(String, String),
-    /// The server was demoted and promoted, or got its first replica, while it was looked at.
-    #[error("Redis at {0} changed its role just now; try again")]
-    Renewed(String),
-    /// The server refused something else.
-    #[error("Redis at {0} refused to serve: {1}")]
-    Refused(String, String),
-}
-
-impl ConnectError {
-    /// Whether waiting may help: the server is not there yet, or not ready.
-    #[must_use]
-    pub fn may_pass(&self) -> bool {
-        matches!(
-            self,
-            Self::Unreachable(..)
-                | Self::Timeout(..)
-                | Self::Replica(..)
-                | Self::Renewed(..)
-                | Self::Refused(..)
-        )
-    }
-}
+pub use error::ConnectError;
 
 /// Keepalive finds a peer that has gone while nothing is sent; the user timeout one that has gone
 /// while something is. The probe is what finds everything else, and usually these too.
@@ -111,25 +32,26 @@ const REQUESTS: usize = 16;
 /// Gathers a pipeline into few writes.
 const WRITE_BUFFER: usize = 256 * 1024;
 
-/// Where Redis is, and how to speak with it.
+/// Where a server is, and how to speak with it.
+#[derive(Clone)]
 pub(super) struct Server {
     client: Client,
-    /// For messages: host and port, or the path.
+    /// For messages and metrics: host and port, or the path; and the database, unless it is 0.
     pub(super) address: String,
-    timeout: Duration,
-    node: String,
+    options: Arc<Options>,
 }
 
 impl Server {
-    pub(super) fn new(options: &Options) -> Result<Self, ConnectError> {
+    /// Reads an address.
+    pub(super) fn new(url: &str, options: &Arc<Options>) -> Result<Self, ConnectError> {
         // What the parser says of a bad address could quote the password.
-        let url = |error: RedisError| {
+        let refuse = |error: RedisError| {
             ConnectError::Url(match error.kind() {
-                ErrorKind::InvalidClientConfig => without(&error, Some(&options.url)),
+                ErrorKind::InvalidClientConfig => without(&error, Some(url)),
                 _ => "not an address".to_owned(),
             })
         };
-        let info = options.url.as_str().into_connection_info().map_err(url)?;
+        let info = url.into_connection_info().map_err(refuse)?;
         let tcp = TcpSettings::default()
             .set_nodelay(true)
             .set_keepalive(
@@ -145,7 +67,14 @@ impl Server {
             .set_protocol(ProtocolVersion::RESP3)
             .set_lib_name("fanfare", env!("CARGO_PKG_VERSION"));
         let info = info.set_tcp_settings(tcp).set_redis_settings(settings);
-        let address = info.addr().to_string();
+        Self::with(info, options)
+    }
+
+    fn with(info: ConnectionInfo, options: &Arc<Options>) -> Result<Self, ConnectError> {
+        let mut address = info.addr().to_string();
+        if info.redis_settings().db() != 0 {
+            address = format!("{address}/{}", info.redis_settings().db());
+        }
         if matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
             // redis-rs takes the process' provider, and panics where there is none. An error
             // says that there is one already.
@@ -163,13 +92,12 @@ impl Server {
                 Client::build_with_tls(info, certificates)
                     .map_err(|error| ConnectError::Authorities(error.to_string()))?
             }
-            _ => Client::open(info).map_err(url)?,
+            _ => Client::open(info).map_err(|error| ConnectError::Url(without(&error, None)))?,
         };
         Ok(Self {
             client,
             address,
-            timeout: options.connect_timeout,
-            node: options.node.clone(),
+            options: Arc::clone(options),
         })
     }
 
@@ -182,8 +110,8 @@ impl Server {
         push: impl Fn(PushInfo) + Send + Sync + 'static,
     ) -> Result<MultiplexedConnection, ConnectError> {
         let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.timeout))
-            .set_response_timeout(Some(self.timeout))
+            .set_connection_timeout(Some(self.options.connect_timeout))
+            .set_response_timeout(Some(self.options.connect_timeout))
             .set_pipeline_buffer_size(REQUESTS)
             .set_write_backpressure_boundary(WRITE_BUFFER)
             .set_push_sender(move |info| {
@@ -205,7 +133,7 @@ impl Server {
         request
             .cmd("CLIENT")
             .arg("SETNAME")
-            .arg(format!("fanfare:{}", self.node))
+            .arg(format!("fanfare:{}", self.options.node))
             .cmd("CLIENT")
             .arg("ID");
         let replies = connection
@@ -270,7 +198,7 @@ impl Server {
         let why = without(error, settings.password());
         let code = error.code().unwrap_or_default();
         match error.kind() {
-            _ if error.is_timeout() => ConnectError::Timeout(at, self.timeout),
+            _ if error.is_timeout() => ConnectError::Timeout(at, self.options.connect_timeout),
             ErrorKind::RESP3NotSupported => ConnectError::TooOld(at),
             ErrorKind::AuthenticationFailed => ConnectError::Credentials(at, why),
             _ if matches!(code, "WRONGPASS" | "NOAUTH") => ConnectError::Credentials(at, why),
@@ -286,65 +214,6 @@ impl Server {
             _ => ConnectError::Refused(at, why),
         }
     }
-}
-
-/// A run of a server as master, from its start or its promotion to its end or its demotion: within
-/// it nothing that was written is taken back.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Run {
-    process: String,
-    /// Changes with each promotion; and at times by itself, when the first replica comes, and
-    /// some time after the last has gone.
-    replication: String,
-}
-
-/// How much of an id tells one from another.
-const ID: usize = 16;
-
-impl Run {
-    /// Reads the sections `server` and `replication` of INFO.
-    fn read(server: &str, replication: &str) -> Option<Self> {
-        Some(Self {
-            process: field(server, "run_id")?.get(..ID)?.to_owned(),
-            replication: field(replication, "master_replid")?.get(..ID)?.to_owned(),
-        })
-    }
-
-    /// The process' own id, whatever its role is.
-    pub(super) fn process(&self) -> &str {
-        &self.process
-    }
-
-    /// What the scripts call it.
-    pub(super) fn id(&self) -> String {
-        format!("{}{}", self.process, self.replication)
-    }
-
-    /// Looks at the section `replication` of INFO later: whether this run goes on.
-    pub(super) fn goes_on(&self, replication: &str) -> Result<(), Ended> {
-        if field(replication, "role") != Some("master") {
-            return Err(Ended::Demoted);
-        }
-        let id = field(replication, "master_replid").and_then(|id| id.get(..ID));
-        if id != Some(&self.replication) {
-            return Err(Ended::Renewed);
-        }
-        Ok(())
-    }
-}
-
-/// How a run ended in a process that goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ended {
-    /// The server is a replica now.
-    Demoted,
-    /// It is a master, and in another run.
-    Renewed,
-}
-
-fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
-    info.lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
 }
 
 /// An error's text in one line, without a secret that it may quote: an old Redis repeats the

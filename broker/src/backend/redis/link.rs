@@ -8,11 +8,12 @@ use redis::aio::MultiplexedConnection;
 use redis::{PushKind, RedisError};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::connect::{ConnectError, Ended, Run};
+use super::connect::ConnectError;
 use super::inbound::Inbound;
 use super::publisher::Publisher;
 use super::reader::Reader;
 use super::refusal::Refusal;
+use super::run::{Ended, Run};
 use super::script::Script;
 use super::{Shard, Sink};
 
@@ -41,6 +42,7 @@ pub(super) enum Loss {
 }
 
 impl Loss {
+    /// In the order of their declaration.
     pub(super) const ALL: [Self; 6] = [
         Self::Closed,
         Self::Probe,

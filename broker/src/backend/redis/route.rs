@@ -4,20 +4,20 @@ use std::sync::Arc;
 
 use fanfare_shared::RoomName;
 
+use super::ranking::Ranking;
 use super::shard::Shard;
 use super::{BackendError, Pending};
 
 /// Which shard has which rooms.
 pub(super) struct Route {
     shards: Vec<Arc<Shard>>,
+    ranking: Arc<Ranking>,
 }
 
 impl Route {
-    /// All rooms at one shard.
-    pub(super) fn single(shard: Shard) -> Self {
-        Self {
-            shards: vec![Arc::new(shard)],
-        }
+    /// Rooms spread over shards as they rank.
+    pub(super) fn new(shards: Vec<Arc<Shard>>, ranking: Arc<Ranking>) -> Self {
+        Self { shards, ranking }
     }
 
     /// Asks a room's shard for something. Where no shard has the room, that is unavailable.
@@ -34,8 +34,9 @@ impl Route {
     }
 
     /// Does something with a room's shard, if it has one; on the terms of [`Route::ask`].
-    pub(super) fn with<T>(&self, _room: &RoomName, act: impl FnOnce(&Shard) -> T) -> Option<T> {
-        self.shards.first().map(|shard| act(shard))
+    pub(super) fn with<T>(&self, room: &RoomName, act: impl FnOnce(&Shard) -> T) -> Option<T> {
+        let shard = self.shards.get(self.ranking.first(room))?;
+        Some(act(shard))
     }
 
     /// The shards there are now.

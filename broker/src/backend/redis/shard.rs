@@ -15,7 +15,7 @@ use super::connect::{ConnectError, Server};
 use super::link::Link;
 use super::predecessor::Predecessor;
 use super::queue::{Load, Queue};
-use super::stats::Stats;
+use super::stats::{Families, Stats};
 use super::subscriber::Interest;
 use super::{Nobody, Options, Scope, Sink, publisher, reader, supervisor};
 
@@ -44,10 +44,11 @@ impl Shard {
     pub(super) fn new(
         options: Arc<Options>,
         server: Server,
-        stats: Arc<Stats>,
+        families: &Families,
         rooms: impl Fn(&RoomName) -> bool + Send + Sync + 'static,
     ) -> Self {
         let items = options.queue;
+        let stats = Arc::new(families.of(&server.address));
         Self {
             options,
             server,
