@@ -9,6 +9,9 @@ mod publications;
 #[allow(dead_code, reason = "not every suite looks at everything")]
 #[path = "support/recording.rs"]
 mod recording;
+#[allow(dead_code, reason = "nothing fails over here")]
+#[path = "support/redis_sentinel.rs"]
+mod redis_sentinel;
 #[allow(dead_code, reason = "not every suite does everything to its server")]
 #[path = "support/redis_server.rs"]
 mod redis_server;
@@ -23,6 +26,7 @@ use fanfare_shared::{Epoch, Position};
 
 use publications::{LOG, NO_LOG, bytes, keyed, named, text};
 use recording::{DEADLINE, Recording};
+use redis_sentinel::Watched;
 use redis_server::RedisServer;
 
 /// A backend and what it delivers to.
@@ -62,6 +66,22 @@ impl Fixture {
             backend,
             sink,
             servers,
+        }
+    }
+
+    /// A master and a replica that sentinels watch.
+    async fn sentinel() -> Self {
+        // Nothing goes down here, however busy the machine is.
+        let Watched { servers, sentinels } = Watched::start(DEADLINE).await;
+        let (backend, sink) = node::linked(Options {
+            sentinels: sentinels.iter().map(RedisServer::url).collect(),
+            ..node::options(Watched::url())
+        })
+        .await;
+        Self {
+            backend,
+            sink,
+            servers: servers.into_iter().chain(sentinels).collect(),
         }
     }
 
@@ -159,6 +179,12 @@ macro_rules! conformance {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $promise() {
                 super::$promise(super::Fixture::several().await).await;
+            })*
+        }
+        mod sentinel {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $promise() {
+                super::$promise(super::Fixture::sentinel().await).await;
             })*
         }
     };

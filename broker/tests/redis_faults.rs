@@ -10,6 +10,9 @@ mod publications;
 #[allow(dead_code, reason = "not every suite looks at everything")]
 #[path = "support/recording.rs"]
 mod recording;
+#[allow(dead_code, reason = "here without sentinels")]
+#[path = "support/redis_sentinel.rs"]
+mod redis_sentinel;
 #[allow(dead_code, reason = "not every suite does everything to its server")]
 #[path = "support/redis_server.rs"]
 mod redis_server;
@@ -25,6 +28,7 @@ use fanfare_shared::Position;
 use node::{attached, linked, options, publish, subscribe, until_linked};
 use publications::{LOG, NO_LOG, named, text};
 use recording::{DEADLINE, Event};
+use redis_sentinel::{follow, until};
 use redis_server::{RedisServer, free_port};
 
 /// Long enough for a busy machine, short enough to wait for.
@@ -564,28 +568,6 @@ async fn a_congested_node_gives_up_the_link_rather_than_memory() {
 
 // --- failovers by hand ---
 
-/// Asks a server until it answers as wanted, for what nobody is told of.
-async fn until_answered<T: redis::FromRedisValue>(
-    server: &RedisServer,
-    words: &[&str],
-    wanted: impl Fn(&T) -> bool,
-) {
-    let asking = async { while !wanted(&server.ask(words).await) {} };
-    tokio::time::timeout(DEADLINE, asking)
-        .await
-        .unwrap_or_else(|_| panic!("{words:?} was answered in vain"));
-}
-
-/// Makes one server the replica of another, and waits until it follows.
-async fn follow(replica: &RedisServer, master: &RedisServer) {
-    let port = master.port().to_string();
-    replica.tell(&["REPLICAOF", "127.0.0.1", &port]).await;
-    until_answered(replica, &["INFO", "replication"], |info: &String| {
-        info.contains("master_link_status:up")
-    })
-    .await;
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failover_there_and_back_never_gives_an_offset_a_second_meaning() {
     let (server, other) = (RedisServer::start(), RedisServer::start());
@@ -594,7 +576,7 @@ async fn a_failover_there_and_back_never_gives_an_offset_a_second_meaning() {
     subscribe(&node, "room").await;
     let kept = publish(&node, "room", "a").await;
     let entries = ["XLEN", "fanfare:{room}:log"];
-    until_answered(&other, &entries, |length: &usize| *length == 1).await;
+    until(&other, &entries, |length: &usize| *length == 1).await;
     // The other takes over without the newest.
     other.tell(&["REPLICAOF", "NO", "ONE"]).await;
     let lost = publish(&node, "room", "gone").await;

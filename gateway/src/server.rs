@@ -200,6 +200,7 @@ fn redis_options(config: &Config, url: &RedisUrl) -> anyhow::Result<redis::Optio
     };
     Ok(redis::Options {
         urls: vec![url.expose().to_owned()],
+        sentinels: Vec::new(),
         authorities: config.redis.ca_file.as_ref().map(read).transpose()?,
         node: config.node.clone(),
         probe_interval: config.redis.probe_interval,

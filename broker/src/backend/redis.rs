@@ -50,6 +50,7 @@ mod connect;
 mod inbound;
 mod keys;
 mod link;
+mod place;
 mod predecessor;
 mod publisher;
 mod queue;
@@ -78,6 +79,7 @@ pub use connect::ConnectError;
 
 use super::{Backend, BackendError, EPOCH_TTL, Log, Pending, Publish, Read, Scope, Sink, Snapshot};
 use connect::Server;
+use place::Place;
 use ranking::Ranking;
 use route::Route;
 use shard::Shard;
@@ -90,6 +92,9 @@ pub struct Options {
     /// `unix:///path`. Several are servers that know nothing of each other; the rooms are spread
     /// over them.
     pub urls: Vec<String>,
+    /// Where the sentinels are, `redis://[user:password@]host:port`; none where the servers are
+    /// found without. With sentinels, the host in each of `urls` is the master's name.
+    pub sentinels: Vec<String>,
     /// Certificates in PEM form that a `rediss://` server's is checked against, instead of the
     /// public authorities.
     pub authorities: Option<Vec<u8>>,
@@ -121,8 +126,12 @@ impl Redis {
     pub fn new(options: Options) -> Result<Self, ConnectError> {
         let options = Arc::new(options);
         let families = Families::new().map_err(|error| ConnectError::Metrics(Arc::new(error)))?;
-        let servers = options.urls.iter().map(|url| Server::new(url, &options));
-        let servers = servers.collect::<Result<Vec<_>, _>>()?;
+        let read = |key, urls: &[String]| {
+            let servers = urls.iter().map(|url| Server::new(key, url, &options));
+            servers.collect::<Result<Vec<_>, _>>()
+        };
+        let servers = read("redis.url", &options.urls)?;
+        let sentinels = read("redis.sentinels", &options.sentinels)?;
         let names: Vec<_> = servers.iter().map(|server| &*server.address).collect();
         if let Some(twice) = (1..)
             .zip(&names)
@@ -134,9 +143,11 @@ impl Redis {
         let shard = |(index, server)| {
             let ranking = Arc::clone(&ranking);
             let rooms = move |room: &RoomName| ranking.first(room) == index;
-            Arc::new(Shard::new(Arc::clone(&options), server, &families, rooms))
+            let place = Place::new(server, &sentinels)?;
+            let shard = Shard::new(Arc::clone(&options), place, &families, rooms);
+            Ok(Arc::new(shard))
         };
-        let shards = (0..).zip(servers).map(shard).collect();
+        let shards = (0..).zip(servers).map(shard).collect::<Result<_, _>>()?;
         Ok(Self {
             route: Route::new(shards, ranking),
             options,

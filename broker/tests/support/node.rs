@@ -16,6 +16,7 @@ use crate::redis_server::RedisServer;
 pub(crate) fn options(url: String) -> Options {
     Options {
         urls: vec![url],
+        sentinels: Vec::new(),
         authorities: None,
         node: "n1".to_owned(),
         probe_interval: Duration::from_millis(50),

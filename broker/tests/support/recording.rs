@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 /// How long a test waits for what has to come. Generous: it is reached only when it does not.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(90);
 
 /// What a sink was told, in order.
 #[derive(Debug, Clone)]

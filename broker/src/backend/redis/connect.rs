@@ -39,17 +39,31 @@ pub(super) struct Server {
     /// For messages and metrics: host and port, or the path; and the database, unless it is 0.
     pub(super) address: String,
     options: Arc<Options>,
+    /// Who gave the address.
+    source: Source,
+}
+
+/// Who gave a server's address, and so has to be looked at where it is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Url,
+    Sentinel,
 }
 
 impl Server {
-    /// Reads an address.
-    pub(super) fn new(url: &str, options: &Arc<Options>) -> Result<Self, ConnectError> {
+    /// Reads an address, which stands in this key of the configuration.
+    pub(super) fn new(
+        key: &'static str,
+        url: &str,
+        options: &Arc<Options>,
+    ) -> Result<Self, ConnectError> {
         // What the parser says of a bad address could quote the password.
         let refuse = |error: RedisError| {
-            ConnectError::Url(match error.kind() {
+            let problem = match error.kind() {
                 ErrorKind::InvalidClientConfig => without(&error, Some(url)),
                 _ => "not an address".to_owned(),
-            })
+            };
+            ConnectError::Url(key, problem)
         };
         let info = url.into_connection_info().map_err(refuse)?;
         let tcp = TcpSettings::default()
@@ -67,10 +81,14 @@ impl Server {
             .set_protocol(ProtocolVersion::RESP3)
             .set_lib_name("fanfare", env!("CARGO_PKG_VERSION"));
         let info = info.set_tcp_settings(tcp).set_redis_settings(settings);
-        Self::with(info, options)
+        Self::with(info, options, Source::Url)
     }
 
-    fn with(info: ConnectionInfo, options: &Arc<Options>) -> Result<Self, ConnectError> {
+    fn with(
+        info: ConnectionInfo,
+        options: &Arc<Options>,
+        source: Source,
+    ) -> Result<Self, ConnectError> {
         let mut address = info.addr().to_string();
         if info.redis_settings().db() != 0 {
             address = format!("{address}/{}", info.redis_settings().db());
@@ -92,13 +110,43 @@ impl Server {
                 Client::build_with_tls(info, certificates)
                     .map_err(|error| ConnectError::Authorities(error.to_string()))?
             }
-            _ => Client::open(info).map_err(|error| ConnectError::Url(without(&error, None)))?,
+            _ => Client::open(info).map_err(|error| {
+                ConnectError::Unreachable(address.clone(), without(&error, None))
+            })?,
         };
         Ok(Self {
             client,
             address,
             options: Arc::clone(options),
+            source,
         })
+    }
+
+    /// The host in the address.
+    pub(super) fn host(&self) -> Result<String, ConnectError> {
+        match self.client.get_connection_info().addr() {
+            ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. } => Ok(host.clone()),
+            _ => Err(ConnectError::NoHost(self.address.clone())),
+        }
+    }
+
+    /// Another server, named by a sentinel, to be spoken with like this one: credentials,
+    /// database, and whether through TLS.
+    pub(super) fn named_by_sentinel(&self, host: &str, port: u16) -> Result<Self, ConnectError> {
+        self.at(host, port, Source::Sentinel)
+    }
+
+    fn at(&self, host: &str, port: u16, source: Source) -> Result<Self, ConnectError> {
+        let info = self.client.get_connection_info().clone();
+        let mut addr = info.addr().clone();
+        match &mut addr {
+            ConnectionAddr::Tcp(of, at)
+            | ConnectionAddr::TcpTls {
+                host: of, port: at, ..
+            } => (*of, *at) = (host.to_owned(), port),
+            _ => return Err(ConnectError::NoHost(self.address.clone())),
+        }
+        Self::with(info.set_addr(addr), &self.options, source)
     }
 
     /// Opens a connection; `push` is called with all that the server says unasked.
@@ -180,13 +228,24 @@ impl Server {
             .query_async(connection)
             .await
             .map_err(|error| self.explain(&error))?;
-        if let Some(mode @ ("cluster" | "sentinel")) = field(&server, "redis_mode") {
-            return Err(ConnectError::Mode(self.address.clone(), mode.to_owned()));
+        let mode = field(&server, "redis_mode").unwrap_or("standalone");
+        let remedy = match mode {
+            "sentinel" => Some("name it in redis.sentinels, and in redis.url the master's name"),
+            "cluster" => Some("which is not supported yet; give a single master"),
+            _ => None,
+        };
+        if let Some(remedy) = remedy {
+            let at = self.address.clone();
+            return Err(ConnectError::Mode(at, mode.to_owned(), remedy));
         }
         if field(&replication, "role") != Some("master") {
             let of = |name| field(&replication, name).unwrap_or("?");
             let master = format!("{}:{}", of("master_host"), of("master_port"));
-            return Err(ConnectError::Replica(self.address.clone(), master));
+            let at = self.address.clone();
+            return Err(match self.source {
+                Source::Url => ConnectError::Replica(at, master),
+                Source::Sentinel => ConnectError::NotPromoted(at, master),
+            });
         }
         Run::read(&server, &replication).ok_or_else(|| ConnectError::NotRedis(self.address.clone()))
     }

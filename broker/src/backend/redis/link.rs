@@ -8,7 +8,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{PushKind, RedisError};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::connect::ConnectError;
+use super::connect::{ConnectError, Server};
 use super::inbound::Inbound;
 use super::publisher::Publisher;
 use super::reader::Reader;
@@ -74,12 +74,13 @@ pub(super) struct Link {
     publish: Script,
     read: Script,
     run: Run,
+    pub(super) server: Server,
 }
 
 impl Link {
     /// Makes a link. Nothing reaches the sink before its inbound is opened.
     pub(super) async fn make(shard: &Shard, sink: &Arc<dyn Sink>) -> Result<Self, ConnectError> {
-        let server = &shard.server;
+        let server = shard.place.find().await?;
         let inbound = Arc::new(Inbound::new(
             Arc::clone(sink),
             Arc::clone(&shard.stats),
@@ -102,7 +103,7 @@ impl Link {
         ];
         shard
             .predecessor
-            .end(server, &mut commands, run.process())
+            .end(&server, &mut commands, run.process())
             .await?;
         shard.predecessor.set(run.process(), ids);
 
@@ -148,11 +149,12 @@ impl Link {
             publish,
             read,
             run,
+            server,
         })
     }
 
     /// Reads and deletes a key that nobody has, which shows whether keys may be read and written.
-    pub(super) async fn touch_a_key(&mut self, shard: &Shard) -> Result<(), ConnectError> {
+    pub(super) async fn touch_a_key(&mut self) -> Result<(), ConnectError> {
         redis::pipe()
             .cmd("GET")
             .arg(self.inbound.probe_channel())
@@ -160,7 +162,7 @@ impl Link {
             .arg(self.inbound.probe_channel())
             .exec_async(&mut self.commands)
             .await
-            .map_err(|error| shard.server.explain(&error))
+            .map_err(|error| self.server.explain(&error))
     }
 
     /// Does what is asked for until the link is lost. At its side `restore` runs to its end, or

@@ -11,8 +11,9 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use super::connect::{ConnectError, Server};
+use super::connect::ConnectError;
 use super::link::Link;
+use super::place::Place;
 use super::predecessor::Predecessor;
 use super::queue::{Load, Queue};
 use super::stats::{Families, Stats};
@@ -26,7 +27,7 @@ const MAX_QUEUED_BYTES: usize = 64 * 1024 * 1024;
 /// What the calls and the tasks of one shard's link have in common.
 pub(super) struct Shard {
     pub(super) options: Arc<Options>,
-    pub(super) server: Server,
+    pub(super) place: Place,
     pub(super) publications: Queue<publisher::Item>,
     pub(super) reads: Queue<reader::Item>,
     pub(super) interest: Interest,
@@ -43,15 +44,15 @@ impl Shard {
     /// Makes a shard without a link.
     pub(super) fn new(
         options: Arc<Options>,
-        server: Server,
+        place: Place,
         families: &Families,
         rooms: impl Fn(&RoomName) -> bool + Send + Sync + 'static,
     ) -> Self {
         let items = options.queue;
-        let stats = Arc::new(families.of(&server.address));
+        let stats = Arc::new(families.of(place.name()));
         Self {
             options,
-            server,
+            place,
             publications: Queue::new(Load {
                 items,
                 weight: MAX_QUEUED_BYTES,
@@ -73,7 +74,7 @@ impl Shard {
     pub(super) async fn check(&self) -> Result<(), ConnectError> {
         let nobody: Arc<dyn Sink> = Arc::new(Nobody);
         let mut link = Link::make(self, &nobody).await?;
-        link.touch_a_key(self).await
+        link.touch_a_key().await
     }
 
     /// Begins to keep a link, until the answer is aborted.

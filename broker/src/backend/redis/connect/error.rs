@@ -10,10 +10,10 @@ use thiserror::Error;
 pub enum ConnectError {
     /// The address is not understood.
     #[error(
-        "redis.url: {0}; give redis://[user:password@]host[:port][/database], rediss:// for TLS, \
+        "{0}: {1}; give redis://[user:password@]host[:port][/database], rediss:// for TLS, \
          or unix:///path"
     )]
-    Url(String),
+    Url(&'static str, String),
     /// Two of several servers are one.
     #[error("redis.url: {0} is named twice; name each server once")]
     Twice(String),
@@ -62,9 +62,30 @@ pub enum ConnectError {
          redis:// without)"
     )]
     NotRedis(String),
+    /// The address is a socket's, where a host is needed.
+    #[error("redis.url: {0} has no host; give redis:// or rediss://")]
+    NoHost(String),
+    /// None of the sentinels answers.
+    #[error(
+        "no sentinel says where the master `{0}` is: {1}; are they running, and redis.sentinels \
+         right, passwords too?"
+    )]
+    Sentinels(String, String),
+    /// The sentinels know no such master.
+    #[error(
+        "no sentinel knows a master `{0}`; with redis.sentinels, the host in redis.url must be the \
+         name that they watch it by (sentinel monitor NAME ...)"
+    )]
+    Unnamed(String),
+    /// The sentinels name a master that is none.
+    #[error(
+        "the sentinels say that Redis at {0} is the master, but it is a replica of {1}; a failover \
+         may be under way, else ask them again: redis-cli -p 26379 sentinel masters"
+    )]
+    NotPromoted(String, String),
     /// The server is part of something else.
-    #[error("Redis at {0} runs in {1} mode, which is not supported yet; give a single master")]
-    Mode(String, String),
+    #[error("Redis at {0} runs in {1} mode; {2}")]
+    Mode(String, String, &'static str),
     /// The server takes no writes.
     #[error("Redis at {0} is a replica of {1}; point redis.url at the master")]
     Replica(String, String),
@@ -84,9 +105,24 @@ impl ConnectError {
             self,
             Self::Unreachable(..)
                 | Self::Timeout(..)
+                | Self::Sentinels(..)
                 | Self::Replica(..)
+                | Self::NotPromoted(..)
                 | Self::Renewed(..)
                 | Self::Refused(..)
         )
+    }
+
+    /// What is wrong, in few words, as one item of several.
+    pub(in crate::backend::redis) fn why(&self) -> String {
+        match self {
+            Self::Unreachable(at, why)
+            | Self::Credentials(at, why)
+            | Self::Permission(at, why)
+            | Self::Certificate(at, why)
+            | Self::Refused(at, why) => format!("{at}: {why}"),
+            Self::Timeout(at, after) => format!("{at}: no answer within {after:?}"),
+            other => other.to_string(),
+        }
     }
 }
