@@ -14,6 +14,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::child;
 use crate::progress;
 use crate::report::{self, Table};
 
@@ -244,7 +245,8 @@ impl Bench {
         if let Some(bin) = &self.bin {
             command.arg("--bin").arg(bin);
         }
-        let output = command.stderr(Stdio::inherit()).output()?;
+        command.stdout(Stdio::piped()).stdin(Stdio::null());
+        let output = child::tie(&mut command).spawn()?.wait_with_output()?;
         ensure!(output.status.success(), "`{}` failed", run.arguments);
         Ok(serde_json::from_slice(&output.stdout)?)
     }

@@ -3,19 +3,20 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
+use crate::child::Dependent;
 use crate::usage::Process;
 
 /// A Redis that ends with this value.
 pub(crate) struct Redis {
     pub(crate) address: SocketAddr,
     pub(crate) process: Process,
-    child: Child,
+    _child: Dependent,
 }
 
 impl Redis {
@@ -23,18 +24,19 @@ impl Redis {
     pub(crate) fn start() -> anyhow::Result<Self> {
         // Free a moment ago, and so most probably still.
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-        let child = Command::new("redis-server")
+        let mut command = Command::new("redis-server");
+        command
             .args(["--port", &address.port().to_string()])
             .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
+            .stdout(Stdio::null());
+        let mut child = Dependent::spawn(&mut command)
             .context("cannot start redis-server; is it installed?")?;
-        let process = Process::open(child.id())?;
+        let process = Process::open(child.process().id())?;
         let redis = Self {
             address,
             process,
-            child,
+            _child: child,
         };
         for _ in 0..100 {
             if TcpStream::connect(address).is_ok() {
@@ -48,14 +50,6 @@ impl Redis {
     /// As a configuration names it.
     pub(crate) fn url(&self) -> String {
         format!("redis://{}", self.address)
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

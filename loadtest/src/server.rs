@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 
+use crate::child::Dependent;
 use crate::floor::Method;
 use crate::usage::Process;
 
@@ -26,7 +27,7 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     /// None where nobody said which process it is: then there is no accounting.
     pub(crate) process: Option<Process>,
-    child: Option<Child>,
+    child: Option<Dependent>,
     recipe: Recipe,
 }
 
@@ -119,19 +120,20 @@ impl Server {
 
     /// Starts a process and waits until it says where it listens.
     fn spawn(name: &str, mut command: Command) -> anyhow::Result<Self> {
-        let mut child = command
+        command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
+            .stderr(Stdio::piped());
+        let mut child = Dependent::spawn(&mut command)
             .with_context(|| format!("cannot start {}", command.get_program().display()))?;
-        let stdout = child.stdout.take().context("standard output is piped")?;
-        let stderr = child.stderr.take().context("standard error is piped")?;
+        let process = child.process();
+        let stdout = process.stdout.take().context("standard output is piped")?;
+        let stderr = process.stderr.take().context("standard error is piped")?;
         let last = keep_last_line(stderr);
         let mut server = Self {
             name: name.to_owned(),
             address: ANY_PORT,
-            process: Some(Process::open(child.id())?),
+            process: Some(Process::open(process.id())?),
             child: Some(child),
             recipe: Recipe::None,
         };
@@ -160,17 +162,7 @@ impl Server {
 
     /// Kills it, as a crash would.
     pub(crate) fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            // It may have ended by itself.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.kill();
+        self.child = None;
     }
 }
 
