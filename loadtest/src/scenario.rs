@@ -1,5 +1,6 @@
 //! The scenarios, and what they have in common: which servers, which protocol, how many rounds.
 
+pub(crate) mod crowd;
 pub(crate) mod delivery;
 mod drive;
 pub(crate) mod history;

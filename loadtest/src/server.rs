@@ -13,7 +13,7 @@ use anyhow::{Context as _, anyhow, bail};
 
 use crate::child::Dependent;
 use crate::floor::Method;
-use crate::usage::Process;
+use crate::usage::{Process, Usage};
 
 /// How long a server may take to say where it listens.
 const START: Duration = Duration::from_secs(20);
@@ -90,6 +90,22 @@ impl Server {
         let mut command = Command::new(program);
         command.args(arguments);
         Self::spawn(name, command)
+    }
+
+    /// What it has used so far; none where there is no accounting.
+    pub(crate) fn usage(&self) -> anyhow::Result<Option<Usage>> {
+        self.process.as_ref().map(Process::usage).transpose()
+    }
+
+    /// What it has used since `before`, which [`Self::usage`] answered.
+    pub(crate) fn used_since(&self, before: Option<Usage>) -> anyhow::Result<Option<Usage>> {
+        let both = self.usage()?.zip(before);
+        Ok(both.map(|(after, before)| after.since(before)))
+    }
+
+    /// Its resident memory in bytes; none where there is no accounting.
+    pub(crate) fn rss(&self) -> anyhow::Result<Option<u64>> {
+        self.process.as_ref().map(Process::rss).transpose()
     }
 
     /// Kills it, as a crash would, and starts it again where it was.

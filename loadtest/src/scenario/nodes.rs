@@ -8,16 +8,17 @@ use clap::Args;
 use serde::Serialize;
 
 use super::Common;
+use crate::clock::{self, Schedule};
 use crate::dialect::Dialect;
 use crate::latency::{Latency, Quantiles};
 use crate::ledger::Faults;
 use crate::redis::{Bare, Redis};
-use crate::report::{Machine, Table, median};
+use crate::report::{Run, Table, median};
 use crate::server::Server;
 use crate::stamp::Stamp;
 use crate::swarm::{Swarm, WINDOW};
 use crate::usage::{Process, Usage};
-use crate::{clock, nofile, progress, report};
+use crate::{nofile, progress, report};
 
 /// How long the last deliveries of a round may take.
 const SETTLE: Duration = Duration::from_secs(10);
@@ -60,9 +61,8 @@ struct Round {
 
 #[derive(Debug, Serialize)]
 struct Result {
-    scenario: &'static str,
-    command: String,
-    machine: Machine,
+    #[serde(flatten)]
+    run: Run,
     protocol: Dialect,
     members: u32,
     rate: f64,
@@ -88,10 +88,7 @@ impl Nodes {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         ensure!(self.rate > 0.0, "--rate: more than 0");
         ensure!(self.members > 0, "--members: at least 1");
-        ensure!(
-            self.members as usize <= nofile::raise(),
-            "--members: too many sockets"
-        );
+        nofile::ensure(self.members as usize)?;
         let redis = Redis::start()?;
         let start = |name| {
             let url = ("FANFARE_REDIS__URL".to_owned(), redis.url());
@@ -144,9 +141,7 @@ impl Nodes {
             )
         };
         let result = Result {
-            scenario: "nodes",
-            command: report::command(),
-            machine: Machine::this(),
+            run: Run::of("nodes"),
             protocol: self.common.protocol,
             members: self.members,
             rate: self.rate,
@@ -155,29 +150,8 @@ impl Nodes {
             faults,
             rounds,
         };
-        if self.common.json {
-            report::json(&result)?;
-        } else {
-            show(&result)?;
-        }
-        ensure!(
-            faults.none(),
-            "not every member got everything once and in order: {faults:?}"
-        );
-        Ok(())
-    }
-
-    #[allow(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "some thousands"
-    )]
-    fn count(&self, seconds: f64) -> u32 {
-        (self.rate * seconds).ceil().max(1.0) as u32
-    }
-
-    fn due(&self, start: u64, index: u32) -> u64 {
-        start + clock::nanos(Duration::from_secs_f64(f64::from(index) / self.rate))
+        report::result(&result, self.common.json, show)?;
+        faults.ensure_none("")
     }
 
     /// PUBLISH → message at the rate; answers the latency and Redis's CPU time per publication.
@@ -185,10 +159,11 @@ impl Nodes {
     fn through_redis(&self, rig: &mut Rig) -> anyhow::Result<(Quantiles, f64)> {
         let mut latency = Latency::default();
         let before = rig.redis.process.usage()?;
-        let (start, count) = (clock::now(), self.count(self.seconds));
+        let count = clock::count(self.rate, self.seconds);
+        let plan = Schedule::begin(self.rate);
         for index in 0..count {
-            let due = self.due(start, index);
-            std::thread::sleep(Duration::from_nanos(due.saturating_sub(clock::now())));
+            std::thread::sleep(plan.until(index).unwrap_or_default());
+            let due = plan.due(index);
             let stamp = Stamp {
                 room: 0,
                 seq: index,
@@ -209,17 +184,17 @@ impl Nodes {
         rig.members.reset(|_| first);
         rig.publisher.reset(|_| first);
         let before = rig.usages()?;
-        let (start, count) = (clock::now(), self.count(seconds));
+        let count = clock::count(self.rate, seconds);
+        let plan = Schedule::begin(self.rate);
         for index in 0..count {
-            let due = self.due(start, index);
-            while let Some(left) = due.checked_sub(clock::now()).filter(|left| *left > 0) {
+            while let Some(left) = plan.until(index) {
                 rig.publisher.turn(Duration::ZERO)?;
-                rig.members.turn(Duration::from_nanos(left).min(TURN))?;
+                rig.members.turn(left.min(TURN))?;
             }
             let stamp = Stamp {
                 room: 0,
                 seq: rig.published,
-                due,
+                due: plan.due(index),
             };
             rig.publisher.publish(0, &[stamp], self.common.payload())?;
             rig.published += 1;
