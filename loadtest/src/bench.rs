@@ -296,24 +296,22 @@ fn compare(record: &Record, baseline: &Record) -> anyhow::Result<()> {
     let mut worse = 0;
     for now in &record.figures {
         let known = baseline.figures.iter().find(|then| then.name == now.name);
-        let Some(then) = known else { continue };
-        let verdict = if is_worse(now.value, then.value) {
-            worse += 1;
-            "WORSE"
-        } else {
-            ""
+        let (then, verdict) = match known.map(|then| then.value) {
+            None => ("–".to_owned(), "not in the baseline"),
+            Some(then) if is_worse(now.value, then) => {
+                worse += 1;
+                (figure(then), "WORSE")
+            }
+            Some(then) => (figure(then), ""),
         };
-        table.row([
-            now.name.clone(),
-            figure(then.value),
-            figure(now.value),
-            verdict.to_owned(),
-        ]);
+        let row = [&now.name, &then, &figure(now.value), verdict];
+        table.row(row.map(ToOwned::to_owned));
     }
     report::print(&table.to_string())?;
     if worse > 0 {
         bail!(
-            "{worse} figures are more than 10% worse than at commit {}",
+            "{worse} of {} figures more than 10% worse than at commit {}",
+            record.figures.len(),
             baseline.commit
         );
     }
@@ -354,9 +352,29 @@ mod tests {
         assert_eq!(find(&output, "servers/-1/none"), None);
     }
 
+    fn record(value: f64) -> Record {
+        Record {
+            commit: "0000000".into(),
+            figures: vec![Measured {
+                name: "fanout".into(),
+                value,
+                target: 1.12,
+            }],
+            runs: Vec::new(),
+        }
+    }
+
     #[test]
-    fn ten_percent_is_the_limit() {
-        assert!(!is_worse(1.20, 1.10));
-        assert!(is_worse(1.22, 1.10));
+    fn a_check_fails_where_a_figure_is_more_than_ten_percent_worse() {
+        compare(&record(1.20), &record(1.10)).unwrap();
+        let error = compare(&record(1.22), &record(1.10)).unwrap_err();
+        assert!(error.to_string().contains("1 of 1 figures"));
+    }
+
+    #[test]
+    fn a_check_can_do_without_a_figure_in_the_baseline() {
+        let mut baseline = record(1.0);
+        baseline.figures.clear();
+        compare(&record(9.0), &baseline).unwrap();
     }
 }
