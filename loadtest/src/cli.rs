@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::scenario::{delivery, history, idle, nodes, slow, storm};
+use crate::scenario::{delivery, history, idle, nodes, part, slow, storm};
 use crate::{bench, floor};
 
 /// Drive a WebSocket broker and say what it costs.
@@ -25,6 +25,7 @@ enum Scenario {
     History(history::History),
     Floor(floor::Options),
     Bench(bench::Bench),
+    Part(part::Part),
 }
 
 /// Runs what the command line asks for.
@@ -39,6 +40,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         Scenario::Slow(slow) => slow.run(),
         Scenario::History(history) => history.run(),
         Scenario::Bench(bench) => bench.run(),
+        Scenario::Part(part) => part.run(),
         Scenario::Floor(options) => floor::run(&options),
     }
 }

@@ -76,7 +76,7 @@ fn command() -> String {
 }
 
 /// Writes one line of JSON to standard output.
-fn json(value: &impl Serialize) -> anyhow::Result<()> {
+pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
     print(&serde_json::to_string(value)?)
 }
 

@@ -1,11 +1,13 @@
 //! The scenarios, and what they have in common: which servers, which protocol, how many rounds.
 
-pub(crate) mod crowd;
+mod crowd;
 pub(crate) mod delivery;
 mod drive;
+mod fleet;
 pub(crate) mod history;
 pub(crate) mod idle;
 pub(crate) mod nodes;
+pub(crate) mod part;
 pub(crate) mod slow;
 pub(crate) mod storm;
 
@@ -97,6 +99,11 @@ pub(crate) struct Common {
 impl Common {
     pub(crate) fn payload(&self) -> usize {
         self.payload as usize
+    }
+
+    /// Whether other servers than the ones that are started are asked for.
+    fn compares(&self) -> bool {
+        self.compare_floor || self.url.is_some() || !self.peer.is_empty()
     }
 
     /// Room names for this run.

@@ -195,7 +195,7 @@ pub(crate) fn parse_address(url: &str) -> Option<SocketAddr> {
 }
 
 /// Reads a stream to its end, so that the writer never waits, and keeps the newest line.
-fn keep_last_line(stream: impl Read + Send + 'static) -> Arc<Mutex<String>> {
+pub(crate) fn keep_last_line(stream: impl Read + Send + 'static) -> Arc<Mutex<String>> {
     let last = Arc::new(Mutex::new(String::new()));
     let kept = Arc::clone(&last);
     thread::spawn(move || {

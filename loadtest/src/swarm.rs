@@ -21,7 +21,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 use serde::Deserialize;
 
-pub(crate) use self::connect::WINDOW;
+pub(crate) use self::connect::{WINDOW, use_sources_of};
 use self::member::{Member, Phase};
 use crate::clock::{self, Schedule};
 use crate::dialect::{Dialect, Reaction, client_frame};

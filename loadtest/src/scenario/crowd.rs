@@ -19,7 +19,7 @@ pub(crate) struct Crowd {
     pub(super) connections: u32,
     /// Connections in each room
     #[arg(long, default_value_t = 1000)]
-    members: u32,
+    pub(super) members: u32,
 }
 
 impl Crowd {

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::Common;
 use super::crowd::Crowd;
+use super::fleet::Spread;
 use crate::dialect::Dialect;
 use crate::floor::Method;
 use crate::latency::Quantiles;
@@ -22,21 +23,23 @@ use crate::{progress, report};
 const SETTLE: Duration = Duration::from_secs(30);
 
 /// How long a process is left alone before its memory is read.
-const REST: Duration = Duration::from_millis(500);
+pub(super) const REST: Duration = Duration::from_millis(500);
 
 /// Connections that say nothing: memory and the handshake's cost
 #[derive(Debug, Args)]
 pub(crate) struct Idle {
     #[command(flatten)]
-    crowd: Crowd,
+    pub(super) crowd: Crowd,
     /// Publications into each room before memory is read
     #[arg(long, default_value_t = 10)]
-    publications: u32,
+    pub(super) publications: u32,
     /// Seconds to hold the connections after the traffic, answering heartbeats
     #[arg(long, default_value_t = 2.0)]
-    hold: f64,
+    pub(super) hold: f64,
     #[command(flatten)]
-    common: Common,
+    spread: Spread,
+    #[command(flatten)]
+    pub(super) common: Common,
 }
 
 /// One server's figures.
@@ -70,6 +73,9 @@ struct Result {
 
 impl Idle {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
+        if let Some(fleet) = self.spread.fleet(self)? {
+            return fleet.run();
+        }
         self.crowd.ensure_possible()?;
         let mut servers: Vec<Figures> = Vec::new();
         for (server, protocol) in self.common.servers(&[Method::Send])? {
