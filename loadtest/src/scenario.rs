@@ -20,6 +20,7 @@ use clap::{Args, ValueEnum as _};
 use crate::dialect::Dialect;
 use crate::floor::Method;
 use crate::pin;
+use crate::progress;
 use crate::server::{self, Server};
 use crate::stamp;
 use crate::swarm::Rooms;
@@ -163,6 +164,11 @@ impl Common {
         let mut servers = Vec::new();
         if self.compare_floor {
             for method in floors {
+                if let Err(error) = method.ensure_possible() {
+                    let name = method.as_str();
+                    progress::line(&format!("left out: the floor with {name}: {error:#}"));
+                    continue;
+                }
                 let floor = Server::floor(*method, self.payload())?;
                 servers.push((floor, self.protocol));
             }

@@ -72,7 +72,8 @@ struct Pace {
 impl Fanout {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         let plan = self.pace.plan(1, self.members, 1, &self.common)?;
-        run("fanout", &self.common, plan, &[Method::Send])
+        let floors = [Method::Send, Method::Uring];
+        run("fanout", &self.common, plan, &floors)
     }
 }
 
@@ -86,7 +87,8 @@ impl Many {
 impl Burst {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         let plan = self.pace.plan(1, self.members, self.burst, &self.common)?;
-        run("burst", &self.common, plan, &[Method::Send, Method::Writev])
+        let floors = [Method::Send, Method::Writev, Method::Uring];
+        run("burst", &self.common, plan, &floors)
     }
 }
 
