@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::scenario::{delivery, history, idle, nodes, part, slow, storm};
+use crate::scenario::{delivery, history, idle, nodes, part, saturate, slow, storm};
 use crate::{bench, floor};
 
 /// Drive a WebSocket broker and say what it costs.
@@ -22,6 +22,7 @@ enum Scenario {
     Storm(storm::Storm),
     Nodes(nodes::Nodes),
     Slow(slow::Slow),
+    Saturate(saturate::Saturate),
     History(history::History),
     Floor(floor::Options),
     Bench(bench::Bench),
@@ -38,6 +39,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         Scenario::Storm(storm) => storm.run(),
         Scenario::Nodes(nodes) => nodes.run(),
         Scenario::Slow(slow) => slow.run(),
+        Scenario::Saturate(saturate) => saturate.run(),
         Scenario::History(history) => history.run(),
         Scenario::Bench(bench) => bench.run(),
         Scenario::Part(part) => part.run(),

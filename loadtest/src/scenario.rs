@@ -8,6 +8,7 @@ pub(crate) mod history;
 pub(crate) mod idle;
 pub(crate) mod nodes;
 pub(crate) mod part;
+pub(crate) mod saturate;
 pub(crate) mod slow;
 pub(crate) mod storm;
 

@@ -12,11 +12,13 @@ use crate::clock::{self, Schedule};
 use crate::dialect::Dialect;
 use crate::latency::{Latency, Quantiles};
 use crate::ledger::Faults;
-use crate::redis::{Bare, Redis};
+use crate::redis::Redis;
+use crate::redis::bare::Bare;
+use crate::redis::tap::Tap;
 use crate::report::{Run, Table, median};
 use crate::server::Server;
 use crate::stamp::Stamp;
-use crate::swarm::{Swarm, WINDOW};
+use crate::swarm::{Rooms, Swarm, WINDOW};
 use crate::usage::{Process, Usage};
 use crate::{nofile, progress, report};
 
@@ -25,6 +27,9 @@ const SETTLE: Duration = Duration::from_secs(10);
 
 /// The longest that the publisher's own connection is left unread.
 const TURN: Duration = Duration::from_millis(20);
+
+/// Seconds to publish with a member at the bystander.
+const CONTROL: f64 = 0.2;
 
 /// Publisher and members on different nodes, through Redis
 #[derive(Debug, Args)]
@@ -48,7 +53,22 @@ struct Cost {
     redis: f64,
     publishing_node: f64,
     receiving_node: f64,
+    /// Beyond what it uses while nothing is published.
     bystander: f64,
+}
+
+/// What Redis sent to the node without members.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+struct Bystander {
+    /// Publications of the room, over all rounds: should be 0.
+    received: u64,
+    /// Bytes for each publication, beyond what came while nothing was published. Probes come each
+    /// second, and so one more or less in a round.
+    bytes_each: f64,
+    /// Publications that came once it had a member of the room: should be `published_then`. Shows
+    /// that those before would have been seen.
+    received_with_member: u64,
+    published_then: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -69,8 +89,16 @@ struct Result {
     /// Median over rounds of Fanfare's divided by the bare way's.
     p50_ratio: Option<f64>,
     p99_ratio: Option<f64>,
+    bystander: Bystander,
     faults: Faults,
     rounds: Vec<Round>,
+}
+
+/// What the bystander uses while nothing is published, in a round's time.
+struct Resting {
+    /// Microseconds.
+    cpu: f64,
+    bytes: f64,
 }
 
 /// Everything that runs.
@@ -81,23 +109,27 @@ struct Rig {
     publisher: Swarm,
     members: Swarm,
     bare: Bare,
+    /// On the bystander's way to Redis.
+    tap: Tap,
     published: u32,
 }
 
 impl Nodes {
+    #[allow(clippy::cast_precision_loss, reason = "bytes of one round")]
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         ensure!(self.rate > 0.0, "--rate: more than 0");
         ensure!(self.members > 0, "--members: at least 1");
         nofile::ensure(self.members as usize)?;
         let redis = Redis::start()?;
-        let start = |name| {
-            let url = ("FANFARE_REDIS__URL".to_owned(), redis.url());
+        let tap = Tap::on(redis.address)?;
+        let start = |name, url| {
+            let url = ("FANFARE_REDIS__URL".to_owned(), url);
             self.common.start(name, vec![url])
         };
         let nodes = [
-            start("publisher's")?,
-            start("members'")?,
-            start("bystander")?,
+            start("publisher's", redis.url())?,
+            start("members'", redis.url())?,
+            start("bystander", tap.url())?,
         ];
         let names = Common::rooms();
         let mut publisher = Swarm::new(self.common.protocol, names, nodes[0].address)?;
@@ -113,16 +145,24 @@ impl Nodes {
             nodes,
             publisher,
             members,
+            tap,
             published: 0,
         };
         // Once unmeasured: connections and caches are warm, everyone is there.
         self.through_nodes(&mut rig, 0.5)?;
         let mut rounds = Vec::new();
         let mut faults = Faults::default();
+        let mut bystander = Bystander::default();
         for round in 0..self.common.rounds {
             progress::show(&format!("round {} of {}", round + 1, self.common.rounds));
             let (bare, bare_redis_cpu) = self.through_redis(&mut rig)?;
-            let (cost, lost) = self.through_nodes(&mut rig, self.seconds)?;
+            let resting = self.at_rest(&mut rig)?;
+            let (_, bytes_before) = rig.tap.counts();
+            let (mut cost, lost) = self.through_nodes(&mut rig, self.seconds)?;
+            let count = f64::from(clock::count(self.rate, self.seconds));
+            cost.bystander -= resting.cpu / count;
+            let bytes = (rig.tap.counts().1 - bytes_before) as f64;
+            bystander.bytes_each += (bytes - resting.bytes) / count / f64::from(self.common.rounds);
             faults += rig.members.seen.faults;
             faults.lost += lost;
             rounds.push(Round {
@@ -132,6 +172,8 @@ impl Nodes {
                 cost,
             });
         }
+        bystander.received = rig.tap.counts().0;
+        self.join_bystander(&mut rig, names, &mut bystander)?;
         progress::clear();
         let ratio = |point: fn(&Quantiles) -> f64| {
             median(
@@ -147,11 +189,55 @@ impl Nodes {
             rate: self.rate,
             p50_ratio: ratio(|quantiles| quantiles.p50),
             p99_ratio: ratio(|quantiles| quantiles.p99),
+            bystander,
             faults,
             rounds,
         };
         report::result(&result, self.common.json, show)?;
+        let Bystander {
+            received_with_member,
+            published_then,
+            ..
+        } = bystander;
+        ensure!(
+            received_with_member == published_then,
+            "the tap saw {received_with_member} of {published_then} publications"
+        );
         faults.ensure_none("")
+    }
+
+    /// Leaves everything alone for as long as a round lasts; answers what the bystander used.
+    #[allow(clippy::cast_precision_loss, reason = "times and bytes of one round")]
+    fn at_rest(&self, rig: &mut Rig) -> anyhow::Result<Resting> {
+        let (before, (_, bytes)) = (rig.nodes[2].usage()?, rig.tap.counts());
+        let rest = Duration::from_secs_f64(self.seconds);
+        rig.members.turn_until(rest, |_| false)?;
+        let used = rig.nodes[2].used_since(before)?.unwrap_or_default();
+        Ok(Resting {
+            cpu: used.cpu as f64 / 1000.0,
+            bytes: (rig.tap.counts().1 - bytes) as f64,
+        })
+    }
+
+    /// Gives the bystander a member of the room, and publishes once more.
+    fn join_bystander(
+        &self,
+        rig: &mut Rig,
+        names: Rooms,
+        bystander: &mut Bystander,
+    ) -> anyhow::Result<()> {
+        let mut joining = Swarm::new(self.common.protocol, names, rig.nodes[2].address)?;
+        joining.open([0].into_iter(), WINDOW)?;
+        // Joining may read the log, which is no publication sent by Redis of its own accord.
+        let (before, _) = rig.tap.counts();
+        let first = rig.published;
+        joining.reset(|_| first);
+        self.through_nodes(rig, CONTROL)?;
+        let published = u64::from(rig.published - first);
+        joining.turn_until(SETTLE, |swarm| swarm.seen.deliveries >= published)?;
+        bystander.received_with_member = rig.tap.counts().0 - before;
+        bystander.published_then = published;
+        Ok(())
     }
 
     /// PUBLISH → message at the rate; answers the latency and Redis's CPU time per publication.
@@ -263,7 +349,10 @@ fn show(result: &Result) -> anyhow::Result<()> {
     report::print(&format!(
         "nodes: a publisher on one node, {} on another, {}/s, {} rounds; medians\n\n{table}\n\
          ÷ bare           p50 {:.2}, p99 {:.2}\n\
-         CPU µs each      publisher's node {:.1}, members' node {:.1}, a node without members {:.2}",
+         CPU µs each      publisher's node {:.1}, members' node {:.1}\n\
+         without members  a third node got {} publications of the room, {:.2} B and {:.2} µs of CPU \
+         time each beyond rest;\n\
+         \u{20}                once it had a member, {} of {}",
         result.members,
         result.rate,
         result.rounds.len(),
@@ -271,6 +360,10 @@ fn show(result: &Result) -> anyhow::Result<()> {
         result.p99_ratio.unwrap_or_default(),
         over(|round| round.cost.publishing_node),
         over(|round| round.cost.receiving_node),
+        result.bystander.received,
+        result.bystander.bytes_each,
         over(|round| round.cost.bystander),
+        result.bystander.received_with_member,
+        result.bystander.published_then,
     ))
 }
