@@ -11,6 +11,7 @@ mod heartbeat;
 mod shed;
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -20,7 +21,8 @@ use fanfare_broker::{Backlog, Hub, Members};
 use fanfare_shared::code::CloseCode;
 use fanfare_shared::config::{Config, Limits};
 use slab::Slab;
-use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::task::{JoinSet, LocalSet, spawn_local, yield_now};
 
 use crate::connection::Connection;
@@ -101,20 +103,28 @@ pub(crate) struct Worker {
 
 /// Runs a worker on the current thread until nobody has orders for it any more.
 ///
-/// Sends to `ended` if it failed, and drops it when it was told to drain and has, or the time was
-/// up.
+/// Tells `built` about its runtime, which runs from then on, and begins with `shared`. Sends to
+/// `ended` if it failed, and drops it when it was told to drain and has, or the time was up.
 pub(crate) fn run(
     index: usize,
-    shared: Arc<Shared>,
+    built: oneshot::Sender<io::Result<Handle>>,
+    shared: oneshot::Receiver<Arc<Shared>>,
     mut orders: mpsc::Receiver<Order>,
     ended: mpsc::Sender<()>,
-) -> std::io::Result<()> {
+) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build()?;
-    let worker = Worker::new(index, shared);
+        .build();
+    // Whoever asked may have gone.
+    let _ = built.send(match &runtime {
+        Ok(runtime) => Ok(runtime.handle().clone()),
+        Err(error) => Err(error.kind().into()),
+    });
+    let Ok(runtime) = runtime else { return };
     let mut ended = Some(ended);
     LocalSet::new().block_on(&runtime, async {
+        let Ok(shared) = shared.await else { return };
+        let worker = Worker::new(index, shared);
         // Without any of these the worker is of no use.
         let mut duties = JoinSet::new();
         duties.spawn_local(Rc::clone(&worker).fan_out());
@@ -140,7 +150,6 @@ pub(crate) fn run(
             }
         }
     });
-    Ok(())
 }
 
 impl Worker {
