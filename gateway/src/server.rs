@@ -199,6 +199,7 @@ fn redis_options(config: &Config) -> anyhow::Result<redis::Options> {
     Ok(redis::Options {
         urls: exposed(&config.redis.url),
         sentinels: exposed(&config.redis.sentinels),
+        cluster: false,
         authorities: config.redis.ca_file.as_ref().map(read).transpose()?,
         node: config.node.clone(),
         probe_interval: config.redis.probe_interval,
