@@ -50,6 +50,8 @@ pub struct Config {
     pub internal: Internal,
     /// The link to other nodes.
     pub redis: Redis,
+    /// Who is in which room.
+    pub presence: Presence,
     /// What a node takes on before it refuses.
     pub limits: Limits,
     /// The stop.
@@ -106,6 +108,20 @@ pub struct Redis {
     /// message of Redis left out. Default 20 s; lower it to heal sooner for more commands.
     #[serde(with = "humantime_serde")]
     pub sync_interval: Duration,
+}
+
+/// Who is in which room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Presence {
+    /// Within which time the members of a node that crashed are taken out of their rooms. Default
+    /// 15 s; raise it where nodes may be silent for longer and live. All nodes need the same.
+    #[serde(with = "humantime_serde")]
+    pub lease: Duration,
+    /// Up to how many members a room tells of each one that comes or goes; a larger room gets the
+    /// new count instead, once a second at most. Default 100; 0 tells counts only. All nodes need
+    /// the same.
+    pub announce_each: usize,
 }
 
 /// What a node takes on before it refuses, each with what happens then.
@@ -207,6 +223,7 @@ impl Default for Config {
             heartbeat: Duration::from_secs(25),
             internal: Internal::default(),
             redis: Redis::default(),
+            presence: Presence::default(),
             limits: Limits::default(),
             drain: Drain::default(),
             log: Log::default(),
@@ -235,6 +252,15 @@ impl Default for Redis {
             queue: 65_536,
             linger: Duration::from_secs(5),
             sync_interval: Duration::from_secs(20),
+        }
+    }
+}
+
+impl Default for Presence {
+    fn default() -> Self {
+        Self {
+            lease: Duration::from_secs(15),
+            announce_each: 100,
         }
     }
 }

@@ -43,6 +43,8 @@ pub enum Kind {
         /// The most.
         max: Duration,
     },
+    /// True or false.
+    Truth,
     /// One of these words.
     Choice(&'static [&'static str]),
     /// What to log.
@@ -74,6 +76,8 @@ pub const KEYS: &[Key] = &[
     key("redis.queue", count("publications", 1, 16_777_216)),
     key("redis.linger", time(0, HOUR)),
     key("redis.sync_interval", time(100, HOUR)),
+    key("presence.lease", time(1000, HOUR)),
+    key("presence.announce_each", count("members", 0, 10_000)),
     key("limits.connections", count("connections", 1, 10_000_000)),
     key("limits.handshakes", count("handshakes", 1, 1_000_000)),
     key("limits.handshake_timeout", time(100, 5 * MINUTE)),
@@ -99,6 +103,8 @@ pub const ROOM_KEYS: &[Key] = &[
     key("match", Kind::Pattern),
     key("history.size", count("publications", 0, 1_000_000)),
     key("history.ttl", time(1000, 30 * 24 * HOUR)),
+    key("presence", Kind::Truth),
+    key("announce", Kind::Truth),
     key("publish", Kind::Choice(&["anyone", "members", "server"])),
     key(
         "slow_consumer",
@@ -146,6 +152,7 @@ impl Kind {
                 format_duration(*min),
                 format_duration(*max)
             ),
+            Self::Truth => "give true or false".to_owned(),
             Self::Choice(words) => match words.split_last() {
                 Some((last, rest)) => format!("give {} or {last}", rest.join(", ")),
                 None => String::new(),
@@ -176,6 +183,10 @@ impl Kind {
                 }
                 Ok(ValueKind::String(format_duration(time).to_string()))
             }
+            Self::Truth => match raw {
+                ValueKind::Boolean(_) => Ok(raw.clone()),
+                _ => Err("neither true nor false".to_owned()),
+            },
             // The rest is text. A whole number without quotes is taken for the text it reads
             // as: `node = 123` says what it means.
             _ => {
@@ -214,7 +225,7 @@ impl Kind {
             Self::Path if text.is_empty() => Err("empty".to_owned()),
             Self::Path => Ok(()),
             Self::Pattern => RoomPattern::new(text).map(drop).map_err(str::to_owned),
-            Self::Count { .. } | Self::Time { .. } => Ok(()),
+            Self::Count { .. } | Self::Time { .. } | Self::Truth => Ok(()),
         }
     }
 }

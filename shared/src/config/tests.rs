@@ -162,7 +162,7 @@ fn every_key_can_be_set_by_its_variable_and_its_bounds_are_what_it_says() {
             Kind::RedisUrl => (vec!["redis://h".to_owned()], vec!["h".to_owned()]),
             // An empty variable counts as unset, so no value of a variable is bad.
             Kind::Path => (vec!["ca.pem".to_owned()], vec![]),
-            Kind::Pattern => unreachable!("only in rules"),
+            Kind::Pattern | Kind::Truth => unreachable!("only in rules"),
         };
         for value in good {
             // What must fit each other does, whatever is set.
@@ -428,6 +428,32 @@ fn a_rule_must_say_which_rooms_it_is_for() {
     assert!(
         file_refusal("[[rooms]]\nmatch = '*'\n[rooms.history]\nsize = -1")
             .starts_with("rooms[1].history.size = -1 (from fanfare.toml): too small")
+    );
+}
+
+#[test]
+fn presence_is_kept_unless_a_rule_says_otherwise_and_announced_where_it_is_kept() {
+    let config = file(
+        "[[rooms]]\nmatch = 'chat:*'\nannounce = true\n\
+         [[rooms]]\nmatch = 'cursors'\npresence = false\n",
+    )
+    .expect("two rules");
+    let of = |room| {
+        let rule = config.rule(room);
+        (rule.presence, rule.announce)
+    };
+    assert_eq!(of("chat:1"), (true, true));
+    assert_eq!(of("cursors"), (false, false));
+    assert_eq!(of("lobby"), (true, false));
+    assert_eq!(
+        file_refusal("[[rooms]]\nmatch = '*'\npresence = 'yes'"),
+        "rooms[1].presence = \"yes\" (from fanfare.toml): neither true nor false; \
+         give true or false"
+    );
+    assert_eq!(
+        file_refusal("[[rooms]]\nmatch = '*'\npresence = false\nannounce = true"),
+        "rooms[1].announce = true: rooms[1].presence is false; only where it is known who is \
+         there can it be told: set both or none"
     );
 }
 
