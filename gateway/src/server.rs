@@ -12,14 +12,14 @@ use std::time::Duration;
 use anyhow::Context as _;
 use fanfare_broker::backend::memory::Memory;
 use fanfare_broker::backend::redis::{self, Redis};
-use fanfare_broker::backend::{Backend, Log};
-use fanfare_broker::{Hub, Options};
+use fanfare_broker::backend::{Backend, Log, Presence};
+use fanfare_broker::{Hub, Options, Roster};
 use fanfare_shared::config::{Config, RedisUrl};
 use prometheus::Registry;
 use prometheus::process_collector::ProcessCollector;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
-use tokio::time::interval;
+use tokio::time::{interval, timeout};
 
 use crate::cpu::CpuSeconds;
 use crate::internal::{self, Internal, Readiness};
@@ -35,6 +35,10 @@ const PROGRESS: Duration = Duration::from_secs(1);
 
 /// How often logs and rooms are swept of what has had its time.
 const SWEEP: Duration = Duration::from_secs(1);
+
+/// How long a node that stops may take to say that its members are gone; what is left then is
+/// noticed when its lease ends.
+const RESIGN: Duration = Duration::from_secs(2);
 
 /// How the rest of the node reaches a worker.
 #[derive(Clone)]
@@ -71,13 +75,14 @@ pub async fn run(
     let private_address = private.local_addr()?;
     tokio::spawn(async move { axum::serve(private, internal::router(internal)).await });
 
-    let hub = tokio::select! {
-        hub = build_hub(&config, &registry, wait) => hub?,
+    let (hub, roster) = tokio::select! {
+        broker = build_broker(&config, &registry, wait) => broker?,
         _ = signals.recv() => return Ok(()),
     };
     let shared = Arc::new(Shared {
         config: config.clone(),
         hub: Arc::clone(&hub),
+        roster: Arc::clone(&roster),
         metrics,
         node: fastrand::u32(..),
         clients: AtomicU32::new(0),
@@ -95,6 +100,8 @@ pub async fn run(
     }
     readiness.draining.store(true, Ordering::Relaxed);
     drain(&shared, &workers, ended, signals).await;
+    // The other nodes would notice, but later.
+    let _ = timeout(RESIGN, roster.resign()).await;
     tracing::info!("stopped");
     Ok(())
 }
@@ -140,8 +147,12 @@ fn worker_count(config: &Config) -> usize {
     }
 }
 
-/// Builds the hub and its backend, each the other's counterpart.
-async fn build_hub(config: &Config, registry: &Registry, wait: bool) -> anyhow::Result<Arc<Hub>> {
+/// Builds the hub and its backend, each the other's counterpart, and the roster beside them.
+async fn build_broker(
+    config: &Config,
+    registry: &Registry,
+    wait: bool,
+) -> anyhow::Result<(Arc<Hub>, Arc<Roster>)> {
     let rules = config.clone();
     let options = Options {
         workers: worker_count(config),
@@ -149,6 +160,7 @@ async fn build_hub(config: &Config, registry: &Registry, wait: bool) -> anyhow::
         recent: config.limits.recent,
         linger: config.redis.linger,
         sync_interval: config.redis.sync_interval,
+        announce_each: config.presence.announce_each,
         log_of: Box::new(move |room| {
             let history = &rules.rule(room).history;
             Log {
@@ -159,14 +171,15 @@ async fn build_hub(config: &Config, registry: &Registry, wait: bool) -> anyhow::
     };
     let metrics = fanfare_broker::Metrics::register(registry)?;
     let runtime = Handle::current();
-    let hub = match &config.redis.url {
+    let (hub, presence) = match &config.redis.url {
         None => {
             let memory = Arc::new(Memory::default());
             let backend = Arc::clone(&memory) as Arc<dyn Backend>;
-            let hub = Hub::new(options, backend, runtime, metrics);
+            let presence = Arc::clone(&memory) as Arc<dyn Presence>;
+            let hub = Hub::new(options, backend, runtime, metrics.clone());
             memory.attach(Arc::clone(&hub) as _);
             tokio::spawn(every(SWEEP, move || memory.sweep()));
-            hub
+            (hub, presence)
         }
         Some(url) => {
             let redis = Arc::new(Redis::new(redis_options(config, url)?)?);
@@ -180,17 +193,21 @@ async fn build_hub(config: &Config, registry: &Registry, wait: bool) -> anyhow::
                 registry.register(collector)?;
             }
             let backend = Arc::clone(&redis) as Arc<dyn Backend>;
-            let hub = Hub::new(options, backend, runtime.clone(), metrics);
+            let hub = Hub::new(options, backend, runtime.clone(), metrics.clone());
             redis.attach(Arc::clone(&hub) as _, &runtime);
             redis.linked().await;
-            hub
+            let presence = Arc::new(Memory::default()) as Arc<dyn Presence>;
+            (hub, presence)
         }
     };
     let swept = Arc::clone(&hub);
     tokio::spawn(every(SWEEP, move || swept.sweep()));
     let compared = Arc::clone(&hub);
     tokio::spawn(async move { compared.compare_positions().await });
-    Ok(hub)
+    let roster = Arc::new(Roster::new(presence, metrics));
+    let kept = Arc::clone(&roster);
+    tokio::spawn(async move { kept.keep().await });
+    Ok((hub, roster))
 }
 
 fn redis_options(config: &Config, url: &RedisUrl) -> anyhow::Result<redis::Options> {

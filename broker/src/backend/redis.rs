@@ -68,7 +68,9 @@ use tokio::task::AbortHandle;
 
 pub use connect::ConnectError;
 
-use super::{Backend, BackendError, EPOCH_TTL, Log, Pending, Publish, Read, Sink, Snapshot};
+use super::{
+    Announcement, Backend, BackendError, EPOCH_TTL, Log, Pending, Publish, Read, Sink, Snapshot,
+};
 use connect::Server;
 use link::Link;
 use predecessor::Predecessor;
@@ -209,6 +211,8 @@ struct Nobody;
 
 impl Sink for Nobody {
     fn deliver(&self, _: Arc<Publication>) {}
+
+    fn announce(&self, _: Announcement) {}
 
     fn lost(&self) {}
 

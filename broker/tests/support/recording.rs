@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use fanfare_broker::backend::Sink;
+use fanfare_broker::backend::{Announcement, Sink};
 use fanfare_shared::Publication;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -26,6 +26,7 @@ pub(crate) enum Event {
 #[derive(Default)]
 pub(crate) struct Recording {
     events: Mutex<Vec<Event>>,
+    announced: Mutex<Vec<Announcement>>,
     changed: watch::Sender<()>,
     congested: AtomicBool,
     panics: AtomicBool,
@@ -54,6 +55,19 @@ impl Recording {
             }
         }
         found
+    }
+
+    /// What was announced of a room's members, in order.
+    pub(crate) fn announced(&self, room: &str) -> Vec<Announcement> {
+        let announced = self
+            .announced
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        announced
+            .iter()
+            .filter(|announcement| announcement.room.as_str() == room)
+            .cloned()
+            .collect()
     }
 
     pub(crate) fn count(&self, wanted: impl Fn(&Event) -> bool) -> usize {
@@ -103,6 +117,14 @@ impl Recording {
 impl Sink for Recording {
     fn deliver(&self, publication: Arc<Publication>) {
         self.tell(Event::Delivered(publication));
+    }
+
+    fn announce(&self, announcement: Announcement) {
+        self.announced
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(announcement);
+        self.changed.send_replace(());
     }
 
     fn lost(&self) {
