@@ -50,33 +50,32 @@ mod publisher;
 mod queue;
 mod reader;
 mod refusal;
+mod route;
 mod script;
+mod shard;
 mod stats;
 mod subscriber;
 mod supervisor;
 
 use std::pin::Pin;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use fanfare_shared::{Position, Publication, RoomName};
 use prometheus::core::Collector;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 pub use connect::ConnectError;
 
 use super::{
-    Announcement, Backend, BackendError, EPOCH_TTL, Log, Pending, Publish, Read, Sink, Snapshot,
+    Announcement, Backend, BackendError, EPOCH_TTL, Log, Pending, Publish, Read, Scope, Sink,
+    Snapshot,
 };
 use connect::Server;
-use link::Link;
-use predecessor::Predecessor;
-use queue::{Load, Queue};
+use route::Route;
+use shard::Shard;
 use stats::Stats;
-use subscriber::Interest;
 
 /// How the link is set up. The names are those of the configuration's `redis` section.
 #[derive(Clone)]
@@ -102,35 +101,27 @@ pub struct Options {
     pub queue: usize,
 }
 
-/// The most bytes of envelopes that wait; more are refused as [`BackendError::Overloaded`].
-const MAX_QUEUED_BYTES: usize = 64 * 1024 * 1024;
-
 /// The link to the other nodes through Redis.
 pub struct Redis {
-    shared: Arc<Shared>,
-    supervisor: OnceLock<AbortHandle>,
-}
-
-/// What the calls and the tasks of the link have in common.
-struct Shared {
-    options: Options,
-    server: Server,
-    publications: Queue<publisher::Item>,
-    reads: Queue<reader::Item>,
-    interest: Interest,
-    predecessor: Predecessor,
+    options: Arc<Options>,
+    route: Route,
     stats: Arc<Stats>,
-    ready: watch::Sender<bool>,
-    /// Whether the sink was told of a loss and has not caught up since.
-    gapped: AtomicBool,
+    supervisors: OnceLock<Vec<AbortHandle>>,
 }
 
 impl Redis {
     /// Checks the options; connects to nothing yet.
     pub fn new(options: Options) -> Result<Self, ConnectError> {
+        let options = Arc::new(options);
+        let stats = Stats::new().map_err(|error| ConnectError::Metrics(Arc::new(error)))?;
+        let stats = Arc::new(stats);
+        let server = Server::new(&options)?;
+        let shard = Shard::new(Arc::clone(&options), server, Arc::clone(&stats), |_| true);
         Ok(Self {
-            shared: Arc::new(Shared::new(options)?),
-            supervisor: OnceLock::new(),
+            options,
+            route: Route::single(shard),
+            stats,
+            supervisors: OnceLock::new(),
         })
     }
 
@@ -139,70 +130,46 @@ impl Redis {
     ///
     /// Not needed: once attached, a link is made as soon as that is possible.
     pub async fn check(&self) -> Result<(), ConnectError> {
-        // One of its own, lest it meddle with a link that is up.
-        let shared = Shared::new(self.shared.options.clone())?;
-        let nobody: Arc<dyn Sink> = Arc::new(Nobody);
-        let mut link = Link::make(&shared, &nobody).await?;
-        link.touch_a_key(&shared).await
+        // Shards of its own, lest it meddle with links that are up.
+        let other = Self::new(Options::clone(&self.options))?;
+        for shard in other.route.shards() {
+            shard.check().await?;
+        }
+        Ok(())
     }
 
     /// Names the hub that publications are handed to, and begins to keep a link, on `runtime`;
     /// only the first call counts.
     pub fn attach(&self, sink: Arc<dyn Sink>, runtime: &Handle) {
-        self.supervisor.get_or_init(|| {
-            let shared = Arc::clone(&self.shared);
-            runtime.spawn(supervisor::run(shared, sink)).abort_handle()
+        self.supervisors.get_or_init(move || {
+            let shards = self.route.shards().iter();
+            shards
+                .map(|shard| shard.attach(Arc::clone(&sink), runtime))
+                .collect()
         });
     }
 
     /// Waits until publications get through.
     pub async fn linked(&self) {
-        let mut ready = self.shared.ready.subscribe();
-        // Fails only without a sender, which lives as long as `self`.
-        let _ = ready.wait_for(|ready| *ready).await;
+        for shard in self.route.shards() {
+            let mut ready = shard.ready.subscribe();
+            // Fails only without a sender, which lives as long as the shard.
+            let _ = ready.wait_for(|ready| *ready).await;
+        }
     }
 
     /// The link's metrics, to be registered once.
     #[must_use]
     pub fn collectors(&self) -> Vec<Box<dyn Collector>> {
-        self.shared.stats.collectors()
+        self.stats.collectors()
     }
 }
 
 impl Drop for Redis {
     fn drop(&mut self) {
-        if let Some(supervisor) = self.supervisor.get() {
+        for supervisor in self.supervisors.get().into_iter().flatten() {
             supervisor.abort();
         }
-    }
-}
-
-impl Shared {
-    fn new(options: Options) -> Result<Self, ConnectError> {
-        let items = options.queue;
-        Ok(Self {
-            server: Server::new(&options)?,
-            publications: Queue::new(Load {
-                items,
-                weight: MAX_QUEUED_BYTES,
-            }),
-            reads: Queue::new(Load {
-                items,
-                weight: usize::MAX,
-            }),
-            interest: Interest::new(items),
-            predecessor: Predecessor::default(),
-            stats: Arc::new(Stats::new().map_err(|error| ConnectError::Metrics(Arc::new(error)))?),
-            ready: watch::Sender::new(false),
-            gapped: AtomicBool::new(false),
-            options,
-        })
-    }
-
-    fn set_ready(&self, ready: bool) {
-        // First, for whoever waits and then looks at it.
-        self.stats.connected.set(ready.into());
-        self.ready.send_replace(ready);
     }
 }
 
@@ -214,9 +181,9 @@ impl Sink for Nobody {
 
     fn announce(&self, _: Announcement) {}
 
-    fn lost(&self) {}
+    fn lost(&self, _: &Scope) {}
 
-    fn restored(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+    fn restored<'a>(&'a self, _: &'a Scope) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
         Box::pin(std::future::ready(()))
     }
 
@@ -227,35 +194,38 @@ impl Sink for Nobody {
 
 impl Backend for Redis {
     fn publish(&self, publish: Publish) -> Pending<Option<Position>> {
-        let weight = publish.envelope.len();
-        let (item, answered) = publisher::Item::new(publish);
-        match self.shared.publications.push(item, weight) {
-            Ok(()) => Pending::Waiting(answered),
-            Err(error) => Pending::ready(Err(error)),
-        }
+        let room = publish.room.clone();
+        self.route.ask(&room, |shard| {
+            let weight = publish.envelope.len();
+            let (item, answered) = publisher::Item::new(publish);
+            shard.publications.push(item, weight)?;
+            Ok(Pending::Waiting(answered))
+        })
     }
 
     fn subscribe(&self, room: &RoomName) -> Pending<()> {
-        self.shared.interest.subscribe(room)
+        self.route
+            .ask(room, |shard| Ok(shard.interest.subscribe(room)))
     }
 
     fn unsubscribe(&self, room: &RoomName) {
-        self.shared.interest.unsubscribe(room);
+        self.route
+            .with(room, |shard| shard.interest.unsubscribe(room));
     }
 
     fn read(&self, room: &RoomName, log: Log, read: Read) -> Pending<Snapshot> {
         if log.size == 0 {
             return Pending::ready(Ok(Snapshot::default()));
         }
-        let (item, answered) = reader::Item::new(room.clone(), log, read);
-        let weight = item.limit() + 1;
-        match self.shared.reads.push(item, weight) {
-            Ok(()) => Pending::Waiting(answered),
-            Err(error) => Pending::ready(Err(error)),
-        }
+        self.route.ask(room, |shard| {
+            let (item, answered) = reader::Item::new(room.clone(), log, read);
+            let weight = item.limit() + 1;
+            shard.reads.push(item, weight)?;
+            Ok(Pending::Waiting(answered))
+        })
     }
 
     fn ready(&self) -> bool {
-        *self.shared.ready.borrow()
+        self.route.shards().iter().any(|shard| shard.is_ready())
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use fanfare_broker::backend::{Announcement, Sink};
+use fanfare_broker::backend::{Announcement, Scope, Sink};
 use fanfare_shared::Publication;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -127,11 +127,11 @@ impl Sink for Recording {
         self.changed.send_replace(());
     }
 
-    fn lost(&self) {
+    fn lost(&self, _: &Scope) {
         self.tell(Event::Lost);
     }
 
-    fn restored(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+    fn restored<'a>(&'a self, _: &'a Scope) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
         Box::pin(async {
             assert!(!self.panics.swap(false, Ordering::SeqCst), "as asked for");
             self.tell(Event::Restored);

@@ -14,7 +14,7 @@ use super::publisher::Publisher;
 use super::reader::Reader;
 use super::refusal::Refusal;
 use super::script::Script;
-use super::{Shared, Sink};
+use super::{Shard, Sink};
 
 const PUBLISH: &str = include_str!("publish.lua");
 const READ: &str = include_str!("read.lua");
@@ -72,12 +72,12 @@ pub(super) struct Link {
 
 impl Link {
     /// Makes a link. Nothing reaches the sink before its inbound is opened.
-    pub(super) async fn make(shared: &Shared, sink: &Arc<dyn Sink>) -> Result<Self, ConnectError> {
-        let server = &shared.server;
+    pub(super) async fn make(shard: &Shard, sink: &Arc<dyn Sink>) -> Result<Self, ConnectError> {
+        let server = &shard.server;
         let inbound = Arc::new(Inbound::new(
             Arc::clone(sink),
-            Arc::clone(&shared.stats),
-            &shared.options.node,
+            Arc::clone(&shard.stats),
+            &shard.options.node,
         ));
         let of_commands = Arc::clone(&inbound);
         let mut commands = server
@@ -94,8 +94,8 @@ impl Link {
             server.introduce(&mut commands).await?,
             server.introduce(&mut subscriber).await?,
         ];
-        shared.predecessor.end(server, &mut commands, &run).await?;
-        shared.predecessor.set(&run, ids);
+        shard.predecessor.end(server, &mut commands, &run).await?;
+        shard.predecessor.set(&run, ids);
 
         let explain = |error| server.explain(&error);
         let publish = Script::load(&mut commands, PUBLISH)
@@ -106,7 +106,7 @@ impl Link {
             .subscribe(inbound.probe_channel())
             .await
             .map_err(explain)?;
-        shared
+        shard
             .interest
             .resubscribe(&mut subscriber)
             .await
@@ -120,18 +120,15 @@ impl Link {
             sent: 0,
         };
         // Two connections to one address need not lead to one server.
-        prober
-            .probe(shared)
-            .await
-            .map_err(|unheard| match unheard {
-                Unheard::Refused(error) => server.explain(&error),
-                Unheard::Demoted => {
-                    ConnectError::Replica(server.address.clone(), "another server".to_owned())
-                }
-                Unheard::Silence => {
-                    ConnectError::Timeout(server.address.clone(), shared.options.probe_timeout)
-                }
-            })?;
+        prober.probe(shard).await.map_err(|unheard| match unheard {
+            Unheard::Refused(error) => server.explain(&error),
+            Unheard::Demoted => {
+                ConnectError::Replica(server.address.clone(), "another server".to_owned())
+            }
+            Unheard::Silence => {
+                ConnectError::Timeout(server.address.clone(), shard.options.probe_timeout)
+            }
+        })?;
         Ok(Self {
             commands,
             subscriber,
@@ -144,7 +141,7 @@ impl Link {
     }
 
     /// Reads and deletes a key that nobody has, which shows whether keys may be read and written.
-    pub(super) async fn touch_a_key(&mut self, shared: &Shared) -> Result<(), ConnectError> {
+    pub(super) async fn touch_a_key(&mut self, shard: &Shard) -> Result<(), ConnectError> {
         redis::pipe()
             .cmd("GET")
             .arg(self.inbound.probe_channel())
@@ -152,26 +149,26 @@ impl Link {
             .arg(self.inbound.probe_channel())
             .exec_async(&mut self.commands)
             .await
-            .map_err(|error| shared.server.explain(&error))
+            .map_err(|error| shard.server.explain(&error))
     }
 
     /// Does what is asked for until the link is lost. At its side `restore` runs to its end, or
     /// is dropped when the link is lost before that. What is under way then is dropped, and so
     /// answered: unavailable.
-    pub(super) async fn serve(self, shared: &Shared, restore: impl Future<Output = ()>) -> Loss {
+    pub(super) async fn serve(self, shard: &Shard, restore: impl Future<Output = ()>) -> Loss {
         let publisher = Publisher {
             connection: self.commands.clone(),
             script: self.publish,
             run: self.run.clone(),
-            pipeline: shared.options.pipeline,
-            stats: Arc::clone(&shared.stats),
-            seconds: shared.stats.publish.local(),
+            pipeline: shard.options.pipeline,
+            stats: Arc::clone(&shard.stats),
+            seconds: shard.stats.publish.local(),
         };
         let reader = Reader {
             connection: self.commands,
             script: self.read,
             run: self.run,
-            stats: Arc::clone(&shared.stats),
+            stats: Arc::clone(&shard.stats),
         };
         let restore = async {
             restore.await;
@@ -180,10 +177,10 @@ impl Link {
         tokio::select! {
             biased;
             loss = self.inbound.lost() => loss,
-            loss = self.prober.run(shared) => loss,
-            loss = publisher.run(&shared.publications) => loss,
-            loss = reader.run(&shared.reads) => loss,
-            loss = shared.interest.apply(self.subscriber) => loss,
+            loss = self.prober.run(shard) => loss,
+            loss = publisher.run(&shard.publications) => loss,
+            loss = reader.run(&shard.reads) => loss,
+            loss = shard.interest.apply(self.subscriber) => loss,
             loss = restore => loss,
         }
     }
@@ -204,10 +201,10 @@ enum Unheard {
 }
 
 impl Prober {
-    async fn run(mut self, shared: &Shared) -> Loss {
+    async fn run(mut self, shard: &Shard) -> Loss {
         loop {
-            sleep(shared.options.probe_interval).await;
-            match self.probe(shared).await {
+            sleep(shard.options.probe_interval).await;
+            match self.probe(shard).await {
                 Ok(()) => {}
                 Err(Unheard::Silence) => return Loss::Probe,
                 Err(Unheard::Demoted) => return Loss::Demoted,
@@ -219,7 +216,7 @@ impl Prober {
         }
     }
 
-    async fn probe(&mut self, shared: &Shared) -> Result<(), Unheard> {
+    async fn probe(&mut self, shard: &Shard) -> Result<(), Unheard> {
         self.sent += 1;
         // A master that was demoted still hands on what is published to it: only its role tells.
         let mut request = redis::pipe();
@@ -242,9 +239,9 @@ impl Prober {
             self.inbound.heard(self.sent).await;
             Ok(())
         };
-        match timeout(shared.options.probe_timeout, round).await {
+        match timeout(shard.options.probe_timeout, round).await {
             Ok(Ok(())) => {
-                shared.stats.lag.observe(sent.elapsed().as_secs_f64());
+                shard.stats.lag.observe(sent.elapsed().as_secs_f64());
                 Ok(())
             }
             Ok(Err(unheard)) => Err(unheard),
