@@ -161,6 +161,13 @@ impl Roster {
         }
     }
 
+    /// Waits until the backend can be told and asked.
+    pub async fn opened(&self) {
+        let mut standing = self.standing.clone();
+        // Fails only without a backend, which lives as long as `self`.
+        let _ = standing.wait_for(|standing| standing.open).await;
+    }
+
     /// Lists members of a room on all nodes; sees every change noted before the call.
     pub fn members(&self, room: &RoomName, page: Page, announce: bool) -> Pending<Roll> {
         let (answer, answered) = oneshot::channel();

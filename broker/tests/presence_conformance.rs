@@ -3,12 +3,18 @@
 
 #[path = "support/members.rs"]
 mod members;
+#[allow(dead_code, reason = "not every suite needs a node that is not linked")]
+#[path = "support/node.rs"]
+mod node;
 #[allow(dead_code, reason = "not every suite needs names only")]
 #[path = "support/publications.rs"]
 mod publications;
 #[allow(dead_code, reason = "not every suite looks at everything")]
 #[path = "support/recording.rs"]
 mod recording;
+#[allow(dead_code, reason = "not every suite does everything to its server")]
+#[path = "support/redis_server.rs"]
+mod redis_server;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,15 +23,17 @@ use fanfare_broker::backend::memory::Memory;
 use fanfare_broker::backend::{Announcement, Backend, Page, Presence};
 use fanfare_shared::{ClientId, Headcount, Identity, Member, MemberChange, Roll};
 
-use members::{anonymous, clients, first, headcount, user};
+use members::{anonymous, clients, first, headcount, until_open, user};
 use publications::named;
 use recording::Recording;
+use redis_server::RedisServer;
 
 /// A backend and what it announces to.
 struct Fixture {
     backend: Arc<dyn Backend>,
     presence: Arc<dyn Presence>,
     sink: Arc<Recording>,
+    _server: Option<RedisServer>,
 }
 
 impl Fixture {
@@ -36,6 +44,19 @@ impl Fixture {
             backend: memory.clone(),
             presence: memory,
             sink,
+            _server: None,
+        }
+    }
+
+    async fn redis() -> Self {
+        let server = RedisServer::start();
+        let (redis, sink) = node::linked(node::options(server.url())).await;
+        until_open(&*redis).await;
+        Self {
+            backend: redis.clone(),
+            presence: redis,
+            sink,
+            _server: Some(server),
         }
     }
 
@@ -69,6 +90,12 @@ macro_rules! conformance {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $promise() {
                 super::$promise(super::Fixture::memory().await).await;
+            })*
+        }
+        mod redis {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $promise() {
+                super::$promise(super::Fixture::redis().await).await;
             })*
         }
     };

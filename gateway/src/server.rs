@@ -196,8 +196,7 @@ async fn build_broker(
             let hub = Hub::new(options, backend, runtime.clone(), metrics.clone());
             redis.attach(Arc::clone(&hub) as _, &runtime);
             redis.linked().await;
-            let presence = Arc::new(Memory::default()) as Arc<dyn Presence>;
-            (hub, presence)
+            (hub, redis as Arc<dyn Presence>)
         }
     };
     let swept = Arc::clone(&hub);
@@ -207,6 +206,8 @@ async fn build_broker(
     let roster = Arc::new(Roster::new(presence, metrics));
     let kept = Arc::clone(&roster);
     tokio::spawn(async move { kept.keep().await });
+    // A matter of a round trip; a node without presence is of use all the same.
+    let _ = timeout(config.redis.probe_timeout, roster.opened()).await;
     Ok((hub, roster))
 }
 
@@ -223,6 +224,8 @@ fn redis_options(config: &Config, url: &RedisUrl) -> anyhow::Result<redis::Optio
         probe_timeout: config.redis.probe_timeout,
         connect_timeout: config.redis.connect_timeout,
         pipeline: config.redis.pipeline,
+        lease: config.presence.lease,
+        announce_each: config.presence.announce_each,
         queue: config.redis.queue,
     })
 }

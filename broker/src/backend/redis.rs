@@ -44,8 +44,11 @@
 mod connect;
 mod inbound;
 mod keys;
+mod lease;
 mod link;
+mod members;
 mod predecessor;
+mod presence;
 mod publisher;
 mod queue;
 mod reader;
@@ -69,10 +72,12 @@ use tokio::task::AbortHandle;
 pub use connect::ConnectError;
 
 use super::{
-    Announcement, Backend, BackendError, EPOCH_TTL, Log, Pending, Publish, Read, Scope, Sink,
-    Snapshot,
+    Announcement, Backend, BackendError, EPOCH_TTL, Log, Page, Pending, Presence, Publish, Read,
+    Scope, Sink, Snapshot, Standing,
 };
 use connect::Server;
+use lease::Leases;
+use presence::Attendance;
 use route::Route;
 use shard::Shard;
 use stats::Stats;
@@ -96,6 +101,10 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// The most publications in one round trip.
     pub pipeline: usize,
+    /// Within which time the members of a node that is gone are taken out of their rooms.
+    pub lease: Duration,
+    /// Up to how many members in a room each that is taken out so is announced.
+    pub announce_each: usize,
     /// The most publications, and as many reads and subscriptions, that wait; one more is refused
     /// as [`BackendError::Overloaded`].
     pub queue: usize,
@@ -104,7 +113,8 @@ pub struct Options {
 /// The link to the other nodes through Redis.
 pub struct Redis {
     options: Arc<Options>,
-    route: Route,
+    route: Arc<Route>,
+    attendance: Arc<Attendance>,
     stats: Arc<Stats>,
     supervisors: OnceLock<Vec<AbortHandle>>,
 }
@@ -116,10 +126,26 @@ impl Redis {
         let stats = Stats::new().map_err(|error| ConnectError::Metrics(Arc::new(error)))?;
         let stats = Arc::new(stats);
         let server = Server::new(&options)?;
-        let shard = Shard::new(Arc::clone(&options), server, Arc::clone(&stats), |_| true);
+        let leases = Arc::new(Leases::new(options.lease, Arc::clone(&stats)));
+        let shard = Shard::new(
+            Arc::clone(&options),
+            server,
+            Arc::clone(&stats),
+            Arc::clone(&leases),
+            |_| true,
+        );
+        let route = Arc::new(Route::single(shard));
+        let attendance = Attendance {
+            route: Arc::clone(&route),
+            leases,
+            stats: Arc::clone(&stats),
+            announce_each: options.announce_each,
+            runtime: OnceLock::new(),
+        };
         Ok(Self {
             options,
-            route: Route::single(shard),
+            route,
+            attendance: Arc::new(attendance),
             stats,
             supervisors: OnceLock::new(),
         })
@@ -145,6 +171,7 @@ impl Redis {
             let shards = self.route.shards().iter();
             shards
                 .map(|shard| shard.attach(Arc::clone(&sink), runtime))
+                .chain([self.attendance.attach(runtime)])
                 .collect()
         });
     }

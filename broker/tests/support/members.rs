@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use fanfare_broker::backend::Page;
+use fanfare_broker::backend::{Page, Presence};
 use fanfare_shared::{ClientId, Headcount, Identity, Member, Roll};
+
+use crate::recording::DEADLINE;
 
 /// A member of whom nothing is known.
 pub(crate) fn anonymous(client: u64) -> Member {
@@ -37,4 +39,12 @@ pub(crate) const fn first(limit: usize) -> Page {
 /// Who is on a page.
 pub(crate) fn clients(roll: &Roll) -> Vec<u64> {
     roll.members.iter().map(|member| member.client.0).collect()
+}
+
+/// Waits until the node can enter members.
+pub(crate) async fn until_open(presence: &dyn Presence) {
+    let mut standing = presence.standing();
+    let open = standing.wait_for(|standing| standing.open);
+    let opened = tokio::time::timeout(DEADLINE, open).await;
+    opened.expect("a lease").expect("the backend lives");
 }

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::connect::{ConnectError, is_master};
 use super::inbound::Inbound;
+use super::members::{Attendant, Scripts};
 use super::publisher::Publisher;
 use super::reader::Reader;
 use super::refusal::Refusal;
@@ -18,6 +19,8 @@ use super::{Shard, Sink};
 
 const PUBLISH: &str = include_str!("publish.lua");
 const READ: &str = include_str!("read.lua");
+const MEMBERS: &str = include_str!("members.lua");
+const LEASE: &str = include_str!("lease.lua");
 
 /// How long a request may take once the link is up. The probe gives up far earlier, and all
 /// requests with it.
@@ -67,7 +70,9 @@ pub(super) struct Link {
     prober: Prober,
     publish: Script,
     read: Script,
-    run: String,
+    presence: Scripts,
+    /// The server's run.
+    pub(super) run: String,
 }
 
 impl Link {
@@ -102,6 +107,12 @@ impl Link {
             .await
             .map_err(explain)?;
         let read = Script::load(&mut commands, READ).await.map_err(explain)?;
+        let presence = Scripts {
+            members: Script::load(&mut commands, MEMBERS)
+                .await
+                .map_err(explain)?,
+            lease: Script::load(&mut commands, LEASE).await.map_err(explain)?,
+        };
         subscriber
             .subscribe(inbound.probe_channel())
             .await
@@ -136,6 +147,7 @@ impl Link {
             prober,
             publish,
             read,
+            presence,
             run,
         })
     }
@@ -164,6 +176,10 @@ impl Link {
             stats: Arc::clone(&shard.stats),
             seconds: shard.stats.publish.local(),
         };
+        let attendant = Attendant {
+            connection: self.commands.clone(),
+            scripts: self.presence,
+        };
         let reader = Reader {
             connection: self.commands,
             script: self.read,
@@ -180,6 +196,7 @@ impl Link {
             loss = self.prober.run(shard) => loss,
             loss = publisher.run(&shard.publications) => loss,
             loss = reader.run(&shard.reads) => loss,
+            loss = attendant.run(&shard.members) => loss,
             loss = shard.interest.apply(self.subscriber) => loss,
             loss = restore => loss,
         }

@@ -12,12 +12,13 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use super::connect::{ConnectError, Server};
+use super::lease::Leases;
 use super::link::Link;
 use super::predecessor::Predecessor;
 use super::queue::{Load, Queue};
 use super::stats::Stats;
 use super::subscriber::Interest;
-use super::{Nobody, Options, Scope, Sink, publisher, reader, supervisor};
+use super::{Nobody, Options, Scope, Sink, members, publisher, reader, supervisor};
 
 /// The most bytes of envelopes that wait for a shard; more are refused as
 /// [`BackendError::Overloaded`](super::BackendError::Overloaded).
@@ -29,6 +30,8 @@ pub(super) struct Shard {
     pub(super) server: Server,
     pub(super) publications: Queue<publisher::Item>,
     pub(super) reads: Queue<reader::Item>,
+    pub(super) members: Queue<members::Item>,
+    pub(super) leases: Arc<Leases>,
     pub(super) interest: Interest,
     pub(super) predecessor: Predecessor,
     pub(super) stats: Arc<Stats>,
@@ -45,6 +48,7 @@ impl Shard {
         options: Arc<Options>,
         server: Server,
         stats: Arc<Stats>,
+        leases: Arc<Leases>,
         rooms: impl Fn(&RoomName) -> bool + Send + Sync + 'static,
     ) -> Self {
         let items = options.queue;
@@ -59,6 +63,11 @@ impl Shard {
                 items,
                 weight: usize::MAX,
             }),
+            members: Queue::new(Load {
+                items,
+                weight: usize::MAX,
+            }),
+            leases,
             interest: Interest::new(items),
             predecessor: Predecessor::default(),
             stats,

@@ -26,6 +26,10 @@ pub(super) struct Stats {
     pub(super) publish: Histogram,
     /// The probe's round trip.
     pub(super) lag: Histogram,
+    /// Members of nodes that were gone, taken out by this one.
+    pub(super) reaped: IntCounter,
+    /// How often the node's lease was ended though it lived.
+    pub(super) leases_lost: IntCounter,
     reconnects: IntCounterVec,
     skipped: IntCounterVec,
     newer: IntCounter,
@@ -73,6 +77,14 @@ impl Stats {
                 )
                 .buckets(BUCKETS.to_vec()),
             )?,
+            reaped: IntCounter::new(
+                "fanfare_presence_reaped_total",
+                "Members of nodes that were gone, taken out of their rooms by this node",
+            )?,
+            leases_lost: IntCounter::new(
+                "fanfare_presence_leases_lost_total",
+                "How often this node was taken for gone, having been silent for too long",
+            )?,
             reconnects,
             newer: skipped.with_label_values(&["newer"]),
             malformed: skipped.with_label_values(&["malformed"]),
@@ -89,6 +101,8 @@ impl Stats {
             Box::new(self.lag.clone()),
             Box::new(self.reconnects.clone()),
             Box::new(self.skipped.clone()),
+            Box::new(self.reaped.clone()),
+            Box::new(self.leases_lost.clone()),
         ]
     }
 
