@@ -54,7 +54,7 @@ pub enum ConnectError {
     /// The user may not do what a node has to.
     #[error(
         "Redis at {0} does not permit what a node has to do: {1}; grant the user \
-         +@read +@write +@pubsub +@scripting +@connection +info ~fanfare:* &fanfare:*"
+         +@read +@write +@pubsub +@scripting +@connection +info +time ~fanfare:* &fanfare:*"
     )]
     Permission(String, String),
     /// The server has no such database.

@@ -182,7 +182,11 @@ impl Leases {
     pub(super) async fn keep(&self, route: &Route) {
         loop {
             // While the register is out of reach the lease may hold still.
-            let _ = self.renew(route).await;
+            if let Err(BackendError::Failed(reason)) = self.renew(route).await
+                && let Some(unlogged) = self.stats.refused.now()
+            {
+                tracing::error!(%reason, unlogged, "Redis refuses to renew the node's lease");
+            }
             let wait = match self.held() {
                 Some(_) => self.period / RENEWALS,
                 None => RETRY.min(self.period / RENEWALS),

@@ -152,13 +152,15 @@ impl Link {
         })
     }
 
-    /// Reads and deletes a key that nobody has, which shows whether keys may be read and written.
+    /// Reads and deletes a key that nobody has, and the time, which shows whether keys may be read
+    /// and written, and leases be timed.
     pub(super) async fn touch_a_key(&mut self, shard: &Shard) -> Result<(), ConnectError> {
         redis::pipe()
             .cmd("GET")
             .arg(self.inbound.probe_channel())
             .cmd("DEL")
             .arg(self.inbound.probe_channel())
+            .cmd("TIME")
             .exec_async(&mut self.commands)
             .await
             .map_err(|error| shard.server.explain(&error))
