@@ -363,8 +363,11 @@ async fn emptied_of_its_scripts_redis_goes_on_knowing_who_is_there() {
 async fn nothing_that_presence_keeps_lives_for_ever() {
     let server = RedisServer::start();
     let alder = Node::start(&server, "alder").await;
-    alder.enter(user(1, "ann"));
+    alder.enter(anonymous(1));
     alder.until_members(&[1]).await;
+    // What comes later than the room is no exception.
+    alder.enter(user(2, "ann"));
+    alder.until_members(&[1, 2]).await;
     let keys: Vec<String> = server.ask(&["KEYS", "fanfare:*"]).await;
     assert!(keys.len() >= 5, "{keys:?}");
     for key in keys {

@@ -20,20 +20,18 @@ local function range(key, start, count)
   return redis.call('ZRANGEBYLEX', key, '[' .. start, '(' .. start .. '\255', 'LIMIT', 0, count)
 end
 
-local function count_user(member, by)
+local function user_of(member)
   -- Of most nothing is known: an empty map, of one byte.
-  if #member > 33 then
-    local user = cmsgpack.unpack(string.sub(member, 33)).u
-    if user and redis.call('HINCRBY', users, user, by) < 1 then
-      redis.call('HDEL', users, user)
-    end
-  end
+  return #member > 33 and cmsgpack.unpack(string.sub(member, 33)).u
 end
 
 local function remove(client, member)
   redis.call('ZREM', members, member)
   redis.call('ZREM', held, string.sub(member, 17, 32) .. client)
-  count_user(member, -1)
+  local user = user_of(member)
+  if user and redis.call('HINCRBY', users, user, -1) < 1 then
+    redis.call('HDEL', users, user)
+  end
 end
 
 local function announce(channel, what, who)
@@ -56,13 +54,19 @@ if act == 'enter' then
     end
     redis.call('ZADD', members, 0, member)
     redis.call('ZADD', held, 0, lease .. client)
-    count_user(member, 1)
+    local user = user_of(member)
+    if user and redis.call('HINCRBY', users, user, 1) == 1 then
+      redis.call('PEXPIRE', users, ttl)
+    end
     if not known and channel ~= '' then
       announce(channel, 'join', identified(member))
     end
   end
-  for _, key in ipairs(KEYS) do
-    redis.call('PEXPIRE', key, ttl)
+  -- To ask is cheaper than to renew.
+  if redis.call('PTTL', members) < ttl / 2 then
+    for _, key in ipairs(KEYS) do
+      redis.call('PEXPIRE', key, ttl)
+    end
   end
   return 1
 end
