@@ -179,6 +179,7 @@ async fn a_call_made_again_changes_and_announces_nothing(f: Fixture) {
 }
 
 async fn who_enters_again_under_another_identity_has_that_one(f: Fixture) {
+    f.backend.subscribe(&named("a")).await.expect("subscribed");
     f.enter("a", &anonymous(1)).await;
     f.enter("a", &user(1, "ann")).await;
     f.enter("a", &user(2, "ann")).await;
@@ -190,6 +191,15 @@ async fn who_enters_again_under_another_identity_has_that_one(f: Fixture) {
     f.exit("a", 1).await;
     f.exit("a", 2).await;
     assert_eq!(f.page("a", first(10)).await, Roll::default());
+    let announced = f.announced("a", 4).await.into_iter();
+    let changes: Vec<_> = announced.map(|told| told.change).collect();
+    let expected = [
+        MemberChange::Join(anonymous(1)),
+        MemberChange::Join(user(2, "ann")),
+        MemberChange::Leave(user(1, "bo")),
+        MemberChange::Leave(user(2, "ann")),
+    ];
+    assert_eq!(changes, expected, "nobody came or went in between");
 }
 
 async fn whoever_stays_is_on_exactly_one_page_while_others_come_and_go(f: Fixture) {

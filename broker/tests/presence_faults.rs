@@ -21,8 +21,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanfare_broker::backend::redis::Options;
-use fanfare_broker::backend::{Announcement, Page};
+use fanfare_broker::backend::redis::{Options, Redis};
+use fanfare_broker::backend::{Announcement, Page, Presence};
 use fanfare_broker::{Metrics, Roster};
 use fanfare_shared::{ClientId, Headcount, MemberChange, Roll};
 use prometheus::Registry;
@@ -39,6 +39,7 @@ const LEASE: Duration = Duration::from_secs(3);
 
 /// A node without sockets: its backend, and its own members.
 struct Node {
+    redis: Arc<Redis>,
     sink: Arc<Recording>,
     roster: Arc<Roster>,
     keeping: JoinHandle<()>,
@@ -59,10 +60,11 @@ impl Node {
         until_open(&*redis).await;
         subscribe(&redis, "a").await;
         let metrics = Metrics::register(&Registry::new()).expect("a registry of its own");
-        let roster = Arc::new(Roster::new(redis, metrics));
+        let roster = Arc::new(Roster::new(redis.clone(), metrics));
         let kept = Arc::clone(&roster);
         let keeping = tokio::spawn(async move { kept.keep().await });
         Self {
+            redis,
             sink,
             roster,
             keeping,
@@ -97,6 +99,11 @@ impl Node {
         };
         let there = tokio::time::timeout(DEADLINE, asking).await;
         there.unwrap_or_else(|_| panic!("waited in vain for {expected:?}"))
+    }
+
+    /// How many leases it has had.
+    fn term(&self) -> u64 {
+        self.redis.standing().borrow().term
     }
 
     fn announced(&self) -> Vec<Announcement> {
@@ -322,6 +329,7 @@ async fn after_an_outage_nobody_is_taken_for_dead_before_all_had_time_to_return(
         birch.until_members(&[1, 2]).await;
     }
     assert_eq!((alder.left(), birch.left()), (vec![], vec![]));
+    assert_eq!((alder.term(), birch.term()), (1, 1), "a lease was ended");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -340,6 +348,10 @@ async fn a_node_that_resigns_leaves_nothing_behind() {
     assert_eq!(leases, 1);
     drop(birch);
     assert_eq!(clients(&alder.members(first(10)).await), [1]);
+    alder.exit(1);
+    alder.until_members(&[]).await;
+    let keys: Vec<String> = server.ask(&["KEYS", "fanfare:{a}:*"]).await;
+    assert_eq!(keys, Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
