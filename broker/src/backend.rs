@@ -13,6 +13,7 @@
 //!   reaches the sink, until [`Sink::lost`] says otherwise.
 
 pub mod memory;
+mod presence;
 pub mod redis;
 
 use std::future::Future;
@@ -24,6 +25,8 @@ use std::time::Duration;
 use fanfare_shared::{Position, Publication, RoomName};
 use thiserror::Error;
 use tokio::sync::oneshot;
+
+pub use presence::{Announcement, Page, Presence, Standing};
 
 /// The narrow waist between the hub and whatever links it to other nodes.
 ///
@@ -62,6 +65,10 @@ pub trait Backend: Send + Sync + 'static {
 pub trait Sink: Send + Sync + 'static {
     /// Takes the next publication of a room. Never blocks.
     fn deliver(&self, publication: Arc<Publication>);
+
+    /// Takes a change of a room's members, in a room that announces them. Never blocks, and may be
+    /// left out while the sink is [congested](Sink::congested).
+    fn announce(&self, announcement: Announcement);
 
     /// Learns that publications may be missed from now on, in any of these rooms.
     fn lost(&self, rooms: &Scope);

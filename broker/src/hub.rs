@@ -19,7 +19,9 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::backend::{Backend, BackendError, Log, Pending, Read, Scope, Sink, Snapshot};
+use crate::backend::{
+    Announcement, Backend, BackendError, Log, Pending, Read, Scope, Sink, Snapshot,
+};
 use crate::room::{Request, Room};
 use crate::{Inbox, Join, Metrics, RoomKey};
 
@@ -42,6 +44,8 @@ pub struct Options {
     pub linger: Duration,
     /// How often a room's position is compared with the log's.
     pub sync_interval: Duration,
+    /// Up to how many members a room tells of each one that comes or goes.
+    pub announce_each: usize,
     /// How each room's log is kept.
     pub log_of: Box<dyn Fn(&str) -> Log + Send + Sync>,
 }
@@ -159,6 +163,7 @@ impl Hub {
         for stripe in &self.stripes {
             lock(stripe).retain(|name, room| {
                 room.shrink();
+                room.tell_count(&self.inboxes);
                 let idle = room.empty_since().map(|since| now.duration_since(since));
                 if idle.is_some_and(|idle| idle >= self.options.linger) {
                     self.closed(name);
@@ -383,6 +388,16 @@ impl Sink for Hub {
                     hub.fulfil(&name, key, log, request);
                 }
             });
+        }
+    }
+
+    fn announce(&self, announcement: Announcement) {
+        if let Some(room) = self
+            .stripe(&announcement.room)
+            .get_mut(announcement.room.as_str())
+        {
+            let each = self.options.announce_each as u64;
+            room.announce(announcement, each, &self.inboxes);
         }
     }
 

@@ -7,7 +7,7 @@ use fanfare_shared::{Position, Publication, RoomName};
 use tokio::sync::Notify;
 
 use crate::backend::BackendError;
-use crate::{Delivery, RoomKey, Ticket};
+use crate::{Delivery, Notice, RoomKey, Ticket};
 
 /// One thing for a worker to do. The order of posts of a room is the order of its publications.
 #[derive(Debug)]
@@ -18,6 +18,13 @@ pub enum Post {
         room: RoomKey,
         /// The publication and its frames.
         delivery: Arc<Delivery>,
+    },
+    /// Tell every other local member that somebody came or went.
+    Notice {
+        /// Whose members.
+        room: RoomKey,
+        /// What happened and its frames.
+        notice: Arc<Notice>,
     },
     /// Make a connection a member: it gets `messages` now and every later post of the room.
     Joined {

@@ -13,6 +13,10 @@
 //! publications is exact by construction: before its `Joined` nothing reaches the new member,
 //! after it everything does.
 //!
+//! Who is in which room on all nodes is kept by the backend's [`Presence`]; the [`Roster`] has the
+//! node's own members, and sees to it that the backend knows of them, whatever it lost.
+//!
+//! [`Presence`]: backend::Presence
 //! [`Sink::deliver`]: backend::Sink::deliver
 
 pub mod backend;
@@ -22,7 +26,9 @@ mod hub;
 mod inbox;
 mod members;
 mod metrics;
+mod notice;
 mod outbox;
+mod presence;
 mod recent;
 mod room;
 
@@ -32,5 +38,7 @@ pub use hub::{Hub, Options};
 pub use inbox::{Inbox, Post};
 pub use members::{Members, Slot};
 pub use metrics::Metrics;
+pub use notice::Notice;
 pub use outbox::{Outbox, Overflow};
+pub use presence::Roster;
 pub use room::{Join, Replay, RoomKey, Ticket};

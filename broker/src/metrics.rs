@@ -7,6 +7,12 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 pub struct Metrics {
     /// `fanfare_rooms`.
     pub rooms: IntGauge,
+    /// `fanfare_presence_members`.
+    pub presence_members: IntGauge,
+    /// `fanfare_presence_changes_total{change="enter"}`.
+    pub presence_entered: IntCounter,
+    /// `fanfare_presence_changes_total{change="exit"}`.
+    pub presence_exited: IntCounter,
     /// `fanfare_backend_gaps_total{outcome="seen"}`.
     pub gaps_seen: IntCounter,
     /// `fanfare_backend_gaps_total{outcome="healed"}`.
@@ -29,10 +35,26 @@ impl Metrics {
             ),
             &["outcome"],
         )?;
+        let members = IntGauge::new(
+            "fanfare_presence_members",
+            "Memberships of local connections in rooms that keep presence",
+        )?;
+        let changes = IntCounterVec::new(
+            Opts::new(
+                "fanfare_presence_changes_total",
+                "Local members that entered or exited rooms that keep presence",
+            ),
+            &["change"],
+        )?;
+        registry.register(Box::new(members.clone()))?;
+        registry.register(Box::new(changes.clone()))?;
         registry.register(Box::new(rooms.clone()))?;
         registry.register(Box::new(gaps.clone()))?;
         Ok(Self {
             rooms,
+            presence_members: members,
+            presence_entered: changes.with_label_values(&["enter"]),
+            presence_exited: changes.with_label_values(&["exit"]),
             gaps_seen: gaps.with_label_values(&["seen"]),
             gaps_healed: gaps.with_label_values(&["healed"]),
             gaps_unhealed: gaps.with_label_values(&["unhealed"]),

@@ -2,6 +2,7 @@
 //! place. A state machine without I/O; the [hub](crate::Hub) does what it asks for.
 
 mod admission;
+mod announcements;
 
 use std::collections::VecDeque;
 use std::num::NonZeroU64;
@@ -14,6 +15,7 @@ use crate::backend::{BackendError, Log, Read, Snapshot};
 use crate::recent::Recent;
 use crate::{Delivery, Inbox, Metrics, Post};
 use admission::Waiting;
+use announcements::Untold;
 
 /// Names an open room within a node; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -101,6 +103,7 @@ pub(crate) struct Room {
     /// How many members each worker has.
     members: Box<[u32]>,
     waiting: Vec<Waiting>,
+    untold: Option<Box<Untold>>,
     /// Whether the log is being read further back for some of them.
     extending: bool,
     /// Counts the reads of the log: an answer to an older one says nothing of what was missed
@@ -128,6 +131,7 @@ impl Room {
             keep,
             members: vec![0; workers].into(),
             waiting: Vec::new(),
+            untold: None,
             extending: false,
             attempt: 0,
             told_epoch: None,

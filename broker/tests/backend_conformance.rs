@@ -646,6 +646,8 @@ async fn every_key_in_redis_has_a_ttl() {
         .query_async(&mut redis)
         .await
         .unwrap();
+    // The node's lease has a test of its own.
+    keys.retain(|key| !key.starts_with("fanfare:{presence}:"));
     keys.sort();
     assert_eq!(
         keys,

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use fanfare_broker::backend::memory::Memory;
 use fanfare_broker::backend::{
-    Backend, BackendError, Log, Pending, Publish, Read, Scope, Sink, Snapshot,
+    Announcement, Backend, BackendError, Log, Pending, Publish, Read, Scope, Sink, Snapshot,
 };
 use fanfare_broker::{Hub, Join, Metrics, Options, Post, Replay, RoomKey, Ticket};
-use fanfare_shared::{ClientId, Position, Publication, RoomName};
+use fanfare_shared::{ClientId, Headcount, Member, MemberChange, Position, Publication, RoomName};
 use prometheus::Registry;
 use support::publications::{LOG, NO_LOG, named, text};
 use tokio::runtime::Handle;
@@ -35,6 +35,7 @@ fn options(log: Log) -> Options {
         recent: 100,
         linger: LINGER,
         sync_interval: Duration::from_secs(30),
+        announce_each: 2,
         log_of: Box::new(move |_| log),
     }
 }
@@ -73,6 +74,7 @@ struct Told {
     publications: Vec<Arc<Publication>>,
     refused: Vec<BackendError>,
     resets: Vec<Position>,
+    changes: Vec<MemberChange>,
 }
 
 impl Told {
@@ -96,6 +98,7 @@ impl Told {
                 }
                 Post::Refused { error, .. } => self.refused.push(error),
                 Post::Reset { position, .. } => self.resets.push(position),
+                Post::Notice { notice, .. } => self.changes.push(notice.change().clone()),
             }
         }
     }
@@ -327,6 +330,8 @@ impl Sink for Obedient {
         }
     }
 
+    fn announce(&self, _: Announcement) {}
+
     fn lost(&self, _: &Scope) {}
 
     fn restored<'a>(
@@ -486,4 +491,67 @@ async fn a_room_joined_while_another_of_its_name_is_closed_stays_subscribed() {
         hub.sweep();
     });
     assert!(backend.subscribed.lock().expect("no panic").contains(&room));
+}
+
+// --- members ---
+
+fn came(client: u64) -> MemberChange {
+    MemberChange::Join(Member {
+        client: ClientId(client),
+        identity: Arc::default(),
+    })
+}
+
+fn announced(count: u64, change: MemberChange) -> Announcement {
+    Announcement {
+        room: named("a"),
+        headcount: Headcount { count, users: 1 },
+        change,
+    }
+}
+
+#[tokio::test]
+async fn members_are_told_of_each_other_one_by_one_until_the_room_is_large() {
+    let (hub, _) = over_memory(LOG);
+    hub.join(&named("a"), join(0, Replay::None));
+    Told::until(&hub, 0, |told| told.joined.len() == 1).await;
+    let leave = MemberChange::Leave(Member {
+        client: ClientId(3),
+        identity: Arc::default(),
+    });
+    hub.announce(announced(2, came(2)));
+    for client in 3..=5 {
+        hub.announce(announced(client, came(client)));
+    }
+    hub.announce(announced(4, leave));
+    let gone = MemberChange::Count {
+        headcount: Headcount::default(),
+        joined: 0,
+        left: 7,
+    };
+    hub.announce(announced(4, gone));
+    hub.sweep();
+    hub.sweep();
+    hub.announce(announced(1, came(9)));
+    let told = Told::until(&hub, 0, |told| told.changes.len() == 3).await;
+    let counted = MemberChange::Count {
+        headcount: Headcount { count: 4, users: 1 },
+        joined: 3,
+        left: 8,
+    };
+    assert_eq!(told.changes, [came(2), counted, came(9)]);
+}
+
+#[tokio::test]
+async fn a_room_without_local_members_tells_nobody() {
+    let (hub, _) = over_memory(LOG);
+    hub.join(&named("a"), join(0, Replay::None));
+    Told::until(&hub, 0, |told| told.joined.len() == 1).await;
+    hub.leave(&named("a"), 0);
+    hub.announce(announced(1, came(2)));
+    hub.announce(announced(9, came(2)));
+    hub.sweep();
+    hub.join(&named("a"), join(0, Replay::None));
+    let told = Told::until(&hub, 0, |told| told.joined.len() == 1).await;
+    assert_eq!(told.changes, []);
 }

@@ -83,7 +83,8 @@ async fn wrong_credentials_are_named_without_the_password() {
 async fn a_user_with_the_permissions_that_are_named_suffices_and_fewer_are_named() {
     let server = RedisServer::start();
     let at = |user: &str| options(format!("redis://{user}:pw@127.0.0.1:{}", server.port()));
-    let documented = "+@read +@write +@pubsub +@scripting +@connection +info ~fanfare:* &fanfare:*";
+    let documented =
+        "+@read +@write +@pubsub +@scripting +@connection +info +time ~fanfare:* &fanfare:*";
     let mut grant = vec!["ACL", "SETUSER", "node", "on", ">pw"];
     grant.extend(documented.split(' '));
     server.tell(&grant).await;

@@ -184,6 +184,11 @@ BACKEND = [
         heat("Publish to Redis, spread", "DeliveryLatencyBurn", "Up while the probe stays: the pipeline is full. Both up: Redis or the network.", "fanfare_backend_publish_seconds"),
         line("Publishes to Redis", "ops", "DeliveryLatencyBurn", "Answered, per second.", (rate("fanfare_backend_publish_seconds_count", "pod"), "{{pod}}"), stack=True),
     ]),
+    ("Presence", [
+        line("Members", "short", "ConnectionSkew", "Memberships in rooms that keep presence.", ("sum by (pod) (fanfare_presence_members{$S})", "{{pod}}"), width=8, stack=True),
+        line("Entered and exited", "ops", "ReconnectStorm", "Each is one call to Redis.", (rate("fanfare_presence_changes_total", "change"), "{{change}}"), width=8),
+        line("Taken for gone", "short", "LeaseLost", "In the chosen time: members of nodes that were gone, taken out by others; and nodes that were taken for gone though they lived.", ("sum(increase(fanfare_presence_reaped_total{$S}[$__range]))", "members"), ("sum by (pod) (increase(fanfare_presence_leases_lost_total{$S}[$__range]))", "{{pod}} lived"), width=8),
+    ]),
     ("Whole or not", [
         line("Gaps", "ops", "BackendGaps", "Seen by offsets, healed from the log, or not.", (rate("fanfare_backend_gaps_total", "outcome"), "{{outcome}}"), width=8),
         line("Unhealed gaps by node", "short", "BackendGaps", "In the chosen time.", ('sum by (pod) (increase(fanfare_backend_gaps_total{outcome="unhealed", $S}[$__range]))', "{{pod}}"), width=8),

@@ -7,6 +7,7 @@
  * room.on("message", ({ data, from, time, offset }) => console.log(data));
  * room.on("reset", () => console.log("some messages may be missing"));
  * await room.publish({ text: "hi" }, { event: "chat" }); // { epoch, offset }
+ * for await (const { client, user } of room.members()) console.log(client, user);
  * ```
  *
  * What it promises: a room's messages arrive in order and once; after any disconnection each room
@@ -485,7 +486,8 @@ export class Fanfare extends Emitter {
 /**
  * A room joined through `Fanfare.join`.
  * Events: `message` (Message; `replayed` when it comes from the log), `joined` ({epoch, offset,
- * recovered}), `member` ({action, client, user}), `reset` ({reason}: messages may be missing),
+ * recovered}), `member` ({action: "join" or "leave", client, user, info}; of a large room {action:
+ * "count", count, users, joined, left}), `reset` ({reason}: messages may be missing),
  * `error` (FanfareError: the room could not be joined and is given up).
  */
 export class Room extends Emitter {
@@ -533,9 +535,28 @@ export class Room extends Emitter {
     }
   }
 
-  /** Who is here. @returns {Promise<{count: number, members: Member[]}>} */
-  presence() {
-    return this.#client._request({ type: "presence", room: this.name });
+  /**
+   * Who is here: a page of members, and how many connections and users there are in all. `limit: 0`
+   * asks for the numbers alone; the page after one is had with its `next` as `after`.
+   * @param {{limit?: number, after?: string}} [options]
+   * @returns {Promise<{count: number, users: number, members: Member[], next?: string}>}
+   */
+  presence({ limit, after } = {}) {
+    return this.#client._request({ type: "presence", room: this.name, limit, after });
+  }
+
+  /**
+   * Everyone who is here, asked for page by page: whoever stays meanwhile comes exactly once.
+   * @param {{limit?: number}} [options] how many a page has
+   * @returns {AsyncGenerator<Member>}
+   */
+  async *members({ limit } = {}) {
+    let after;
+    do {
+      const page = await this.presence({ limit, after });
+      yield* page.members;
+      after = page.next;
+    } while (after);
   }
 
   /** Leaves the room, for good. */

@@ -469,6 +469,31 @@ test("a command without a reply fails with timeout; offline it fails at once", a
   await assert.rejects(room.presence(), { code: "offline" });
 });
 
+test("lists members page by page, and hears of their changes", async () => {
+  const { room, socket } = inLobby();
+  const heard = [];
+  room.on("member", ({ action, client, count }) => heard.push([action, client ?? count]));
+  const listed = (async () => {
+    const clients = [];
+    for await (const { client } of room.members({ limit: 2 })) clients.push(client);
+    return clients;
+  })();
+  await settle();
+  const first = socket.command("presence");
+  assert.deepEqual([first.limit, first.after], [2, undefined]);
+  const page = (...clients) => clients.map((client) => ({ client }));
+  socket.reply("presence", first, { count: 3, users: 0, members: page("c1", "c2"), next: "c2" });
+  await settle();
+  const second = socket.command("presence");
+  assert.deepEqual([second.limit, second.after], [2, "c2"]);
+  socket.reply("presence", second, { count: 3, users: 0, members: page("c3") });
+  assert.deepEqual(await listed, ["c1", "c2", "c3"]);
+  socket.push({ type: "member", room: "lobby", action: "join", client: "c4" });
+  socket.push({ type: "member", room: "den", action: "join", client: "c5" });
+  socket.push({ type: "member", room: "lobby", action: "count", count: 120, joined: 9, left: 1 });
+  assert.deepEqual(heard, [["join", "c4"], ["count", 120]]);
+});
+
 test("authenticates before it joins, renews in time, brings a fresh token after 4010", async () => {
   let asked = 0;
   const client = start({ token: async () => `t${++asked}` });

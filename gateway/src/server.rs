@@ -12,14 +12,14 @@ use std::time::Duration;
 use anyhow::Context as _;
 use fanfare_broker::backend::memory::Memory;
 use fanfare_broker::backend::redis::{self, Redis};
-use fanfare_broker::backend::{Backend, Log};
-use fanfare_broker::{Hub, Options};
+use fanfare_broker::backend::{Backend, Log, Presence};
+use fanfare_broker::{Hub, Options, Roster};
 use fanfare_shared::config::{Config, RedisUrls};
 use prometheus::Registry;
 use prometheus::process_collector::ProcessCollector;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
-use tokio::time::interval;
+use tokio::time::{interval, timeout};
 
 use crate::cpu::CpuSeconds;
 use crate::internal::{self, Internal, Readiness};
@@ -33,6 +33,10 @@ const PROGRESS: Duration = Duration::from_secs(1);
 
 /// How often logs and rooms are swept of what has had its time.
 const SWEEP: Duration = Duration::from_secs(1);
+
+/// How long a node that stops may take to say that its members are gone; what is left then is
+/// noticed when its lease ends.
+const RESIGN: Duration = Duration::from_secs(2);
 
 /// Runs a node until the first of `signals`, then stops it in good order; a second signal ends it
 /// at once.
@@ -62,13 +66,14 @@ pub async fn run(
     tokio::spawn(async move { axum::serve(private, internal::router(internal)).await });
 
     let workers = Workers::spawn(worker_count(&config)).await?;
-    let hub = tokio::select! {
-        hub = build_hub(&config, &registry, wait, workers.home_of_backend()) => hub?,
+    let (hub, roster) = tokio::select! {
+        broker = build_broker(&config, &registry, wait, workers.home_of_backend()) => broker?,
         _ = signals.recv() => return Ok(()),
     };
     let shared = Arc::new(Shared {
         config: config.clone(),
         hub: Arc::clone(&hub),
+        roster: Arc::clone(&roster),
         metrics,
         node: fastrand::u32(..),
         clients: AtomicU32::new(0),
@@ -86,6 +91,8 @@ pub async fn run(
     }
     readiness.draining.store(true, Ordering::Relaxed);
     drain(&shared, &workers, ended, signals).await;
+    // The other nodes would notice, but later.
+    let _ = timeout(RESIGN, roster.resign()).await;
     tracing::info!("stopped");
     Ok(())
 }
@@ -131,13 +138,14 @@ fn worker_count(config: &Config) -> usize {
     }
 }
 
-/// Builds the hub and its backend, each the other's counterpart, to live on `runtime`.
-async fn build_hub(
+/// Builds the hub and its backend, each the other's counterpart, and the roster beside them, to
+/// live on `runtime`.
+async fn build_broker(
     config: &Config,
     registry: &Registry,
     wait: bool,
     runtime: Handle,
-) -> anyhow::Result<Arc<Hub>> {
+) -> anyhow::Result<(Arc<Hub>, Arc<Roster>)> {
     let rules = config.clone();
     let options = Options {
         workers: worker_count(config),
@@ -145,6 +153,7 @@ async fn build_hub(
         recent: config.limits.recent,
         linger: config.redis.linger,
         sync_interval: config.redis.sync_interval,
+        announce_each: config.presence.announce_each,
         log_of: Box::new(move |room| {
             let history = &rules.rule(room).history;
             Log {
@@ -154,13 +163,14 @@ async fn build_hub(
         }),
     };
     let metrics = fanfare_broker::Metrics::register(registry)?;
-    let hub = if config.redis.url.is_empty() {
+    let (hub, presence) = if config.redis.url.is_empty() {
         let memory = Arc::new(Memory::default());
         let backend = Arc::clone(&memory) as Arc<dyn Backend>;
-        let hub = Hub::new(options, backend, runtime, metrics);
+        let presence = Arc::clone(&memory) as Arc<dyn Presence>;
+        let hub = Hub::new(options, backend, runtime, metrics.clone());
         memory.attach(Arc::clone(&hub) as _);
         tokio::spawn(every(SWEEP, move || memory.sweep()));
-        hub
+        (hub, presence)
     } else {
         let redis = Arc::new(Redis::new(redis_options(config)?)?);
         match redis.check().await {
@@ -173,16 +183,21 @@ async fn build_hub(
             registry.register(collector)?;
         }
         let backend = Arc::clone(&redis) as Arc<dyn Backend>;
-        let hub = Hub::new(options, backend, runtime.clone(), metrics);
+        let hub = Hub::new(options, backend, runtime.clone(), metrics.clone());
         redis.attach(Arc::clone(&hub) as _, &runtime);
         redis.linked().await;
-        hub
+        (hub, redis as Arc<dyn Presence>)
     };
     let swept = Arc::clone(&hub);
     tokio::spawn(every(SWEEP, move || swept.sweep()));
     let compared = Arc::clone(&hub);
     tokio::spawn(async move { compared.compare_positions().await });
-    Ok(hub)
+    let roster = Arc::new(Roster::new(presence, metrics));
+    let kept = Arc::clone(&roster);
+    tokio::spawn(async move { kept.keep().await });
+    // A matter of a round trip; a node without presence is of use all the same.
+    let _ = timeout(config.redis.probe_timeout, roster.opened()).await;
+    Ok((hub, roster))
 }
 
 fn redis_options(config: &Config) -> anyhow::Result<redis::Options> {
@@ -201,6 +216,8 @@ fn redis_options(config: &Config) -> anyhow::Result<redis::Options> {
         probe_timeout: config.redis.probe_timeout,
         connect_timeout: config.redis.connect_timeout,
         pipeline: config.redis.pipeline,
+        lease: config.presence.lease,
+        announce_each: config.presence.announce_each,
         queue: config.redis.queue,
     })
 }

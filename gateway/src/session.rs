@@ -4,6 +4,7 @@
 //! connection, not at all ([`Next::Wait`]): the reader then keeps it and reads no further, so that
 //! commands take effect in their order and a client cannot pile them up.
 
+mod presence;
 mod publish;
 mod reply;
 
@@ -311,6 +312,13 @@ fn run(
                 },
             );
         }
+        Command::Presence { room, limit, after } => {
+            let room = name(&room)?;
+            if must_wait_for_quiet(connection) {
+                return Ok(Next::Wait);
+            }
+            presence::presence(worker, connection, id, room, limit, after)?;
+        }
         Command::Ping => reply(worker, connection, id, &Event::Pong { id }),
     }
     Ok(Next::Read)
@@ -386,7 +394,7 @@ fn leave(worker: &Worker, connection: &Connection, room: &RoomName) -> Result<()
     };
     let membership = session.rooms.swap_remove(index);
     drop(session);
-    worker.leave(&membership);
+    worker.leave(connection, &membership);
     Ok(())
 }
 

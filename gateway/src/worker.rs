@@ -17,7 +17,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use fanfare_broker::{Backlog, Hub, Members};
+use fanfare_broker::{Backlog, Hub, Members, Roster};
+use fanfare_shared::Identity;
 use fanfare_shared::code::CloseCode;
 use fanfare_shared::config::{Config, Limits};
 use slab::Slab;
@@ -65,6 +66,7 @@ impl Drop for Load {
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) hub: Arc<Hub>,
+    pub(crate) roster: Arc<Roster>,
     pub(crate) metrics: Metrics,
     /// Names this run of this node in the ids of its clients.
     pub(crate) node: u32,
@@ -80,6 +82,8 @@ pub(crate) struct Worker {
     shared: Arc<Shared>,
     connections: RefCell<Slab<Rc<Connection>>>,
     members: RefCell<Members<usize>>,
+    /// Whose the connections are: nobody's, as long as there is no authentication.
+    anonymous: Arc<Identity>,
     /// Connections with something to write, each once.
     dirty: RefCell<Vec<Rc<Connection>>>,
     /// Wakes the task that writes what replies left behind.
@@ -161,6 +165,7 @@ impl Worker {
             shared,
             connections: RefCell::default(),
             members: RefCell::default(),
+            anonymous: Arc::default(),
             dirty: RefCell::default(),
             flusher: Notify::new(),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
@@ -188,6 +193,10 @@ impl Worker {
 
     pub(crate) fn hub(&self) -> &Hub {
         &self.shared.hub
+    }
+
+    pub(crate) fn roster(&self) -> &Roster {
+        &self.shared.roster
     }
 
     pub(crate) fn tally(&self) -> &Tally {
@@ -245,7 +254,7 @@ impl Worker {
     }
 
     /// Takes a connection out of a room.
-    pub(crate) fn leave(&self, membership: &Membership) {
+    pub(crate) fn leave(&self, connection: &Connection, membership: &Membership) {
         if let Some(name) = self
             .members
             .borrow_mut()
@@ -253,13 +262,16 @@ impl Worker {
         {
             self.hub().leave(&name, self.index);
             self.shared.metrics.memberships.dec();
+            if self.config().rule(name.as_str()).presence {
+                self.roster().exit(&name, connection.client);
+            }
         }
     }
 
     fn leave_all(&self, connection: &Connection) {
         let rooms = std::mem::take(&mut connection.session.borrow_mut().rooms);
         for membership in &rooms {
-            self.leave(membership);
+            self.leave(connection, membership);
         }
     }
 

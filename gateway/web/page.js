@@ -11,6 +11,8 @@ import { Transcript } from "./transcript.js";
 const HISTORY = 50;
 /** How often the number of people is asked for, in milliseconds, while the page is looked at. */
 const COUNT_EVERY = 30_000;
+/** How long more are awaited when somebody comes or goes, before it is asked for at once. */
+const COUNT_PAUSE = 500;
 /** Client ids of this tab that are remembered, so that after a reload one's own words are known. */
 const OWN_IDS = 32;
 const NAME_LENGTH = 32;
@@ -24,6 +26,7 @@ const transcript = new Transcript($("log"), $("lines"), $("newer"));
 /** Null at the door. @type {{client: Fanfare, room: any, name: string} | null} */
 let visit = null;
 let retryAt = 0;
+let counting = null;
 
 // Remembering
 
@@ -152,7 +155,10 @@ function open(name, roomName, url) {
     transcript.ready();
     count();
   }));
-  room.on("member", here(count));
+  room.on("member", here((change) => {
+    if (change.action === "count") showCount(change.count);
+    else countSoon();
+  }));
   room.on("message", here((message) => transcript.add(message, ownIds.has(message.from?.client))));
   room.on("reset", here(() => transcript.aside("Some messages may be missing here", "missing")));
   room.on("error", here(({ message }) => leave(`“${roomName}” cannot be entered: ${message}`)));
@@ -201,15 +207,24 @@ function tick() {
   $("countdown").textContent = retryAt && left > 0 ? `in ${left} s` : "";
 }
 
+function showCount(count) {
+  $("count").textContent = count === undefined ? "" : `${count} here`;
+}
+
 async function count() {
   const { client, room } = visit ?? {};
   if (client?.state !== "open" || document.hidden) return;
-  try {
-    const presence = await room.presence();
-    if (visit?.room === room) $("count").textContent = `${presence.count} here`;
-  } catch {
-    if (visit?.room === room) $("count").textContent = "";
-  }
+  // A room may keep no presence: then nothing is shown.
+  const presence = await room.presence({ limit: 0 }).catch(() => ({}));
+  if (visit?.room === room) showCount(presence.count);
+}
+
+/** Asks once for all who come and go within a moment. */
+function countSoon() {
+  counting ??= setTimeout(() => {
+    counting = null;
+    count();
+  }, COUNT_PAUSE);
 }
 
 function say() {

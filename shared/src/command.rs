@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::{Data, Position};
+use crate::{ClientId, Data, Position};
 
 /// A command and the id that its reply repeats.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,6 +51,15 @@ pub enum Command<'a> {
         since: Option<Position>,
         /// At most as many.
         limit: Option<u64>,
+    },
+    /// Ask who is in a room.
+    Presence {
+        /// Which room.
+        room: Cow<'a, str>,
+        /// At most as many members; 0 asks only how many there are.
+        limit: Option<u64>,
+        /// Only members after this one.
+        after: Option<ClientId>,
     },
     /// Ask for a sign of life.
     Ping,

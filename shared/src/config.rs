@@ -51,6 +51,8 @@ pub struct Config {
     pub internal: Internal,
     /// The link to other nodes.
     pub redis: Redis,
+    /// Who is in which room.
+    pub presence: Presence,
     /// What a node takes on before it refuses.
     pub limits: Limits,
     /// The stop.
@@ -69,6 +71,20 @@ pub struct Internal {
     /// Its address. Default `127.0.0.1:8081`. Set `0.0.0.0:8081` in a container, where probes
     /// and scrapers come from outside; never expose it to the public.
     pub listen: SocketAddr,
+}
+
+/// Who is in which room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Presence {
+    /// Within which time the members of a node that crashed are taken out of their rooms. Default
+    /// 15 s; raise it where nodes may be silent for longer and live. All nodes need the same.
+    #[serde(with = "humantime_serde")]
+    pub lease: Duration,
+    /// Up to how many members a room tells of each one that comes or goes; a larger room gets the
+    /// new count instead, once a second at most. Default 100; 0 tells counts only. All nodes need
+    /// the same.
+    pub announce_each: usize,
 }
 
 /// What a node takes on before it refuses, each with what happens then.
@@ -175,6 +191,7 @@ impl Default for Config {
             heartbeat: Duration::from_secs(25),
             internal: Internal::default(),
             redis: Redis::default(),
+            presence: Presence::default(),
             limits: Limits::default(),
             drain: Drain::default(),
             log: Log::default(),
@@ -187,6 +204,15 @@ impl Default for Internal {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8081)),
+        }
+    }
+}
+
+impl Default for Presence {
+    fn default() -> Self {
+        Self {
+            lease: Duration::from_secs(15),
+            announce_each: 100,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::code::ErrorCode;
 use crate::codec::Writer;
-use crate::{ClientId, Position, Publication};
+use crate::{ClientId, Headcount, Member, MemberChange, Position, Publication, Roll};
 
 /// One event of `fanfare.v1`, borrowed from wherever its parts are.
 ///
@@ -53,6 +53,15 @@ pub enum Event<'a> {
         /// What is kept, oldest first.
         messages: &'a [Arc<Publication>],
     },
+    /// The reply to `presence`.
+    Presence {
+        /// The command's id.
+        id: Option<u64>,
+        /// Which room.
+        room: &'a str,
+        /// Who is there.
+        roll: &'a Roll,
+    },
     /// The reply to `ping`.
     Pong {
         /// The command's id.
@@ -64,6 +73,13 @@ pub enum Event<'a> {
         publication: &'a Publication,
         /// Whether it is the first that the members see of a new epoch, and so names it.
         new_epoch: bool,
+    },
+    /// A room's members changed.
+    Member {
+        /// Which room.
+        room: &'a str,
+        /// How.
+        change: &'a MemberChange,
     },
     /// The room's log was lost: what was missed cannot be known, and `position` is the new one.
     Reset {
@@ -108,6 +124,11 @@ impl Event<'_> {
             Self::Message { publication, .. } => size(publication),
             Self::Joined { messages, .. } | Self::History { messages, .. } => {
                 400 + messages.iter().map(|message| size(message)).sum::<usize>()
+            }
+            Self::Presence { roll, .. } => {
+                let info = |member: &Member| member.identity.info.as_deref().map_or(0, str::len);
+                let sizes = roll.members.iter().map(|member| 80 + info(member));
+                400 + sizes.sum::<usize>()
             }
             _ => 400,
         }
@@ -156,6 +177,16 @@ impl Event<'_> {
                     w.map(|w| write_message(w, message, false));
                 });
             }
+            Self::Presence { id, room, roll } => {
+                write_reply(w, "presence", *id, room);
+                write_headcount(w, roll.headcount);
+                w.list("members", roll.members.iter(), |w, member| {
+                    w.map(|w| write_member(w, member));
+                });
+                if let Some(next) = roll.next {
+                    w.str("next", &next.to_string());
+                }
+            }
             Self::Pong { id } => {
                 w.str("type", "pong");
                 w.opt_u64("id", *id);
@@ -164,6 +195,7 @@ impl Event<'_> {
                 publication,
                 new_epoch,
             } => write_message(w, publication, *new_epoch),
+            Self::Member { room, change } => write_change(w, room, change),
             Self::Reset { room, position } => {
                 w.str("type", "reset");
                 w.str("room", room);
@@ -190,6 +222,44 @@ fn write_position<W: Writer>(w: &mut W, position: Option<Position>) {
     if let Some(Position { epoch, offset }) = position {
         w.str("epoch", &epoch.to_string());
         w.u64("offset", offset);
+    }
+}
+
+fn write_headcount<W: Writer>(w: &mut W, headcount: Headcount) {
+    w.u64("count", headcount.count);
+    w.u64("users", headcount.users);
+}
+
+fn write_member<W: Writer>(w: &mut W, member: &Member) {
+    w.str("client", &member.client.to_string());
+    w.opt_str("user", member.identity.user.as_deref());
+    if let Some(info) = &member.identity.info {
+        w.json("info", info);
+    }
+}
+
+fn write_change<W: Writer>(w: &mut W, room: &str, change: &MemberChange) {
+    w.str("type", "member");
+    w.str("room", room);
+    match change {
+        MemberChange::Join(member) => {
+            w.str("action", "join");
+            write_member(w, member);
+        }
+        MemberChange::Leave(member) => {
+            w.str("action", "leave");
+            write_member(w, member);
+        }
+        MemberChange::Count {
+            headcount,
+            joined,
+            left,
+        } => {
+            w.str("action", "count");
+            write_headcount(w, *headcount);
+            w.u64("joined", *joined);
+            w.u64("left", *left);
+        }
     }
 }
 

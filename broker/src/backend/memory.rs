@@ -1,5 +1,7 @@
 //! The backend of a single node: logs in memory, no link to anywhere.
 
+mod presence;
+
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -25,6 +27,7 @@ pub struct Memory {
     sink: OnceLock<Arc<dyn Sink>>,
     hasher: RandomState,
     stripes: [Mutex<HashMap<RoomName, RoomLog>>; STRIPES],
+    presence: presence::Rooms,
 }
 
 /// One room's log and the keys it has accepted.
@@ -46,6 +49,7 @@ impl Default for Memory {
             sink: OnceLock::new(),
             hasher: RandomState::new(),
             stripes: std::array::from_fn(|_| Mutex::default()),
+            presence: presence::Rooms::default(),
         }
     }
 }

@@ -50,9 +50,12 @@ mod cluster;
 mod connect;
 mod inbound;
 mod keys;
+mod lease;
 mod link;
+mod members;
 mod place;
 mod predecessor;
+mod presence;
 mod publisher;
 mod queue;
 mod ranking;
@@ -80,13 +83,18 @@ use tokio::time::timeout;
 
 pub use connect::ConnectError;
 
-use super::{Backend, BackendError, EPOCH_TTL, Log, Pending, Publish, Read, Scope, Sink, Snapshot};
+use super::{
+    Announcement, Backend, BackendError, EPOCH_TTL, Log, Page, Pending, Presence, Publish, Read,
+    Scope, Sink, Snapshot, Standing,
+};
 use cluster::Cluster;
 use connect::Server;
+use lease::Leases;
 use place::Place;
+use presence::Attendance;
 use ranking::Ranking;
 use route::Route;
-use shard::Shard;
+use shard::{Common, Shard};
 use stats::Families;
 
 /// How the link is set up. The names are those of the configuration's `redis` section.
@@ -115,6 +123,10 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// The most publications in one round trip.
     pub pipeline: usize,
+    /// Within which time the members of a node that is gone are taken out of their rooms.
+    pub lease: Duration,
+    /// Up to how many members in a room each that is taken out so is announced.
+    pub announce_each: usize,
     /// The most publications, and as many reads and subscriptions, that wait; one more is refused
     /// as [`BackendError::Overloaded`].
     pub queue: usize,
@@ -123,7 +135,8 @@ pub struct Options {
 /// The link to the other nodes through Redis.
 pub struct Redis {
     options: Arc<Options>,
-    route: Route,
+    route: Arc<Route>,
+    attendance: Arc<Attendance>,
     families: Arc<Families>,
     supervisors: OnceLock<Vec<AbortHandle>>,
 }
@@ -134,21 +147,34 @@ impl Redis {
         let options = Arc::new(options);
         let families = Families::new().map_err(|error| ConnectError::Metrics(Arc::new(error)))?;
         let families = Arc::new(families);
+        let leases = Arc::new(Leases::new(options.lease, Arc::clone(&families)));
         let read = |key, urls: &[String]| {
             let servers = urls.iter().map(|url| Server::new(key, url, &options));
             servers.collect::<Result<Vec<_>, _>>()
         };
         let servers = read("redis.url", &options.urls)?;
         let sentinels = read("redis.sentinels", &options.sentinels)?;
-        let route = if options.cluster {
-            let (options, families) = (Arc::clone(&options), Arc::clone(&families));
-            Route::Cluster(Cluster::new(options, families, servers))
+        let common = Common {
+            options: Arc::clone(&options),
+            families: Arc::clone(&families),
+            leases: Arc::clone(&leases),
+        };
+        let route = Arc::new(if options.cluster {
+            Route::Cluster(Cluster::new(common, servers))
         } else {
-            ranked(&options, &families, servers, &sentinels)?
+            ranked(&common, servers, &sentinels)?
+        });
+        let attendance = Attendance {
+            route: Arc::clone(&route),
+            leases,
+            families: Arc::clone(&families),
+            announce_each: options.announce_each,
+            runtime: OnceLock::new(),
         };
         Ok(Self {
             route,
             options,
+            attendance: Arc::new(attendance),
             families,
             supervisors: OnceLock::new(),
         })
@@ -165,7 +191,7 @@ impl Redis {
         // Shards of its own, lest it meddle with links that are up.
         let other = Self::new(Options::clone(&self.options))?;
         let mut away = Vec::new();
-        if let Route::Cluster(cluster) = &other.route {
+        if let Route::Cluster(cluster) = &*other.route {
             cluster.learn().await?;
         }
         let shards = other.route.shards();
@@ -188,22 +214,26 @@ impl Redis {
     /// Names the hub that publications are handed to, and begins to keep a link, on `runtime`;
     /// only the first call counts.
     pub fn attach(&self, sink: Arc<dyn Sink>, runtime: &Handle) {
-        self.supervisors.get_or_init(move || match &self.route {
-            Route::Ranked(shards, _) => {
-                let attach = |shard: &Arc<Shard>| shard.attach(Arc::clone(&sink), runtime);
-                shards.iter().map(attach).collect()
+        self.supervisors.get_or_init(move || {
+            let mut supervisors = vec![self.attendance.attach(runtime)];
+            match &*self.route {
+                Route::Ranked(shards, _) => {
+                    let attach = |shard: &Arc<Shard>| shard.attach(Arc::clone(&sink), runtime);
+                    supervisors.extend(shards.iter().map(attach));
+                }
+                Route::Cluster(cluster) => {
+                    let follower = cluster::run(Arc::clone(cluster), sink);
+                    supervisors.push(runtime.spawn(follower).abort_handle());
+                }
             }
-            Route::Cluster(cluster) => {
-                let follower = cluster::run(Arc::clone(cluster), sink);
-                vec![runtime.spawn(follower).abort_handle()]
-            }
+            supervisors
         });
     }
 
     /// Waits until publications get through, and then a while ([`Options::connect_timeout`]) for
     /// those servers of several that are not linked yet.
     pub async fn linked(&self) {
-        if let Route::Cluster(cluster) = &self.route {
+        if let Route::Cluster(cluster) = &*self.route {
             cluster.mapped().await;
         }
         let shards = self.route.shards().into_iter();
@@ -228,8 +258,7 @@ impl Redis {
 
 /// Servers that know nothing of each other, each found at its address or through sentinels.
 fn ranked(
-    options: &Arc<Options>,
-    families: &Families,
+    common: &Common,
     servers: Vec<Server>,
     sentinels: &[Server],
 ) -> Result<Route, ConnectError> {
@@ -245,7 +274,7 @@ fn ranked(
         let ranking = Arc::clone(&ranking);
         let rooms = move |room: &RoomName| ranking.first(room) == index;
         let place = Place::new(server, sentinels)?;
-        let shard = Shard::new(Arc::clone(options), place, families, rooms);
+        let shard = Shard::new(common, place, rooms);
         Ok(Arc::new(shard))
     };
     let shards = (0..).zip(servers).map(shard).collect::<Result<_, _>>()?;
@@ -265,6 +294,8 @@ struct Nobody;
 
 impl Sink for Nobody {
     fn deliver(&self, _: Arc<Publication>) {}
+
+    fn announce(&self, _: Announcement) {}
 
     fn lost(&self, _: &Scope) {}
 

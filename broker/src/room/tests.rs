@@ -156,6 +156,7 @@ fn post(post: &Post) -> String {
             format!("joined {}{recovered}{messages}", text(*position))
         }
         Post::Refused { .. } => "refused".to_owned(),
+        Post::Notice { notice, .. } => format!("{:?}", notice.change()),
         Post::Reset { position, .. } => format!("reset {}", text(Some(*position))),
     }
 }

@@ -42,6 +42,7 @@ impl Node {
             recent,
             linger: LINGER,
             sync_interval: SYNC_INTERVAL,
+            announce_each: 0,
             log_of: Box::new(SimRoom::log_of),
         };
         let backend = network.backend(index);
@@ -129,6 +130,7 @@ impl Node {
                     }
                 }
             }
+            Post::Notice { .. } => unreachable!("nobody announces members here"),
             Post::Reset { room, position, .. } => {
                 if let Some((_, members)) = self.workers[worker].of(room) {
                     for client in members {

@@ -24,6 +24,8 @@ pub(crate) fn options(url: String) -> Options {
         probe_timeout: DEADLINE,
         connect_timeout: DEADLINE,
         pipeline: 256,
+        lease: DEADLINE,
+        announce_each: 100,
         queue: 65_536,
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use fanfare_broker::backend::{Scope, Sink};
+use fanfare_broker::backend::{Announcement, Scope, Sink};
 use fanfare_shared::{Publication, RoomName};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -29,6 +29,7 @@ pub(crate) enum Event {
 pub(crate) struct Recording {
     events: Mutex<Vec<Event>>,
     watched: OnceLock<Vec<RoomName>>,
+    announced: Mutex<Vec<Announcement>>,
     changed: watch::Sender<()>,
     congested: AtomicBool,
     panics: AtomicBool,
@@ -57,6 +58,19 @@ impl Recording {
             }
         }
         found
+    }
+
+    /// What was announced of a room's members, in order.
+    pub(crate) fn announced(&self, room: &str) -> Vec<Announcement> {
+        let announced = self
+            .announced
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        announced
+            .iter()
+            .filter(|announcement| announcement.room.as_str() == room)
+            .cloned()
+            .collect()
     }
 
     pub(crate) fn count(&self, wanted: impl Fn(&Event) -> bool) -> usize {
@@ -133,6 +147,14 @@ fn has(rooms: &[RoomName], room: &str) -> bool {
 impl Sink for Recording {
     fn deliver(&self, publication: Arc<Publication>) {
         self.tell(Event::Delivered(publication));
+    }
+
+    fn announce(&self, announcement: Announcement) {
+        self.announced
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(announcement);
+        self.changed.send_replace(());
     }
 
     fn lost(&self, rooms: &Scope) {

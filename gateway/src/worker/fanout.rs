@@ -3,10 +3,10 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use fanfare_broker::{Delivery, Frame, Post, RoomKey, Ticket};
+use fanfare_broker::{Delivery, Frame, Notice, Post, RoomKey, Ticket};
 use fanfare_shared::codec::Format;
 use fanfare_shared::config::SlowConsumer;
-use fanfare_shared::{Event, Position, Publication, RoomName};
+use fanfare_shared::{Event, Member, Position, Publication, RoomName};
 
 use super::{WRITES_PER_TURN, Worker};
 use crate::connection::{Connection, Slow};
@@ -31,6 +31,7 @@ impl Worker {
     fn take_post(&self, post: Post, alone: bool) {
         match post {
             Post::Publication { room, delivery } => self.deliver(room, &delivery, alone),
+            Post::Notice { room, notice } => self.notify(room, &notice),
             Post::Joined {
                 ticket,
                 room,
@@ -200,6 +201,7 @@ impl Worker {
                 slot,
             });
             self.shared.metrics.memberships.inc();
+            self.enter(&name, &connection);
         }
         drop(session);
         if ticket.announced {
@@ -214,6 +216,51 @@ impl Worker {
             session::say(self, &connection, &event);
         }
         connection.wake_reader();
+    }
+
+    /// Has the member seen by the other nodes, where the room keeps presence.
+    fn enter(&self, room: &RoomName, connection: &Connection) {
+        let rule = self.config().rule(room.as_str());
+        if rule.presence {
+            let member = Member {
+                client: connection.client,
+                identity: Arc::clone(&self.anonymous),
+            };
+            self.roster().enter(room, member, rule.announce);
+        }
+    }
+
+    /// Tells every member of another that came or went.
+    fn notify(&self, room: RoomKey, notice: &Notice) {
+        let Some(rule) = self.members.borrow().of(room).map(|(rule, _)| rule) else {
+            return;
+        };
+        // Where publications give way, a notice does, too; but none gives way to a notice that is
+        // worth more.
+        let rule = match rule {
+            SlowConsumer::Latest => SlowConsumer::DropOldest,
+            rule => rule,
+        };
+        let mut frames: [Option<Frame>; Format::COUNT] = [const { None }; Format::COUNT];
+        for connection in self.members_of(room) {
+            let Some(frame) = notice.frame(connection.format) else {
+                continue;
+            };
+            if !connection.is_open() || notice.except() == Some(connection.client) {
+                continue;
+            }
+            let frame = frames[connection.format as usize]
+                .get_or_insert_with(|| self.backlog.frame(frame.clone()));
+            match connection.push_publication(frame, room, rule, self.limits().outbox_bytes) {
+                Ok(()) => {}
+                Err(Slow::Dropped(count)) => self.tally.dropped.inc_by(count as u64),
+                Err(Slow::Disconnect) => {
+                    self.close_slow(&connection);
+                    continue;
+                }
+            }
+            self.mark_dirty(&connection);
+        }
     }
 
     fn reset(&self, room: RoomKey, name: &RoomName, position: Position) {

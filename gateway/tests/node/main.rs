@@ -26,4 +26,5 @@ mod internal;
 mod life;
 mod page;
 mod plain;
+mod presence;
 mod slow_consumer;

@@ -68,6 +68,21 @@ async fn two_visitors_of_one_node_chat() -> Result<()> {
 }
 
 #[tokio::test]
+async fn the_page_shows_how_many_are_here_as_they_come_and_go() -> Result<()> {
+    let node = Node::with("[[rooms]]\nmatch = '*'\nannounce = true\n").await;
+    let browser = Browser::start().await?;
+    let shows =
+        |count: usize| format!("document.querySelector('#count').textContent === '{count} here'");
+    let ann = enter(&browser, &node, "lobby", "Ann").await?;
+    ann.until(&shows(1)).await?;
+    let bo = enter(&browser, &node, "lobby", "Bo").await?;
+    bo.until(&shows(2)).await?;
+    ann.until(&shows(2)).await?;
+    bo.click("#leave").await?;
+    ann.until(&shows(1)).await
+}
+
+#[tokio::test]
 async fn a_room_name_that_is_none_is_told() -> Result<()> {
     let node = Node::start().await;
     let browser = Browser::start().await?;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::DecodeError;
 use crate::code::ErrorCode;
-use crate::{Command, Data, Epoch, Position, Request};
+use crate::{ClientId, Command, Data, Epoch, Position, Request};
 
 /// Every field that any command has, as far as the message gave it.
 #[derive(Debug, Default)]
@@ -19,6 +19,7 @@ pub(super) struct Fields<'a> {
     pub(super) since: Option<(Cow<'a, str>, u64)>,
     pub(super) history: Option<u64>,
     pub(super) limit: Option<u64>,
+    pub(super) after: Option<Cow<'a, str>>,
 }
 
 /// The longest `event` and `key`, in bytes.
@@ -78,13 +79,19 @@ impl<'a> Fields<'a> {
                     limit: self.limit,
                 }
             }
+            "presence" => Command::Presence {
+                room: self.room.ok_or_else(needs_room)?,
+                limit: self.limit,
+                after: self.after.as_deref().map(client).transpose()?,
+            },
             "ping" => Command::Ping,
             other => {
                 let shown: String = other.chars().take(40).collect();
                 return Err((
                     ErrorCode::UnknownType,
                     format!(
-                        "type: `{shown}` is unknown; known are join, leave, publish, history, ping"
+                        "type: `{shown}` is unknown; known are join, leave, publish, history, \
+                         presence, ping"
                     ),
                 ));
             }
@@ -94,6 +101,11 @@ impl<'a> Fields<'a> {
 
 fn bad(message: impl Into<String>) -> (ErrorCode, String) {
     (ErrorCode::BadRequest, message.into())
+}
+
+fn client(text: &str) -> Result<ClientId, (ErrorCode, String)> {
+    text.parse()
+        .map_err(|_| bad("after: not a client; give the `next` of the page before"))
 }
 
 fn label<'a>(

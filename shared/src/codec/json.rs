@@ -32,6 +32,8 @@ struct Wire<'a> {
     history: Option<u64>,
     #[serde(default)]
     limit: Option<u64>,
+    #[serde(borrow, default)]
+    after: Option<Cow<'a, str>>,
 }
 
 #[derive(Deserialize)]
@@ -68,6 +70,7 @@ pub(super) fn decode(message: &[u8]) -> Result<Request<'_>, DecodeError> {
         since: wire.since.map(|since| (since.epoch, since.offset)),
         history: wire.history,
         limit: wire.limit,
+        after: wire.after,
     }
     .into_request()
 }

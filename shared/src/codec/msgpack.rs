@@ -65,6 +65,7 @@ fn read_fields<'a>(message: &'a [u8], fields: &mut Fields<'a>) -> Result<(), Str
             "echo" => set(key, &mut fields.echo, reader.bool(), "true or false")?,
             "history" => set(key, &mut fields.history, reader.int(), "a positive integer")?,
             "limit" => set(key, &mut fields.limit, reader.int(), "a positive integer")?,
+            "after" => set(key, &mut fields.after, reader.text(), "a string")?,
             "since" => {
                 let since = reader.since()?;
                 set(key, &mut fields.since, Some(since), "a position")?;

@@ -26,6 +26,8 @@ pub(crate) trait Writer: Sized {
     fn u64(&mut self, key: &'static str, value: u64);
     /// Writes a truth field.
     fn bool(&mut self, key: &'static str, value: bool);
+    /// Writes a field whose value is JSON, given as text.
+    fn json(&mut self, key: &'static str, json: &str);
     /// Writes the field `data`, and `binary` where it is needed to tell bytes from text.
     fn data(&mut self, data: &Data);
 
@@ -119,6 +121,11 @@ impl Writer for JsonWriter<'_> {
             .extend_from_slice(if value { b"true" } else { b"false" });
     }
 
+    fn json(&mut self, key: &'static str, json: &str) {
+        self.key(key);
+        self.0.extend_from_slice(json.as_bytes());
+    }
+
     fn data(&mut self, data: &Data) {
         match data.encoding {
             Encoding::Json => {
@@ -206,6 +213,14 @@ impl Writer for MsgPackWriter<'_> {
     fn bool(&mut self, key: &'static str, value: bool) {
         self.key(key);
         self.write(|buffer| rmp::encode::write_bool(buffer, value));
+    }
+
+    fn json(&mut self, key: &'static str, json: &str) {
+        self.key(key);
+        match json_to_msgpack(json.as_bytes()) {
+            Some(msgpack) => self.buffer.extend_from_slice(&msgpack),
+            None => self.string(json),
+        }
     }
 
     fn data(&mut self, data: &Data) {

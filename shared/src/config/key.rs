@@ -90,6 +90,8 @@ pub const KEYS: &[Key] = &[
     key("redis.queue", count("publications", 1, 16_777_216)),
     key("redis.linger", time(0, HOUR)),
     key("redis.sync_interval", time(100, HOUR)),
+    key("presence.lease", time(1000, HOUR)),
+    key("presence.announce_each", count("members", 0, 10_000)),
     key("limits.connections", count("connections", 1, 10_000_000)),
     key("limits.handshakes", count("handshakes", 1, 1_000_000)),
     key("limits.handshake_timeout", time(100, 5 * MINUTE)),
@@ -116,6 +118,8 @@ pub const ROOM_KEYS: &[Key] = &[
     key("match", Kind::Pattern),
     key("history.size", count("publications", 0, 1_000_000)),
     key("history.ttl", time(1000, 30 * 24 * HOUR)),
+    key("presence", Kind::Flag),
+    key("announce", Kind::Flag),
     key("publish", Kind::Choice(&["anyone", "members", "server"])),
     key(
         "slow_consumer",

@@ -89,6 +89,18 @@ impl Config {
                     .to_owned(),
             });
         }
+        for (number, rule) in (1..).zip(&self.rooms) {
+            if rule.announce && !rule.presence {
+                return Err(ConfigError::Value {
+                    key: format!("rooms[{number}].announce"),
+                    value: "true".to_owned(),
+                    origin: None,
+                    problem: format!("rooms[{number}].presence is false"),
+                    remedy: "only where it is known who is there can it be told: set both or none"
+                        .to_owned(),
+                });
+            }
+        }
         self.redis.check_together()
     }
 }

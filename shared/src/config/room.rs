@@ -6,13 +6,19 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 /// What the rooms whose names match are like.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RoomRule {
     /// Which rooms: a name, or a pattern with one `*`. A rule in the file must have it.
     pub r#match: RoomPattern,
     /// What the rooms keep for members that come back.
     pub history: History,
+    /// Whether it is known who is in the rooms, and may be asked by `presence`. Default true; set
+    /// it to false where nobody asks, which spares Redis a call for each join and leave.
+    pub presence: bool,
+    /// Whether members are told of each other's coming and going, by `member` pushes. Default
+    /// false; needs `presence`.
+    pub announce: bool,
     /// Who may publish. Default `members`.
     pub publish: PublishRule,
     /// What happens to a member whose outbox overflows. Default `disconnect`.
@@ -56,6 +62,19 @@ pub enum SlowConsumer {
     DropOldest,
     /// Only the newest waiting publication of the room stays: for rooms that carry a state.
     Latest,
+}
+
+impl Default for RoomRule {
+    fn default() -> Self {
+        Self {
+            r#match: RoomPattern::default(),
+            history: History::default(),
+            presence: true,
+            announce: false,
+            publish: PublishRule::default(),
+            slow_consumer: SlowConsumer::default(),
+        }
+    }
 }
 
 impl Default for History {

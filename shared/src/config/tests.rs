@@ -540,6 +540,32 @@ fn a_rule_must_say_which_rooms_it_is_for() {
 }
 
 #[test]
+fn presence_is_kept_unless_a_rule_says_otherwise_and_announced_where_it_is_kept() {
+    let config = file(
+        "[[rooms]]\nmatch = 'chat:*'\nannounce = true\n\
+         [[rooms]]\nmatch = 'cursors'\npresence = false\n",
+    )
+    .expect("two rules");
+    let of = |room| {
+        let rule = config.rule(room);
+        (rule.presence, rule.announce)
+    };
+    assert_eq!(of("chat:1"), (true, true));
+    assert_eq!(of("cursors"), (false, false));
+    assert_eq!(of("lobby"), (true, false));
+    assert_eq!(
+        file_refusal("[[rooms]]\nmatch = '*'\npresence = 'yes'"),
+        "rooms[1].presence = \"yes\" (from fanfare.toml): neither true nor false; \
+         give true or false"
+    );
+    assert_eq!(
+        file_refusal("[[rooms]]\nmatch = '*'\npresence = false\nannounce = true"),
+        "rooms[1].announce = true: rooms[1].presence is false; only where it is known who is \
+         there can it be told: set both or none"
+    );
+}
+
+#[test]
 fn what_is_printed_loads_as_the_same_configuration() {
     let config = file_and(
         "workers = 3\nheartbeat = '1m 30s'\n[log]\nlevel = 'warn,fanfare_broker=debug'\n\

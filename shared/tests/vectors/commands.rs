@@ -1,7 +1,7 @@
 //! Commands: every vector decodes to the command stated here, in both formats.
 
 use fanfare_shared::codec::{Format, decode};
-use fanfare_shared::{Command, Data, Encoding, Epoch, Position, Request};
+use fanfare_shared::{ClientId, Command, Data, Encoding, Epoch, Position, Request};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -12,6 +12,7 @@ files!(file_of: Command<'_> {
     Leave => "leave",
     Publish => "publish",
     History => "history",
+    Presence => "presence",
     Ping => "ping",
 });
 
@@ -77,6 +78,12 @@ fn stated(format: Format) -> Vec<(&'static str, Request<'static>)> {
         since,
         limit,
     };
+    let presence = |limit, after| Command::Presence {
+        room: "lobby".into(),
+        limit,
+        after,
+    };
+    let after = Some(ClientId(0x5be1_f0a3_7c92_d448));
     let leave = Command::Leave {
         room: "lobby".into(),
     };
@@ -120,6 +127,9 @@ fn stated(format: Format) -> Vec<(&'static str, Request<'static>)> {
         ("publish_bytes", Some(12), publish(bytes)),
         ("history", Some(13), history(None, None)),
         ("history_after", Some(14), history(since, Some(50))),
+        ("presence", Some(16), presence(None, None)),
+        ("presence_page", Some(17), presence(Some(100), after)),
+        ("presence_count", Some(18), presence(Some(0), None)),
         ("ping", Some(15), Command::Ping),
         ("ping_quietly", None, Command::Ping),
     ];

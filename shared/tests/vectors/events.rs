@@ -8,7 +8,8 @@ use fanfare_shared::code::ErrorCode;
 use fanfare_shared::codec::{Format, encode};
 use fanfare_shared::frame::{Opcode, parse_header};
 use fanfare_shared::{
-    ClientId, Data, Encoding, Epoch, Event, Position, Publication, Publisher, RoomName, Welcome,
+    ClientId, Data, Encoding, Epoch, Event, Headcount, Identity, Member, MemberChange, Position,
+    Publication, Publisher, Roll, RoomName, Welcome,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -21,8 +22,10 @@ files!(file_of: Event<'_> {
     Left => "left",
     Published => "published",
     History => "history",
+    Presence => "presence",
     Pong => "pong",
     Message => "message",
+    Member => "member",
     Reset => "reset",
     Error => "error",
 });
@@ -93,6 +96,19 @@ struct Publications {
     without_history: Publication,
     bytes: Publication,
     missed: [Arc<Publication>; 2],
+    rolls: [Roll; 3],
+    changes: [MemberChange; 4],
+}
+
+fn member(client: ClientId, user: Option<&str>, info: Option<&str>) -> Member {
+    let identity = Identity {
+        user: user.map(Box::from),
+        info: info.map(Box::from),
+    };
+    Member {
+        client,
+        identity: Arc::new(identity),
+    }
 }
 
 impl Publications {
@@ -133,6 +149,41 @@ impl Publications {
                 ..publication("lobby", "")
             },
             missed: [Arc::new(chat(r#"{"text":"one"}"#, 42)), Arc::new(second)],
+            rolls: [
+                Roll {
+                    headcount: Headcount { count: 3, users: 1 },
+                    members: vec![
+                        member(CLIENT, Some("u1"), Some(r#"{"name":"Ann"}"#)),
+                        member(OTHER, None, None),
+                    ],
+                    next: Some(OTHER),
+                },
+                Roll {
+                    headcount: Headcount { count: 1, users: 0 },
+                    members: vec![member(OTHER, None, None)],
+                    next: None,
+                },
+                Roll {
+                    headcount: Headcount {
+                        count: 1234,
+                        users: 900,
+                    },
+                    ..Roll::default()
+                },
+            ],
+            changes: [
+                MemberChange::Join(member(CLIENT, Some("u1"), Some(r#"{"name":"Ann"}"#))),
+                MemberChange::Leave(member(CLIENT, Some("u1"), Some(r#"{"name":"Ann"}"#))),
+                MemberChange::Join(member(OTHER, None, None)),
+                MemberChange::Count {
+                    headcount: Headcount {
+                        count: 1234,
+                        users: 900,
+                    },
+                    joined: 12,
+                    left: 3,
+                },
+            ],
         }
     }
 }
@@ -176,6 +227,15 @@ fn stated(publications: &Publications) -> Vec<(String, Event<'_>)> {
         room,
         position,
     };
+    let presence = |id, index: usize| Event::Presence {
+        id: Some(id),
+        room: "lobby",
+        roll: &publications.rolls[index],
+    };
+    let change = |index: usize| Event::Member {
+        room: "lobby",
+        change: &publications.changes[index],
+    };
     let missed = &publications.missed[..];
     let left = Event::Left {
         id: Some(7),
@@ -208,6 +268,9 @@ fn stated(publications: &Publications) -> Vec<(String, Event<'_>)> {
         ("published_without_history", published("cursors", None)),
         ("history", history(14, at(43), missed)),
         ("history_of_a_room_without", history(13, None, &[])),
+        ("presence", presence(16, 0)),
+        ("presence_page", presence(17, 1)),
+        ("presence_count", presence(18, 2)),
         ("pong", Event::Pong { id: Some(15) }),
         ("message", message(&publications.chat)),
         (
@@ -230,6 +293,10 @@ fn stated(publications: &Publications) -> Vec<(String, Event<'_>)> {
             },
         ),
         ("message_of_bytes", message(&publications.bytes)),
+        ("member_join", change(0)),
+        ("member_leave", change(1)),
+        ("member_without_user", change(2)),
+        ("member_count", change(3)),
         ("reset", reset),
     ];
     let mut events: Vec<_> = events

@@ -24,10 +24,9 @@ use tokio::sync::{Notify, watch};
 use super::connect::{ConnectError, Server};
 use super::place::Place;
 use super::publisher::Item;
-use super::shard::Shard;
+use super::shard::{Common, Shard};
 use super::slot::{self, SLOTS};
-use super::stats::Families;
-use super::{BackendError, Options, Sink};
+use super::{BackendError, Sink};
 
 pub(super) use follow::run;
 
@@ -39,8 +38,7 @@ const MAX_NAMES: u32 = 200_000;
 
 /// A cluster, as far as it is known.
 pub(super) struct Cluster {
-    options: Arc<Options>,
-    families: Arc<Families>,
+    common: Common,
     seeds: Vec<Server>,
     state: Mutex<State>,
     doubted: Notify,
@@ -62,14 +60,9 @@ struct State {
 }
 
 impl Cluster {
-    pub(super) fn new(
-        options: Arc<Options>,
-        families: Arc<Families>,
-        seeds: Vec<Server>,
-    ) -> Arc<Self> {
+    pub(super) fn new(common: Common, seeds: Vec<Server>) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
-            options,
-            families,
+            common,
             seeds,
             state: Mutex::new(State {
                 shards: BTreeMap::new(),
@@ -112,7 +105,7 @@ impl Cluster {
         let slot = slot::of_room(item.room());
         let state = &mut *self.lock();
         if let Some(waiting) = state.held.get_mut(&slot) {
-            if state.holding >= self.options.queue {
+            if state.holding >= self.common.options.queue {
                 return Err(BackendError::Overloaded);
             }
             state.holding += 1;
@@ -159,7 +152,7 @@ impl Cluster {
             let owned = state
                 .owner(slot)
                 .is_some_and(|owner| std::ptr::eq(&**owner, shard));
-            if !owned || item.age() >= HOLD || state.holding >= self.options.queue {
+            if !owned || item.age() >= HOLD || state.holding >= self.common.options.queue {
                 dropped.push(item);
                 continue;
             }
@@ -220,7 +213,7 @@ impl Cluster {
             })
         };
         let place = Place::Fixed(server);
-        let shard = Shard::new(Arc::clone(&self.options), place, &self.families, rooms);
+        let shard = Shard::new(&self.common, place, rooms);
         Arc::new(shard.within(&self.this))
     }
 

@@ -1,4 +1,5 @@
-//! What one subscriber connection receives: publications to the sink, probes to the prober.
+//! What one subscriber connection receives: publications and announcements to the sink, probes to
+//! the prober.
 //!
 //! Called from within redis-rs as each push is read: no queue lies in between. Invariant: after
 //! [`Inbound::close`] has returned, nothing of this connection reaches the sink.
@@ -10,11 +11,11 @@ use fanfare_shared::{Epoch, Position, Publication, envelope};
 use redis::{PushInfo, PushKind, Value};
 use tokio::sync::watch;
 
-use super::Sink;
-use super::keys;
 use super::link::Loss;
+use super::members::{ANNOUNCED, announcement};
 use super::shard::Shard;
 use super::stats::Unreadable;
+use super::{Announcement, Sink, keys};
 
 /// How many publications are delivered to a congested sink before the link is given up: what
 /// the node's workers still have to take then, the log keeps for later.
@@ -156,6 +157,16 @@ impl Inbound {
             self.note_probe(&payload);
             return;
         }
+        if let Some(text) = payload.strip_prefix(ANNOUNCED) {
+            match keys::room(&channel).and_then(|room| announcement(room, text)) {
+                Some(announcement) => self.announce(announcement),
+                None => self
+                    .shard
+                    .stats
+                    .skipped(&String::from_utf8_lossy(&channel), &Unreadable::Header),
+            }
+            return;
+        }
         match publication(&channel, payload) {
             Ok(publication) => self.deliver(publication),
             Err(error) => {
@@ -197,6 +208,14 @@ impl Inbound {
             gate.congested = 0;
         }
         self.sink.deliver(Arc::new(publication));
+    }
+
+    /// Who is behind with publications is not told who comes and goes.
+    fn announce(&self, announcement: Announcement) {
+        let gate = self.gate();
+        if gate.open && !self.sink.congested() {
+            self.sink.announce(announcement);
+        }
     }
 
     /// A sink that panicked has at worst missed one publication.

@@ -5,6 +5,10 @@
 //! fanfare:{ROOM}:log       stream    those that are kept
 //! fanfare:{ROOM}:meta      hash      where the log stands
 //! fanfare:{ROOM}:key:KEY   string    the position that a publish with an idempotency key got
+//! fanfare:{ROOM}:members   zset      who is in a room, by client
+//! fanfare:{ROOM}:held      zset      the same by the lease of its node
+//! fanfare:{ROOM}:users     hash      how many connections each user has there
+//! fanfare:{presence}:…     various   leases, ended and watch: which nodes live
 //! fanfare:probe:{NODE}     channel   what a node sends itself; {NODE:NUMBER} in a cluster
 //! ```
 //!
@@ -57,6 +61,54 @@ pub(super) fn seen<'a>(room: &'a RoomName, key: &'a str) -> impl Display {
         },
         key,
     )
+}
+
+/// Who is in a room, by client.
+pub(super) fn members(room: &RoomName) -> impl Display {
+    Name {
+        room,
+        suffix: ":members",
+    }
+}
+
+/// Who is in a room, by lease.
+pub(super) fn held(room: &RoomName) -> impl Display {
+    Name {
+        room,
+        suffix: ":held",
+    }
+}
+
+/// How many connections each user has in a room.
+pub(super) fn users(room: &RoomName) -> impl Display {
+    Name {
+        room,
+        suffix: ":users",
+    }
+}
+
+/// The leases that hold, by when they end. `room` is the register's.
+pub(super) fn leases(room: &RoomName) -> impl Display {
+    Name {
+        room,
+        suffix: ":leases",
+    }
+}
+
+/// The leases that ended, by when they did.
+pub(super) fn ended(room: &RoomName) -> impl Display {
+    Name {
+        room,
+        suffix: ":ended",
+    }
+}
+
+/// When nodes were seen.
+pub(super) fn watch(room: &RoomName) -> impl Display {
+    Name {
+        room,
+        suffix: ":watch",
+    }
 }
 
 /// What Redis Cluster hashes of all the names of a room, in two parts.
@@ -152,12 +204,18 @@ mod tests {
         RoomName::new(name).unwrap()
     }
 
-    fn names(room: &RoomName) -> [String; 4] {
+    fn names(room: &RoomName) -> [String; 10] {
         [
             channel(room).to_string(),
             log(room).to_string(),
             meta(room).to_string(),
             seen(room, "k}:log").to_string(),
+            members(room).to_string(),
+            held(room).to_string(),
+            users(room).to_string(),
+            leases(room).to_string(),
+            ended(room).to_string(),
+            watch(room).to_string(),
         ]
     }
 

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::connect::{ConnectError, Server};
 use super::inbound::Inbound;
+use super::members::{Attendant, Scripts};
 use super::publisher::Publisher;
 use super::reader::Reader;
 use super::refusal::Refusal;
@@ -19,6 +20,8 @@ use super::{Shard, Sink};
 
 const PUBLISH: &str = include_str!("publish.lua");
 const READ: &str = include_str!("read.lua");
+const MEMBERS: &str = include_str!("members.lua");
+const LEASE: &str = include_str!("lease.lua");
 
 /// How long a request may take once the link is up. The probe gives up far earlier, and all
 /// requests with it.
@@ -77,6 +80,7 @@ pub(super) struct Link {
     prober: Prober,
     publish: Script,
     read: Script,
+    presence: Scripts,
     run: Run,
     pub(super) server: Server,
 }
@@ -115,6 +119,12 @@ impl Link {
             .await
             .map_err(explain)?;
         let read = Script::load(&mut commands, READ).await.map_err(explain)?;
+        let presence = Scripts {
+            members: Script::load(&mut commands, MEMBERS)
+                .await
+                .map_err(explain)?,
+            lease: Script::load(&mut commands, LEASE).await.map_err(explain)?,
+        };
         shard
             .interest
             .resubscribe(&mut subscriber, shard, &inbound)
@@ -147,21 +157,29 @@ impl Link {
             prober,
             publish,
             read,
+            presence,
             run,
             server,
         })
     }
 
-    /// Reads and deletes a key that nobody has, which shows whether keys may be read and written.
+    /// Reads and deletes a key that nobody has, and the time, which shows whether keys may be read
+    /// and written, and leases be timed.
     pub(super) async fn touch_a_key(&mut self) -> Result<(), ConnectError> {
         redis::pipe()
             .cmd("GET")
             .arg(self.inbound.probe_channel())
             .cmd("DEL")
             .arg(self.inbound.probe_channel())
+            .cmd("TIME")
             .exec_async(&mut self.commands)
             .await
             .map_err(|error| self.server.explain(&error))
+    }
+
+    /// The server's run.
+    pub(super) fn run(&self) -> String {
+        self.run.id()
     }
 
     /// Does what is asked for until the link is lost. At its side `restore` runs to its end, or
@@ -176,6 +194,11 @@ impl Link {
             pipeline: shard.options.pipeline,
             stats: Arc::clone(&shard.stats),
             seconds: shard.stats.publish.local(),
+        };
+        let attendant = Attendant {
+            shard,
+            connection: self.commands.clone(),
+            scripts: self.presence,
         };
         let reader = Reader {
             shard,
@@ -194,6 +217,7 @@ impl Link {
             loss = self.prober.run(shard) => loss,
             loss = publisher.run(&shard.publications) => loss,
             loss = reader.run(&shard.reads) => loss,
+            loss = attendant.run(&shard.members) => loss,
             loss = shard.interest.apply(self.subscriber, shard, &self.inbound) => loss,
             loss = restore => loss,
         }

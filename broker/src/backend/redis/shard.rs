@@ -13,17 +13,27 @@ use tokio::task::AbortHandle;
 
 use super::cluster::Cluster;
 use super::connect::ConnectError;
+use super::lease::Leases;
 use super::link::Link;
 use super::place::Place;
 use super::predecessor::Predecessor;
 use super::queue::{Load, Queue};
 use super::stats::{Families, Stats};
 use super::subscriber::Interest;
-use super::{BackendError, Nobody, Options, Scope, Sink, keys, publisher, reader, supervisor};
+use super::{
+    BackendError, Nobody, Options, Scope, Sink, keys, members, publisher, reader, supervisor,
+};
 
 /// The most bytes of envelopes that wait for a shard; more are refused as
 /// [`BackendError::Overloaded`].
 const MAX_QUEUED_BYTES: usize = 64 * 1024 * 1024;
+
+/// What all shards have in common.
+pub(super) struct Common {
+    pub(super) options: Arc<Options>,
+    pub(super) families: Arc<Families>,
+    pub(super) leases: Arc<Leases>,
+}
 
 /// What the calls and the tasks of one shard's link have in common.
 pub(super) struct Shard {
@@ -31,6 +41,8 @@ pub(super) struct Shard {
     pub(super) place: Place,
     pub(super) publications: Queue<publisher::Item>,
     pub(super) reads: Queue<reader::Item>,
+    pub(super) members: Queue<members::Item>,
+    pub(super) leases: Arc<Leases>,
     pub(super) interest: Interest,
     pub(super) predecessor: Predecessor,
     pub(super) stats: Arc<Stats>,
@@ -46,15 +58,19 @@ pub(super) struct Shard {
 impl Shard {
     /// Makes a shard without a link.
     pub(super) fn new(
-        options: Arc<Options>,
+        common: &Common,
         place: Place,
-        families: &Families,
         rooms: impl Fn(&RoomName) -> bool + Send + Sync + 'static,
     ) -> Self {
+        let Common {
+            options,
+            families,
+            leases,
+        } = common;
         let items = options.queue;
         let stats = Arc::new(families.of(place.name()));
         Self {
-            options,
+            options: Arc::clone(options),
             place,
             publications: Queue::new(Load {
                 items,
@@ -64,6 +80,11 @@ impl Shard {
                 items,
                 weight: usize::MAX,
             }),
+            members: Queue::new(Load {
+                items,
+                weight: usize::MAX,
+            }),
+            leases: Arc::clone(leases),
             interest: Interest::new(items),
             predecessor: Predecessor::default(),
             stats,

@@ -28,6 +28,12 @@ pub(super) struct Families {
     lag: HistogramVec,
     reconnects: IntCounterVec,
     skipped: IntCounterVec,
+    /// Members of nodes that were gone, taken out by this one.
+    pub(super) reaped: IntCounter,
+    /// How often the node's lease was ended though it lived.
+    pub(super) leases_lost: IntCounter,
+    /// When a refused renewal of the lease was last logged.
+    pub(super) renewal_refused: Seldom,
 }
 
 /// The metrics of one server's links, children bound.
@@ -82,6 +88,15 @@ impl Families {
                 ),
                 &["reason"],
             )?,
+            reaped: IntCounter::new(
+                "fanfare_presence_reaped_total",
+                "Members of nodes that were gone, taken out of their rooms by this node",
+            )?,
+            leases_lost: IntCounter::new(
+                "fanfare_presence_leases_lost_total",
+                "How often this node was taken for gone, having been silent for too long",
+            )?,
+            renewal_refused: Seldom::new(LOG_INTERVAL),
         })
     }
 
@@ -118,6 +133,8 @@ impl Families {
             Box::new(self.lag.clone()),
             Box::new(self.reconnects.clone()),
             Box::new(self.skipped.clone()),
+            Box::new(self.reaped.clone()),
+            Box::new(self.leases_lost.clone()),
         ]
     }
 }

@@ -95,6 +95,9 @@ impl<'a> Serving<'a> {
         link.inbound.open();
         shard.publications.open();
         shard.reads.open();
+        // Before anything is entered here.
+        shard.leases.linked(&link.run());
+        shard.members.open();
         shard.interest.open();
         Self {
             shard,
@@ -112,6 +115,7 @@ impl Drop for Serving<'_> {
         self.sink.lost(&*self.shard.rooms);
         self.shard.publications.close();
         self.shard.reads.close();
+        self.shard.members.close();
         self.shard.interest.close();
     }
 }

@@ -119,7 +119,7 @@ impl Follower {
             }
         }
         let lives = |address: &String| shards.iter().any(|shard| shard.place.name() == address);
-        let families = &self.cluster.families;
+        let families = &self.cluster.common.families;
         self.supervisors.retain(|address, task| {
             let lives = lives(address);
             if !lives {

@@ -1,0 +1,373 @@
+//! A node's own members in all rooms: what the backend has to know of them, and whether it does.
+//!
+//! Workers note who comes and goes; one task tells the backend, as many at once as wait, and
+//! tells it again where that failed. Since every call to a [`Presence`] can be repeated, the
+//! roster keeps no history: only who is in, and for whom the backend is yet to be told.
+//!
+//! Invariant: what waits is at most a few changes per member, and the queries, of which a connection
+//! has no more than `limits.inflight_commands`. Who went is kept until the backend knows of it, and
+//! so is at most who was in when the backend was lost.
+
+use std::collections::hash_map::{Entry as MapEntry, HashMap};
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use fanfare_shared::{ClientId, Identity, Member, Roll, RoomName};
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::time::sleep;
+
+use crate::Metrics;
+use crate::backend::{BackendError, Page, Pending, Presence, Standing};
+
+/// How many calls to the backend are under way at once.
+const BATCH: usize = 512;
+
+/// How long after a failure what failed is tried again.
+const RETRY: Duration = Duration::from_millis(250);
+
+/// How often each member is entered again, which renews the life of what the backend keeps of its
+/// room.
+const RENEWAL: Duration = Duration::from_secs(6 * 60 * 60);
+
+/// The members of this node, and the way to those of all.
+pub struct Roster {
+    backend: Arc<dyn Presence>,
+    state: Mutex<State>,
+    /// Wakes the task that tells the backend.
+    filled: Notify,
+    standing: watch::Receiver<Standing>,
+    metrics: Metrics,
+}
+
+struct State {
+    /// Whether the backend can be told. While it cannot, nothing is queued: a member's entry says
+    /// that it is due.
+    open: bool,
+    /// Whether members of nodes that are gone have to be looked for once it can.
+    survey: bool,
+    /// Whether something that is due was tried in vain, and is not queued.
+    failed: bool,
+    /// Flat rather than by room: most rooms have few members on a node, and a map each would cost
+    /// more than what is in it.
+    members: HashMap<(RoomName, ClientId), Entry>,
+    due: VecDeque<Due>,
+}
+
+/// What is known of one member.
+struct Entry {
+    identity: Arc<Identity>,
+    /// Whether it is in the room.
+    present: bool,
+    announce: bool,
+    /// Whether its presence is to be told.
+    due: bool,
+    /// Whether the backend may know of it.
+    told: bool,
+}
+
+type Answer<T> = oneshot::Sender<Result<T, BackendError>>;
+
+/// What the backend is to be asked or told, in order.
+enum Due {
+    /// That a member came or went, as it stands when its turn comes.
+    Member(RoomName, ClientId),
+    /// Who is in a room.
+    Members(RoomName, Page, bool, Answer<Roll>),
+    /// To look for members of nodes that are gone.
+    Survey(RoomName, bool),
+    /// That this node goes.
+    Resign(Answer<()>),
+}
+
+/// A call under way.
+enum Call {
+    Member(RoomName, ClientId, bool, Pending<()>),
+    Members(Pending<Roll>, Answer<Roll>),
+    Survey(Pending<Roll>),
+    Resign(Pending<()>, Answer<()>),
+}
+
+impl Roster {
+    /// Makes an empty roster; [`Roster::keep`] has to run beside it.
+    #[must_use]
+    pub fn new(backend: Arc<dyn Presence>, metrics: Metrics) -> Self {
+        let standing = backend.standing();
+        let open = standing.borrow().open;
+        Self {
+            standing,
+            backend,
+            state: Mutex::new(State {
+                open,
+                survey: false,
+                failed: false,
+                members: HashMap::new(),
+                due: VecDeque::new(),
+            }),
+            filled: Notify::new(),
+            metrics,
+        }
+    }
+
+    /// Notes that a connection became a member.
+    pub fn enter(&self, room: &RoomName, member: Member, announce: bool) {
+        let mut state = self.lock();
+        let Member { client, identity } = member;
+        let entry = Entry {
+            identity,
+            present: true,
+            announce,
+            due: true,
+            told: false,
+        };
+        let (was_present, was_due) = match state.members.entry((room.clone(), client)) {
+            MapEntry::Vacant(vacant) => {
+                vacant.insert(entry);
+                (false, false)
+            }
+            MapEntry::Occupied(mut known) => {
+                let told = known.get().told;
+                let before = known.insert(Entry { told, ..entry });
+                (before.present, before.due)
+            }
+        };
+        if !was_present {
+            self.metrics.presence_members.inc();
+            self.metrics.presence_entered.inc();
+        }
+        if !was_due {
+            self.push(state, Due::Member(room.clone(), client));
+        }
+    }
+
+    /// Notes that a connection ceased to be a member.
+    pub fn exit(&self, room: &RoomName, client: ClientId) {
+        let mut state = self.lock();
+        let MapEntry::Occupied(mut known) = state.members.entry((room.clone(), client)) else {
+            return;
+        };
+        let entry = known.get_mut();
+        if !std::mem::replace(&mut entry.present, false) {
+            return;
+        }
+        self.metrics.presence_members.dec();
+        self.metrics.presence_exited.inc();
+        let was_due = std::mem::replace(&mut entry.due, true);
+        if !entry.told {
+            // The backend never heard of it: what waits finds nobody.
+            known.remove();
+        } else if !was_due {
+            self.push(state, Due::Member(room.clone(), client));
+        }
+    }
+
+    /// Waits until the backend can be told and asked.
+    pub async fn opened(&self) {
+        let mut standing = self.standing.clone();
+        // Fails only without a backend, which lives as long as `self`.
+        let _ = standing.wait_for(|standing| standing.open).await;
+    }
+
+    /// Lists members of a room on all nodes; sees every change noted before the call.
+    pub fn members(&self, room: &RoomName, page: Page, announce: bool) -> Pending<Roll> {
+        let (answer, answered) = oneshot::channel();
+        let due = Due::Members(room.clone(), page, announce, answer);
+        self.push(self.lock(), due);
+        Pending::Waiting(answered)
+    }
+
+    /// Takes everyone out, and then the node itself. To be awaited before the process ends, for as
+    /// long as there is time: what is not done by then, the other nodes do when the lease ends.
+    pub fn resign(&self) -> Pending<()> {
+        let members: Vec<_> = self.lock().members.keys().cloned().collect();
+        for (room, client) in &members {
+            self.exit(room, *client);
+        }
+        let (answer, answered) = oneshot::channel();
+        self.push(self.lock(), Due::Resign(answer));
+        Pending::Waiting(answered)
+    }
+
+    /// Queues what is due. Where the backend cannot be told, a query is dropped, and so answered.
+    fn push(&self, mut state: MutexGuard<'_, State>, due: Due) {
+        if state.open {
+            state.due.push_back(due);
+            drop(state);
+            self.filled.notify_one();
+        }
+    }
+
+    // --- telling the backend ---
+
+    /// Tells the backend what it has to know, for as long as it is polled.
+    pub async fn keep(&self) {
+        let mut standing = self.standing.clone();
+        let mut last = Standing::default();
+        let mut renewal = tokio::time::interval(RENEWAL);
+        renewal.reset();
+        loop {
+            let now = *standing.borrow_and_update();
+            if now.term != last.term {
+                self.enter_all();
+            }
+            if now.departures != last.departures {
+                self.lock().survey = true;
+            }
+            if now.open != last.open {
+                self.set_open(now.open);
+            }
+            last = now;
+            let batch = self.take();
+            if !batch.is_empty() {
+                self.tell(batch).await;
+                continue;
+            }
+            let failed = self.lock().failed;
+            tokio::select! {
+                changed = standing.changed() => if changed.is_err() {
+                    return;
+                },
+                () = self.filled.notified() => {}
+                () = sleep(RETRY), if failed => self.lock().queue_members(),
+                _ = renewal.tick() => self.enter_all(),
+            }
+        }
+    }
+
+    /// Has every member told anew.
+    fn enter_all(&self) {
+        let state = &mut *self.lock();
+        for entry in state.members.values_mut() {
+            entry.due = true;
+        }
+        state.queue_members();
+    }
+
+    fn set_open(&self, open: bool) {
+        let state = &mut *self.lock();
+        state.open = open;
+        // What is queued for members stands in their entries, too.
+        let dropped = std::mem::take(&mut state.due);
+        state.survey |= dropped.iter().any(|due| matches!(due, Due::Survey(..)));
+        state.queue_members();
+    }
+
+    /// Takes what is next, and makes the calls.
+    fn take(&self) -> Vec<Call> {
+        let mut state = self.lock();
+        if state.open && !state.failed && std::mem::take(&mut state.survey) {
+            state.queue_surveys();
+        }
+        let mut calls = Vec::new();
+        while calls.len() < BATCH
+            && let Some(due) = state.due.pop_front()
+        {
+            calls.extend(self.call(&mut state, due));
+        }
+        if state.due.is_empty() {
+            state.due.shrink_to(BATCH);
+        }
+        calls
+    }
+
+    fn call(&self, state: &mut State, due: Due) -> Option<Call> {
+        let backend = &self.backend;
+        Some(match due {
+            Due::Member(room, client) => {
+                let key = (room, client);
+                let entry = state.members.get_mut(&key).filter(|entry| entry.due)?;
+                entry.due = false;
+                let (room, present) = (key.0, entry.present);
+                let pending = if present {
+                    let identity = Arc::clone(&entry.identity);
+                    backend.enter(&room, &Member { client, identity }, entry.announce)
+                } else {
+                    backend.exit(&room, client, entry.announce)
+                };
+                // What is refused at once has no effect.
+                entry.told |= !matches!(pending, Pending::Ready(Some(Err(_))));
+                Call::Member(room, client, present, pending)
+            }
+            Due::Members(room, page, announce, answer) => {
+                Call::Members(backend.members(&room, page, announce), answer)
+            }
+            Due::Survey(room, announce) => {
+                let nobody = Page {
+                    after: None,
+                    limit: 0,
+                };
+                Call::Survey(backend.members(&room, nobody, announce))
+            }
+            Due::Resign(answer) => Call::Resign(backend.resign(), answer),
+        })
+    }
+
+    /// Awaits what is under way. What was not done is due again.
+    async fn tell(&self, calls: Vec<Call>) {
+        for call in calls {
+            match call {
+                Call::Member(room, client, present, pending) => {
+                    let done = pending.await.is_ok();
+                    self.told(room, client, present, done);
+                }
+                // Whoever asked may have gone.
+                Call::Members(pending, answer) => drop(answer.send(pending.await)),
+                Call::Resign(pending, answer) => drop(answer.send(pending.await)),
+                Call::Survey(pending) => {
+                    if pending.await.is_err() {
+                        self.lock().fail().survey = true;
+                    }
+                }
+            }
+        }
+    }
+
+    fn told(&self, room: RoomName, client: ClientId, present: bool, done: bool) {
+        let mut state = self.lock();
+        let key = (room, client);
+        let Some(entry) = state.members.get_mut(&key).filter(|entry| !entry.due) else {
+            // Changed meanwhile: its turn comes again.
+            return;
+        };
+        if !done {
+            entry.due = true;
+            state.fail();
+        } else if !present {
+            state.members.remove(&key);
+        }
+    }
+
+    /// No code panics under the lock.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Notes that something has to be tried again.
+    fn fail(&mut self) -> &mut Self {
+        self.failed = true;
+        self
+    }
+
+    /// Queues every member that is due.
+    fn queue_members(&mut self) {
+        if self.open {
+            self.failed = false;
+            let due = self.members.iter().filter(|(_, entry)| entry.due);
+            self.due
+                .extend(due.map(|((room, client), _)| Due::Member(room.clone(), *client)));
+        }
+    }
+
+    /// Queues a look at every room with members.
+    fn queue_surveys(&mut self) {
+        let members = self.members.iter();
+        let rooms: HashSet<_> = members
+            .map(|((room, _), entry)| (room, entry.announce))
+            .collect();
+        let rooms = rooms.into_iter();
+        self.due
+            .extend(rooms.map(|(room, announce)| Due::Survey(room.clone(), announce)));
+    }
+}
