@@ -3,8 +3,9 @@
 //!
 //! # How does it work?
 //!
-//! A `supervisor` keeps one link at a time: a connection for commands and one that is subscribed,
-//! both of redis-rs, made and given up together. While a link is up,
+//! A room belongs to a `shard`: one master, and all that waits for it. Of a shard a `supervisor`
+//! keeps one link at a time: a connection for commands and one that is subscribed, both of
+//! redis-rs, made and given up together. While a link is up,
 //!
 //! - `publish` puts a publication in a bounded queue, from which the `publisher` sends all that
 //!   wait in one pipeline, the next when the last was answered. `publish.lua` assigns the offset,
@@ -39,12 +40,26 @@
 //! What a probe's interval cannot see is a master that is demoted and promoted again within it,
 //! its connections left open all the while. Sentinel closes them; by hand it can be done.
 //!
+//! # Where is a room?
+//!
+//! With one server, there; behind sentinels at whichever is the master now, which `place` asks
+//! before each link. With several servers the `ranking` says which: they know nothing of each
+//! other, and one that fails takes its own rooms along. A node is ready as long as one is linked,
+//! since one dead server of eight must not take every node out of the balancer.
+//!
+//! In a Redis Cluster a room is where its slot is, and every master with slots is a shard. The
+//! `cluster` reads the map of slots again when anything casts doubt on it, and moves rooms with
+//! their slots: the sink is told that they are lost, and restored once they are subscribed at their
+//! new shard. A publication that is refused since its slot is elsewhere or on its way was not done;
+//! it waits, for 5 s at most, and later ones of the slot behind it. Reads and subscriptions do not
+//! wait: they are unavailable. Each move ends an epoch, whose positions go on to hold.
+//!
 //! # What must Redis be like?
 //!
-//! Redis 6 or newer, or Valkey; one master, no cluster. Channels do not belong to a database, so
-//! what shares a server shares its rooms. A subscriber that Redis finds too slow is cut off at
-//! `client-output-buffer-limit pubsub`, whose default of 32 MiB is tight for a busy node; that is
-//! a loss like any other, and healed like one.
+//! Redis 6 or newer, or Valkey; in a cluster Redis 7, for sharded channels. Channels do not belong
+//! to a database, so what shares a server shares its rooms. A subscriber that Redis finds too slow
+//! is cut off at `client-output-buffer-limit pubsub`, whose default of 32 MiB is tight for a busy
+//! node; that is a loss like any other, and healed like one.
 
 mod cluster;
 mod connect;

@@ -95,6 +95,14 @@ impl Redis {
                 "give the name of the master there: redis://mymaster",
             ));
         }
+        if let Some(bare) = self.sentinels.iter().find(|url| !url.names_port()) {
+            return Err(refusal(
+                "redis.sentinels",
+                &[bare.clone()].into_iter().collect(),
+                "the port is missing".to_owned(),
+                "sentinels listen on 26379 where nobody has told them otherwise",
+            ));
+        }
         if self.cluster {
             self.check_cluster()?;
         }

@@ -167,8 +167,8 @@ fn every_key_can_be_set_by_its_variable_and_its_bounds_are_what_it_says() {
             Kind::Filter => (vec!["info,a=off".to_owned()], vec!["loud".to_owned()]),
             Kind::RedisUrls { .. } => (
                 vec![
-                    "redis://h".to_owned(),
-                    "redis://h, rediss://:pw@i:1".to_owned(),
+                    "redis://h:1".to_owned(),
+                    "redis://h:1, rediss://:pw@i:1".to_owned(),
                 ],
                 vec!["h".to_owned(), "redis://h,".to_owned()],
             ),
@@ -190,7 +190,7 @@ fn every_key_can_be_set_by_its_variable_and_its_bounds_are_what_it_says() {
                 pairs.push(("FANFARE_LIMITS__MAX_MESSAGE", "1"));
                 pairs.push(("FANFARE_LIMITS__OUTBOX_BYTES", "1024"));
             }
-            if matches!(key.path, "redis.sentinels" | "redis.cluster") {
+            if key.path == "redis.cluster" || key.path == "redis.sentinels" {
                 pairs.push(("FANFARE_REDIS__URL", "redis://mymaster"));
             }
             if key.path == "drain.window" {
@@ -438,6 +438,17 @@ fn sentinels_need_the_name_of_a_master() {
         message,
         "redis.sentinels = \"redis://:***@s:26379\": given without redis.url; \
          give the name of the master there: redis://mymaster"
+    );
+    let message = refusal(&[
+        ("FANFARE_REDIS__URL", "redis://mymaster"),
+        (
+            "FANFARE_REDIS__SENTINELS",
+            "redis://a:26379,redis://:secret@b",
+        ),
+    ]);
+    assert!(
+        message.starts_with("redis.sentinels = \"redis://:***@b\": the port is missing; sentinels"),
+        "{message}"
     );
 }
 
