@@ -1,8 +1,8 @@
 # What people run. Each target says what it does: `make help`.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test tools lint docs ci smoke autobahn fuzz cluster bench bench-check compare \
-	rolling-restart generate verify
+.PHONY: help run test tools lint docs ci smoke autobahn fuzz cluster bench bench-check benches compare \
+	scale rolling-restart generate verify
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 20
@@ -44,11 +44,17 @@ rolling-restart: ## Restart three nodes under load behind HAProxy and nginx
 bench: ## Measure every figure that has a target, beside the floor
 	loadtest/bench
 
-bench-check: ## Fail if a figure is worse than the committed one
+bench-check: ## Fail if a ratio or an instruction count is worse than the committed one
 	loadtest/bench-check
+
+benches: ## Measure each part of a message's way by criterion
+	cargo bench -p fanfare-shared -p fanfare-broker --bench parts
 
 compare: ## Measure Fanfare beside its peers
 	loadtest/compare/run
+
+scale: ## Measure how costs grow, and reckon what a million connections take
+	loadtest/scale
 
 generate: ## Write what is made from other files: dashboards, the Kustomize base
 	deploy/generate

@@ -52,13 +52,13 @@ function chart() {
   const parts = [];
   let y = 56;
   for (const run of delivery) {
-    const servers = run.servers.filter((s) => s.ratio != null);
+    const servers = run.servers.filter((s) => s.ratio != null).sort((a, b) => a.ratio - b.ratio);
     const most = Math.max(...servers.map((s) => s.ratio));
     parts.push(`<text class="head" x="16" y="${y}">${escape(title(run))}</text>`);
     y += 12;
     for (const s of servers) {
       const length = Math.max(2, (s.ratio / most) * width);
-      const kind = s.server === "fanfare" ? "ours" : s.server.startsWith("floor") ? "floor" : "peer";
+      const kind = s.server.startsWith("fanfare") ? "ours" : s.server.startsWith("floor") ? "floor" : "peer";
       parts.push(
         `<text class="name" x="${left - 10}" y="${y + 15}">${escape(s.server)}</text>`,
         `<rect class="${kind}" x="${left}" y="${y}" width="${length.toFixed(1)}" height="${barHeight}" rx="3"/>`,

@@ -6,20 +6,16 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::Context as _;
 use clap::Args;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::child;
+use crate::baseline::{self, Measured, Record, figure};
 use crate::progress;
 use crate::report::{self, Table};
-
-/// How much worse than the baseline a ratio may be.
-const TOLERANCE: f64 = 1.10;
+use crate::rerun;
 
 /// All figures that have a target, in one table
 #[derive(Debug, Args)]
@@ -214,28 +210,9 @@ const RUNS: &[Run] = &[
     },
 ];
 
-/// A figure as it was measured.
-#[derive(Debug, Serialize, Deserialize)]
-struct Measured {
-    name: String,
-    value: f64,
-    target: f64,
-    #[serde(default)]
-    at_least: bool,
-}
-
-/// What is written down.
-#[derive(Debug, Serialize, Deserialize)]
-struct Record {
-    commit: String,
-    figures: Vec<Measured>,
-    /// Each run's own output.
-    runs: Vec<Value>,
-}
-
 impl Bench {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
-        let baseline = self.check.as_deref().map(read).transpose()?;
+        let baseline = self.check.as_deref().map(baseline::read).transpose()?;
         let mut record = Record {
             commit: self.commit.clone(),
             figures: Vec::new(),
@@ -254,7 +231,7 @@ impl Bench {
             ));
             let output = self.measure(run)?;
             for figure in run.figures.iter().filter(wanted) {
-                let value = find(&output, figure.path)
+                let value = rerun::find(&output, figure.path)
                     .with_context(|| format!("`{}` has no {}", run.arguments, figure.path))?;
                 record.figures.push(Measured {
                     name: figure.name.to_owned(),
@@ -266,24 +243,15 @@ impl Bench {
             record.runs.push(output);
         }
         match baseline {
-            Some(baseline) => compare(&record, &baseline),
+            Some(then) => baseline::compare(&record, &then),
             None => self.write(&record),
         }
     }
 
     fn measure(&self, run: &Run) -> anyhow::Result<Value> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args(run.arguments.split(' ')).arg("--json");
-        if !run.arguments.starts_with("idle") {
-            command.args(["--rounds", &self.rounds.to_string()]);
-        }
-        if let Some(bin) = &self.bin {
-            command.arg("--bin").arg(bin);
-        }
-        command.stdout(Stdio::piped()).stdin(Stdio::null());
-        let output = child::tie(&mut command).spawn()?.wait_with_output()?;
-        ensure!(output.status.success(), "`{}` failed", run.arguments);
-        Ok(serde_json::from_slice(&output.stdout)?)
+        // One who only looks once at each server has no rounds.
+        let rounds = (!run.arguments.starts_with("idle")).then_some(self.rounds);
+        rerun::run(run.arguments, rounds, self.bin.as_deref())
     }
 
     fn write(&self, record: &Record) -> anyhow::Result<()> {
@@ -317,101 +285,5 @@ impl Bench {
             fs::write(out.join("bench.md"), markdown)?;
         }
         report::print(&table.to_string())
-    }
-}
-
-fn read(path: &Path) -> anyhow::Result<Record> {
-    let bytes =
-        fs::read(path).with_context(|| format!("cannot read the baseline {}", path.display()))?;
-    serde_json::from_slice(&bytes).with_context(|| format!("{} is no baseline", path.display()))
-}
-
-/// Puts each ratio beside the baseline's.
-fn compare(record: &Record, baseline: &Record) -> anyhow::Result<()> {
-    let mut table = Table::new(&["figure", "baseline", "now", ""]);
-    let mut worse = 0;
-    for now in &record.figures {
-        let known = baseline.figures.iter().find(|then| then.name == now.name);
-        let (then, verdict) = match known.map(|then| then.value) {
-            None => ("–".to_owned(), "not in the baseline"),
-            Some(then) if is_worse(now.value, then) => {
-                worse += 1;
-                (figure(then), "WORSE")
-            }
-            Some(then) => (figure(then), ""),
-        };
-        let row = [&now.name, &then, &figure(now.value), verdict];
-        table.row(row.map(ToOwned::to_owned));
-    }
-    report::print(&table.to_string())?;
-    if worse > 0 {
-        bail!(
-            "{worse} of {} figures more than 10% worse than at commit {}",
-            record.figures.len(),
-            baseline.commit
-        );
-    }
-    Ok(())
-}
-
-fn is_worse(now: f64, then: f64) -> bool {
-    now > then * TOLERANCE
-}
-
-fn figure(value: f64) -> String {
-    if value >= 100.0 {
-        format!("{value:.0}")
-    } else {
-        format!("{value:.2}")
-    }
-}
-
-/// The number at a path such as `servers/-1/ratio`.
-fn find(value: &Value, path: &str) -> Option<f64> {
-    let found = path.split('/').try_fold(value, |value, key| match value {
-        Value::Array(items) if key == "-1" => items.last(),
-        other => other.get(key),
-    });
-    found?.as_f64()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_figure_is_found_in_a_runs_output() {
-        let output =
-            serde_json::json!({"p99_ratio": 1.5, "servers": [{"ratio": 1}, {"ratio": 1.1}]});
-        assert_eq!(find(&output, "servers/-1/ratio"), Some(1.1));
-        assert_eq!(find(&output, "p99_ratio"), Some(1.5));
-        assert_eq!(find(&output, "servers/-1/none"), None);
-    }
-
-    fn record(value: f64) -> Record {
-        Record {
-            commit: "0000000".into(),
-            figures: vec![Measured {
-                name: "fanout".into(),
-                value,
-                target: 1.12,
-                at_least: false,
-            }],
-            runs: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn a_check_fails_where_a_figure_is_more_than_ten_percent_worse() {
-        compare(&record(1.20), &record(1.10)).unwrap();
-        let error = compare(&record(1.22), &record(1.10)).unwrap_err();
-        assert!(error.to_string().contains("1 of 1 figures"));
-    }
-
-    #[test]
-    fn a_check_can_do_without_a_figure_in_the_baseline() {
-        let mut baseline = record(1.0);
-        baseline.figures.clear();
-        compare(&record(9.0), &baseline).unwrap();
     }
 }

@@ -2,8 +2,8 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::scenario::{delivery, history, idle, nodes, part, saturate, slow, storm};
-use crate::{bench, floor};
+use crate::scenario::{delivery, history, idle, interest, nodes, part, saturate, slow, storm};
+use crate::{bench, floor, instructions, scale};
 
 /// Drive a WebSocket broker and say what it costs.
 #[derive(Debug, Parser)]
@@ -21,11 +21,14 @@ enum Scenario {
     Idle(idle::Idle),
     Storm(storm::Storm),
     Nodes(nodes::Nodes),
+    Interest(interest::Interest),
     Slow(slow::Slow),
     Saturate(saturate::Saturate),
     History(history::History),
     Floor(floor::Options),
     Bench(bench::Bench),
+    Scale(scale::Scale),
+    Instructions(instructions::Instructions),
     Part(part::Part),
 }
 
@@ -38,10 +41,13 @@ pub(crate) fn run() -> anyhow::Result<()> {
         Scenario::Idle(idle) => idle.run(),
         Scenario::Storm(storm) => storm.run(),
         Scenario::Nodes(nodes) => nodes.run(),
+        Scenario::Interest(interest) => interest.run(),
         Scenario::Slow(slow) => slow.run(),
         Scenario::Saturate(saturate) => saturate.run(),
         Scenario::History(history) => history.run(),
         Scenario::Bench(bench) => bench.run(),
+        Scenario::Scale(scale) => scale.run(),
+        Scenario::Instructions(instructions) => instructions.run(),
         Scenario::Part(part) => part.run(),
         Scenario::Floor(options) => floor::run(&options),
     }

@@ -5,12 +5,14 @@
 //! [`report`]. The smallest server that could do the job, [`floor`], is part of the program and is
 //! driven by the same clients, so that every figure has something to be divided by.
 
+mod baseline;
 mod bench;
 mod child;
 mod cli;
 mod clock;
 mod dialect;
 mod floor;
+mod instructions;
 mod latency;
 mod ledger;
 mod nofile;
@@ -18,6 +20,8 @@ mod pin;
 mod progress;
 mod redis;
 mod report;
+mod rerun;
+mod scale;
 mod scenario;
 mod server;
 mod stamp;

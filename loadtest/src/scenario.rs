@@ -6,6 +6,7 @@ mod drive;
 mod fleet;
 pub(crate) mod history;
 pub(crate) mod idle;
+pub(crate) mod interest;
 pub(crate) mod nodes;
 pub(crate) mod part;
 pub(crate) mod saturate;

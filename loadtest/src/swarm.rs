@@ -298,8 +298,15 @@ impl Swarm {
         Ok(true)
     }
 
-    /// Takes what is ready, after waiting for it up to `timeout`.
-    pub(crate) fn turn(&mut self, timeout: Duration) -> anyhow::Result<()> {
+    /// Takes all that is ready, and waits for nothing: heartbeats are answered by this.
+    pub(crate) fn catch_up(&mut self) -> anyhow::Result<()> {
+        while self.turn(Duration::ZERO)? > 0 {}
+        Ok(())
+    }
+
+    /// Takes what is ready, after waiting for it up to `timeout`; answers on how many sockets that
+    /// was.
+    pub(crate) fn turn(&mut self, timeout: Duration) -> anyhow::Result<usize> {
         let timeout = Timespec::try_from(timeout)?;
         self.events.clear();
         match epoll::wait(
@@ -320,8 +327,9 @@ impl Swarm {
                 self.read(index)?;
             }
         }
+        let count = events.len();
         self.events = events;
-        Ok(())
+        Ok(count)
     }
 
     fn read(&mut self, index: usize) -> anyhow::Result<()> {

@@ -1,7 +1,7 @@
 //! `fanout`, `rooms` and `burst`: what a delivery costs, in one large room, in many small ones,
 //! and when publications come together.
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use clap::Args;
 use serde::Serialize;
 
@@ -161,13 +161,18 @@ fn run(
         rigs.push(rig);
     }
     for round in 0..common.rounds {
-        for rig in &mut rigs {
-            let name = &rig.server.name;
+        for index in 0..rigs.len() {
+            // Heartbeats must not wait until it is their server's turn.
+            for rig in &mut rigs {
+                rig.swarm.catch_up()?;
+            }
+            let rig = &mut rigs[index];
+            let name = rig.server.name.clone();
             progress::show(&format!("round {} of {}: {name}", round + 1, common.rounds));
             if !at_once {
-                rig.fill(WINDOW)?;
+                rig.fill(WINDOW).with_context(|| name.clone())?;
             }
-            rig.round()?;
+            rig.round().with_context(|| name.clone())?;
             if !at_once {
                 rig.swarm.cut();
             }

@@ -151,8 +151,7 @@ impl Rig {
 
     /// Publishes for one round.
     pub(crate) fn round(&mut self) -> anyhow::Result<()> {
-        // Heartbeats that came while another server was measured are answered first.
-        self.swarm.turn(Duration::ZERO)?;
+        self.swarm.catch_up()?;
         self.begin();
         let before = self.server.usage()?;
         let start = clock::now();
