@@ -25,6 +25,10 @@ pub(crate) enum Fault {
     RedisKill,
     /// Redis is killed and started again with nothing.
     RedisWipe,
+    /// Everything in Redis is deleted, scripts included, and no connection notices.
+    RedisFlush,
+    /// Redis lets go of single logs, or of what says where they stand, as it does when it is full.
+    RedisEvict,
     /// Redis is stopped in its tracks for some five seconds.
     RedisStop,
     /// Redis closes the connections that are subscribed, several times.
@@ -89,10 +93,37 @@ impl Fault {
     /// whatever makes one take over may.
     pub(crate) const fn may_lose(self, kind: Kind) -> bool {
         match self {
-            Self::RedisWipe | Self::Failover | Self::MasterKill => true,
+            Self::RedisWipe | Self::RedisFlush | Self::RedisEvict => true,
+            Self::Failover | Self::MasterKill => true,
             Self::RedisKill | Self::RedisStop => kind.fails_over(),
             _ => false,
         }
+    }
+
+    /// Whether it is done to nodes, or to what lies between them and Redis.
+    const fn is_near(self) -> bool {
+        matches!(
+            self,
+            Self::NodeKill
+                | Self::NodeStop
+                | Self::NodeDrain
+                | Self::Cut
+                | Self::Blackhole
+                | Self::Delay
+                | Self::Storm
+        )
+    }
+
+    /// Draws a fault that can happen at the same time, if there is to be one: one to Redis and one
+    /// on this side of it.
+    pub(crate) fn draw_other(self, kind: Kind, random: &mut fastrand::Rng) -> Option<Self> {
+        let others = Self::value_variants().iter().copied();
+        let others: Vec<_> = others
+            .filter(|other| other.fits(kind) && other.is_near() != self.is_near())
+            .filter(|other| *other != Self::SlowReaders && *other != Self::Overflow)
+            .collect();
+        let other = random.choice(others);
+        other.filter(|_| random.u8(..4) == 0)
     }
 
     /// Draws what the fault leaves open.
@@ -127,6 +158,14 @@ impl Strike {
                 server.kill().await?;
                 server.wipe()
             }
+            Fault::RedisFlush => {
+                for server in world.masters().await? {
+                    server.tell(&["FLUSHALL"]).await?;
+                    server.tell(&["SCRIPT", "FLUSH"]).await?;
+                }
+                Ok(())
+            }
+            Fault::RedisEvict => evict(world, self.target).await,
             Fault::RedisStop => self.server(world).signal(Signal::STOP),
             Fault::PubsubKill => self.kill_subscribers(world).await,
             Fault::Overflow => self.overflow(world).await,
@@ -194,7 +233,7 @@ impl Strike {
                 whole(world).await
             }
             Fault::Failover => whole(world).await,
-            Fault::PubsubKill | Fault::Storm | Fault::SlotMigration => Ok(()),
+            _ => Ok(()),
         }?;
         if self.fault.may_lose(world.topology.kind) && world.topology.kind.fails_over() {
             whole(world).await?;
@@ -267,6 +306,28 @@ async fn subscribers(world: &World) -> anyhow::Result<Vec<(usize, String)>> {
         subscribers.extend(ids.map(|id| (number, id.to_owned())));
     }
     Ok(subscribers)
+}
+
+/// Deletes the log of one room, or what says where it stands, of another both.
+async fn evict(world: &World, target: usize) -> anyhow::Result<()> {
+    let mut evicted = 0;
+    for (number, room) in world.stage.rooms.iter().enumerate() {
+        let suffixes: &[&str] = match (number + target) % 4 {
+            0 => &[":log"],
+            1 => &[":meta"],
+            2 => &[":log", ":meta"],
+            _ => &[],
+        };
+        for suffix in suffixes {
+            let key = format!("fanfare:{{{}}}{suffix}", room.name);
+            for server in world.masters().await? {
+                // A cluster's other masters refer to the one that has it.
+                evicted += server.ask::<u64>(&["DEL", &key]).await.unwrap_or(0);
+            }
+        }
+    }
+    ensure!(evicted > 0, "there was nothing to let go of");
+    Ok(())
 }
 
 /// Waits until every server has its part again.

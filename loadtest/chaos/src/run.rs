@@ -198,8 +198,11 @@ fn say(options: &Options, number: usize, name: &str, seed: u64, took: Duration, 
         (Some(why), _) => format!("VOID: {why}"),
         _ => "pass".to_owned(),
     };
+    let with = round.other.map(|other| format!("+ {}", other.name()));
+    let with = with.unwrap_or_default();
+    let quiet = if round.quiet { "quiet" } else { "" };
     report::line(&format!(
-        "{:>3}  {name:<14} {:>4.1} s  {:>5} acknowledged  {:>6} delivered  {:>3} recovered  {:>3} resets  {verdict}",
+        "{:>3}  {name:<14} {with:<14} {quiet:<5} {:>4.1} s  {:>5} acknowledged  {:>6} delivered  {:>3} recovered  {:>3} resets  {verdict}",
         number + 1,
         took.as_secs_f64(),
         tally.acknowledged,

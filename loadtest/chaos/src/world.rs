@@ -15,6 +15,7 @@ use crate::fault::Fault;
 use crate::ledger::{Kind, Room, Tally, Violation};
 use crate::node::{Node, Recipe};
 use crate::publisher::Publisher;
+use crate::redis_server::RedisServer;
 use crate::socket::Socket;
 use crate::stage::{Stage, Tempo, between};
 use crate::subscriber::{HEARTBEAT, Subscriber};
@@ -56,6 +57,10 @@ pub(crate) struct World {
 
 /// What a round came to.
 pub(crate) struct Round {
+    /// The fault that happened at the same time.
+    pub(crate) other: Option<Fault>,
+    /// Whether nothing new was published after the fault.
+    pub(crate) quiet: bool,
     pub(crate) tally: Tally,
     pub(crate) violations: Vec<Violation>,
     /// Why the fault could not be brought about.
@@ -118,24 +123,32 @@ impl World {
     /// run cannot go on.
     pub(crate) async fn round(&mut self, fault: Fault, seed: u64) -> anyhow::Result<Round> {
         let random = &mut fastrand::Rng::with_seed(seed);
+        let kind = self.topology.kind;
         let strike = fault.draw(random);
+        let other = fault.draw_other(kind, random);
+        let second = other.map(|other| other.draw(random));
         // If so, nothing that is published later shows anyone that something is missing.
         let quiet = random.bool();
-        let may_lose = fault.may_lose(self.topology.kind);
+        let may_lose = fault.may_lose(kind) || other.is_some_and(|other| other.may_lose(kind));
         self.stage.ledger().begin(may_lose);
         self.stage.order(|orders| {
             orders.tempo = Tempo::Steady;
             orders.restless = true;
         });
         sleep(between(random, 500, 1_500)).await;
-        let begun = strike.begin(self).await;
-        sleep(strike.hold).await;
+        let mut void = strike.begin(self).await.err();
+        sleep(strike.hold / 2).await;
+        if let Some(second) = second {
+            void = void.or(second.begin(self).await.err());
+        }
+        sleep(strike.hold / 2).await;
         self.stage.order(|orders| {
             orders.tempo = if quiet { Tempo::Paused } else { Tempo::Steady };
         });
-        let mut void = begun.err();
-        if let Err(error) = strike.end(self).await {
-            void.get_or_insert(error);
+        void = strike.end(self).await.err().or(void);
+        if let Some(second) = second {
+            sleep(second.hold / 2).await;
+            void = second.end(self).await.err().or(void);
         }
         if !quiet {
             sleep(between(random, 500, 1_500)).await;
@@ -150,6 +163,8 @@ impl World {
             void.get_or_insert(anyhow::anyhow!("nobody was too slow"));
         }
         Ok(Round {
+            other,
+            quiet,
             tally,
             violations,
             void: void.map(|error| format!("{error:#}")),
@@ -205,6 +220,13 @@ impl World {
             self.stage.ledger().audit(room, top, &messages);
         }
         Ok(Vec::new())
+    }
+
+    /// The servers that are masters now.
+    pub(crate) async fn masters(&self) -> anyhow::Result<Vec<&RedisServer>> {
+        let masters = self.topology.masters().await?;
+        let servers = masters.into_iter().map(|master| &self.topology.servers[master]);
+        Ok(servers.collect())
     }
 
     /// Reads a room's log through some node.
