@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use rustix::process::Signal;
 use tokio::time::sleep;
 
-use crate::proxy::Path;
+use crate::proxy::{Path, Way};
 use crate::stage::{Tempo, between};
 use crate::topology::{Kind, cluster, sentinel};
 use crate::world::World;
@@ -25,7 +25,11 @@ pub(crate) enum Fault {
     RedisKill,
     /// Redis is killed and started again with nothing.
     RedisWipe,
-    /// Everything in Redis is deleted, scripts included, and no connection notices.
+    /// Redis is killed and started again as it was a while before.
+    RedisRollback,
+    /// Redis refuses to write, as it does when it is full.
+    RedisFull,
+    /// Everything in Redis is deleted, scripts included, twice, and no connection notices.
     RedisFlush,
     /// Redis lets go of single logs, or of what says where they stand, as it does when it is full.
     RedisEvict,
@@ -37,7 +41,7 @@ pub(crate) enum Fault {
     Overflow,
     /// The connections between nodes and Redis are closed, and so are new ones.
     Cut,
-    /// Nothing passes between nodes and Redis; later all of it does.
+    /// Nothing passes between nodes and Redis, or nothing one way; later all of it does.
     Blackhole,
     /// What passes between nodes and Redis takes its time.
     Delay,
@@ -66,6 +70,7 @@ pub(crate) struct Strike {
     delay: Duration,
 }
 
+const LIMIT: &str = "client-output-buffer-limit";
 /// Redis' own default.
 const USUAL_LIMIT: &str = "pubsub 33554432 8388608 60";
 
@@ -81,7 +86,7 @@ impl Fault {
         match self {
             Self::Cut | Self::Blackhole | Self::Delay => kind.has_proxies(),
             // Replicas would copy the emptiness, or the cluster would not know the server again.
-            Self::RedisWipe => !kind.fails_over(),
+            Self::RedisWipe | Self::RedisRollback => !kind.fails_over(),
             Self::Failover => matches!(kind, Kind::Sentinel),
             Self::MasterKill => kind.fails_over(),
             Self::SlotMigration => matches!(kind, Kind::Cluster),
@@ -93,8 +98,12 @@ impl Fault {
     /// whatever makes one take over may.
     pub(crate) const fn may_lose(self, kind: Kind) -> bool {
         match self {
-            Self::RedisWipe | Self::RedisFlush | Self::RedisEvict => true,
-            Self::Failover | Self::MasterKill => true,
+            Self::RedisWipe
+            | Self::RedisRollback
+            | Self::RedisFlush
+            | Self::RedisEvict
+            | Self::Failover
+            | Self::MasterKill => true,
             Self::RedisKill | Self::RedisStop => kind.fails_over(),
             _ => false,
         }
@@ -158,19 +167,29 @@ impl Strike {
                 server.kill().await?;
                 server.wipe()
             }
+            Fault::RedisRollback => {
+                let server = self.server(world);
+                server.remember()?;
+                sleep(self.delay * 4).await;
+                server.kill().await?;
+                server.recall()
+            }
+            Fault::RedisFull => set_all(world, "maxmemory", "1").await,
             Fault::RedisFlush => {
-                for server in world.masters().await? {
-                    server.tell(&["FLUSHALL"]).await?;
-                    server.tell(&["SCRIPT", "FLUSH"]).await?;
-                }
-                Ok(())
+                flush(world).await?;
+                // The second time offsets are low, and soon those of before are reached again.
+                sleep(self.delay * 4).await;
+                flush(world).await
             }
             Fault::RedisEvict => evict(world, self.target).await,
             Fault::RedisStop => self.server(world).signal(Signal::STOP),
             Fault::PubsubKill => self.kill_subscribers(world).await,
             Fault::Overflow => self.overflow(world).await,
             Fault::Cut => self.path(world, Path::Cut),
-            Fault::Blackhole => self.path(world, Path::Held),
+            Fault::Blackhole => {
+                let ways = [Way::Both, Way::ToServer, Way::ToNode];
+                self.path(world, Path::Held(ways[self.target % ways.len()]))
+            }
             Fault::Delay => self.path(world, Path::Slow(self.delay)),
             Fault::SlowReaders => {
                 world.stage.order(|orders| {
@@ -208,13 +227,13 @@ impl Strike {
         match self.fault {
             Fault::NodeKill | Fault::NodeDrain => self.node(world).restart().await,
             Fault::NodeStop => self.node(world).signal(Signal::CONT),
-            Fault::RedisKill | Fault::RedisWipe => self.server(world).restart().await,
+            Fault::RedisKill | Fault::RedisWipe | Fault::RedisRollback => {
+                self.server(world).restart().await
+            }
+            Fault::RedisFull => set_all(world, "maxmemory", "0").await,
             Fault::RedisStop => self.server(world).signal(Signal::CONT),
             Fault::Overflow => {
-                for server in &world.topology.servers {
-                    let words = ["CONFIG", "SET", "client-output-buffer-limit", USUAL_LIMIT];
-                    server.tell(&words).await?;
-                }
+                set_all(world, LIMIT, USUAL_LIMIT).await?;
                 let before = std::mem::take(&mut world.subscribers);
                 let after = subscribers(world).await?;
                 ensure!(
@@ -277,16 +296,8 @@ impl Strike {
 
     async fn overflow(&self, world: &mut World) -> anyhow::Result<()> {
         world.subscribers = subscribers(world).await?;
-        for server in &world.topology.servers {
-            // Less than one publication.
-            let words = [
-                "CONFIG",
-                "SET",
-                "client-output-buffer-limit",
-                "pubsub 8192 0 0",
-            ];
-            server.tell(&words).await?;
-        }
+        // Less than one publication.
+        set_all(world, LIMIT, "pubsub 8192 0 0").await?;
         world.stage.order(|orders| {
             orders.tempo = Tempo::Burst {
                 apart: 150,
@@ -295,6 +306,14 @@ impl Strike {
         });
         Ok(())
     }
+}
+
+/// Sets an option of every server.
+async fn set_all(world: &World, option: &str, value: &str) -> anyhow::Result<()> {
+    for server in &world.topology.servers {
+        server.tell(&["CONFIG", "SET", option, value]).await?;
+    }
+    Ok(())
 }
 
 /// The connections that are subscribed somewhere, by server and the server's names for them.
@@ -306,6 +325,14 @@ async fn subscribers(world: &World) -> anyhow::Result<Vec<(usize, String)>> {
         subscribers.extend(ids.map(|id| (number, id.to_owned())));
     }
     Ok(subscribers)
+}
+
+async fn flush(world: &World) -> anyhow::Result<()> {
+    for server in world.masters().await? {
+        server.tell(&["FLUSHALL"]).await?;
+        server.tell(&["SCRIPT", "FLUSH"]).await?;
+    }
+    Ok(())
 }
 
 /// Deletes the log of one room, or what says where it stands, of another both.

@@ -20,9 +20,23 @@ pub(crate) enum Path {
     Cut,
     /// Nothing goes through, nothing is closed; later everything arrives late, as after a cable was
     /// pulled for a while.
-    Held,
+    Held(Way),
     /// Each chunk waits this long.
     Slow(Duration),
+}
+
+/// Which way bytes go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    ToServer,
+    ToNode,
+    Both,
+}
+
+impl Path {
+    fn holds(self, way: Way) -> bool {
+        self == Self::Held(Way::Both) || self == Self::Held(way)
+    }
 }
 
 /// A relay to one server. Gone when dropped, with its connections.
@@ -74,8 +88,8 @@ async fn relay(client: TcpStream, server: SocketAddr, path: watch::Receiver<Path
         let (from_client, to_client) = client.into_split();
         let (from_server, to_server) = server.into_split();
         tokio::select! {
-            end = pump(from_client, to_server, path.clone()) => end,
-            end = pump(from_server, to_client, path.clone()) => end,
+            end = pump(from_client, to_server, Way::ToServer, path.clone()) => end,
+            end = pump(from_server, to_client, Way::ToNode, path.clone()) => end,
         }
     };
     tokio::select! {
@@ -88,6 +102,7 @@ async fn relay(client: TcpStream, server: SocketAddr, path: watch::Receiver<Path
 async fn pump(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
+    way: Way,
     mut path: watch::Receiver<Path>,
 ) -> std::io::Result<()> {
     let mut buffer = vec![0; 64 * 1024];
@@ -96,7 +111,7 @@ async fn pump(
         if read == 0 {
             return Ok(());
         }
-        let path = path.wait_for(|path| *path != Path::Held).await;
+        let path = path.wait_for(|path| !path.holds(way)).await;
         let path = path.map_or(Path::Cut, |path| *path);
         if let Path::Slow(delay) = path {
             sleep(delay).await;

@@ -1,5 +1,6 @@
 //! A real `redis-server` on a free port, in a directory of its own.
 
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -15,6 +16,10 @@ use crate::process::Process;
 
 /// How long a server may take to answer its first PING.
 const START: Duration = Duration::from_secs(20);
+/// Where it writes to.
+const DATA: &str = "appendonlydir";
+/// Where a copy of that is kept.
+const COPY: &str = "copy";
 /// How long any other answer may take.
 const ANSWER: Duration = Duration::from_secs(10);
 
@@ -52,10 +57,10 @@ impl RedisServer {
         name: &str,
         master: SocketAddr,
     ) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(&directory)?;
+        fs::create_dir_all(&directory)?;
         let config = directory.join("sentinel.conf");
         let port = master.port();
-        std::fs::write(
+        fs::write(
             &config,
             format!(
                 "sentinel monitor mymaster 127.0.0.1 {port} 2\n\
@@ -73,7 +78,7 @@ impl RedisServer {
         port: u16,
         arguments: Vec<String>,
     ) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(&directory)?;
+        fs::create_dir_all(&directory)?;
         let mut server = Self {
             process: spawn(&directory, name, port, &arguments)?,
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
@@ -132,9 +137,26 @@ impl RedisServer {
 
     /// Deletes what it has written, after its end.
     pub(crate) fn wipe(&self) -> anyhow::Result<()> {
-        Ok(std::fs::remove_dir_all(
-            self.directory.join("appendonlydir"),
-        )?)
+        Ok(fs::remove_dir_all(self.directory.join(DATA))?)
+    }
+
+    /// Keeps a copy of what it has written up to now.
+    pub(crate) fn remember(&self) -> anyhow::Result<()> {
+        let (data, copy) = (self.directory.join(DATA), self.directory.join(COPY));
+        fs::create_dir_all(&copy)?;
+        // While it writes on: a last command that is there in part is left out when it is loaded.
+        for file in fs::read_dir(data)? {
+            let file = file?;
+            fs::copy(file.path(), copy.join(file.file_name()))?;
+        }
+        Ok(())
+    }
+
+    /// Puts the copy in the place of what it has written since, after its end.
+    pub(crate) fn recall(&self) -> anyhow::Result<()> {
+        self.wipe()?;
+        let (data, copy) = (self.directory.join(DATA), self.directory.join(COPY));
+        Ok(fs::rename(copy, data)?)
     }
 
     /// Starts it again where it was, after its end.

@@ -55,10 +55,10 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=100))]
     nodes: u8,
     /// How many rooms; the last keeps a short history
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(2..))]
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u8).range(2..))]
     rooms: u8,
     /// How many publishers
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 14)]
     publishers: u8,
     /// How many subscribers
     #[arg(long, default_value_t = 12)]

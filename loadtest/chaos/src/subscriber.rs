@@ -28,9 +28,11 @@ pub(crate) struct Subscriber {
     pub(crate) random: fastrand::Rng,
 }
 
-/// A connection, and the room that it has left for a moment.
+/// A connection, and what it waits for.
 struct Visit {
     socket: Socket,
+    /// The room that is left for a moment.
+    leaving: Option<usize>,
     /// By room: the `since` of the join that is not answered yet.
     asked: Vec<Option<Option<Position>>>,
 }
@@ -61,7 +63,11 @@ impl Subscriber {
                 };
                 stage.ledger().disconnected(self.number, code);
             }
-            sleep(between(&mut self.random, 10, 200)).await;
+            let away = match self.random.u8(..5) {
+                0 if stage.orders().borrow().restless => between(&mut self.random, 500, 3_000),
+                _ => between(&mut self.random, 10, 200),
+            };
+            sleep(away).await;
         }
     }
 
@@ -69,6 +75,7 @@ impl Subscriber {
     async fn attend(&mut self, socket: Socket) -> anyhow::Result<End> {
         let mut visit = Visit {
             socket,
+            leaving: None,
             asked: vec![None; self.stage.rooms.len()],
         };
         for room in self.rooms.clone() {
@@ -152,6 +159,7 @@ impl Subscriber {
             Event::Left { room } => {
                 let room = number(&room)?;
                 stage.ledger().left(me, room);
+                visit.leaving = None;
                 return Ok(self.join(visit, room).await.is_ok());
             }
             Event::Error {
@@ -187,9 +195,10 @@ impl Subscriber {
         let Some(&room) = self.random.choice(&self.rooms) else {
             return Ok(());
         };
-        if visit.asked[room].is_some() {
+        if visit.leaving.is_some() || visit.asked[room].is_some() {
             return Ok(());
         }
+        visit.leaving = Some(room);
         let name = &self.stage.rooms[room].name;
         let command = json!({"type": "leave", "id": 100 + room, "room": name});
         visit.socket.send(&command).await

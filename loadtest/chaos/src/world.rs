@@ -225,7 +225,9 @@ impl World {
     /// The servers that are masters now.
     pub(crate) async fn masters(&self) -> anyhow::Result<Vec<&RedisServer>> {
         let masters = self.topology.masters().await?;
-        let servers = masters.into_iter().map(|master| &self.topology.servers[master]);
+        let servers = masters
+            .into_iter()
+            .map(|master| &self.topology.servers[master]);
         Ok(servers.collect())
     }
 
@@ -287,8 +289,8 @@ fn populate(stage: &Arc<Stage>, size: Size, random: &mut fastrand::Rng) -> JoinS
     for number in 0..size.subscribers {
         let mut rooms: Vec<_> = (0..size.rooms).collect();
         random.shuffle(&mut rooms);
-        // Each is in most of them, and some node may so lose a room now and then.
-        rooms.truncate(size.rooms.div_ceil(2));
+        // Few enough that nodes open and close rooms all the time.
+        rooms.truncate(random.usize(1..=size.rooms.div_ceil(2)));
         let subscriber = Subscriber {
             number,
             rooms,
