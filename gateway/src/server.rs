@@ -14,7 +14,7 @@ use fanfare_broker::backend::memory::Memory;
 use fanfare_broker::backend::redis::{self, Redis};
 use fanfare_broker::backend::{Backend, Log};
 use fanfare_broker::{Hub, Options};
-use fanfare_shared::config::{Config, RedisUrl};
+use fanfare_shared::config::{Config, RedisUrls};
 use prometheus::Registry;
 use prometheus::process_collector::ProcessCollector;
 use tokio::runtime::Handle;
@@ -159,32 +159,29 @@ async fn build_hub(config: &Config, registry: &Registry, wait: bool) -> anyhow::
     };
     let metrics = fanfare_broker::Metrics::register(registry)?;
     let runtime = Handle::current();
-    let hub = match &config.redis.url {
-        None => {
-            let memory = Arc::new(Memory::default());
-            let backend = Arc::clone(&memory) as Arc<dyn Backend>;
-            let hub = Hub::new(options, backend, runtime, metrics);
-            memory.attach(Arc::clone(&hub) as _);
-            tokio::spawn(every(SWEEP, move || memory.sweep()));
-            hub
-        }
-        Some(url) => {
-            let redis = Arc::new(Redis::new(redis_options(config, url)?)?);
-            match redis.check().await {
-                Err(error) if wait && error.may_pass() => {
-                    tracing::warn!(%error, "waiting for Redis");
-                }
-                outcome => outcome?,
+    let hub = if config.redis.url.is_empty() {
+        let memory = Arc::new(Memory::default());
+        let backend = Arc::clone(&memory) as Arc<dyn Backend>;
+        let hub = Hub::new(options, backend, runtime, metrics);
+        memory.attach(Arc::clone(&hub) as _);
+        tokio::spawn(every(SWEEP, move || memory.sweep()));
+        hub
+    } else {
+        let redis = Arc::new(Redis::new(redis_options(config)?)?);
+        match redis.check().await {
+            Err(error) if wait && error.may_pass() => {
+                tracing::warn!(%error, "waiting for Redis");
             }
-            for collector in redis.collectors() {
-                registry.register(collector)?;
-            }
-            let backend = Arc::clone(&redis) as Arc<dyn Backend>;
-            let hub = Hub::new(options, backend, runtime.clone(), metrics);
-            redis.attach(Arc::clone(&hub) as _, &runtime);
-            redis.linked().await;
-            hub
+            outcome => outcome?,
         }
+        for collector in redis.collectors() {
+            registry.register(collector)?;
+        }
+        let backend = Arc::clone(&redis) as Arc<dyn Backend>;
+        let hub = Hub::new(options, backend, runtime.clone(), metrics);
+        redis.attach(Arc::clone(&hub) as _, &runtime);
+        redis.linked().await;
+        hub
     };
     let swept = Arc::clone(&hub);
     tokio::spawn(every(SWEEP, move || swept.sweep()));
@@ -193,13 +190,15 @@ async fn build_hub(config: &Config, registry: &Registry, wait: bool) -> anyhow::
     Ok(hub)
 }
 
-fn redis_options(config: &Config, url: &RedisUrl) -> anyhow::Result<redis::Options> {
+fn redis_options(config: &Config) -> anyhow::Result<redis::Options> {
     let read = |path: &PathBuf| {
         let file = path.display();
         fs::read(path).with_context(|| format!("redis.ca_file: cannot read {file}"))
     };
+    let exposed = |urls: &RedisUrls| urls.iter().map(|url| url.expose().to_owned()).collect();
     Ok(redis::Options {
-        url: url.expose().to_owned(),
+        urls: exposed(&config.redis.url),
+        sentinels: exposed(&config.redis.sentinels),
         authorities: config.redis.ca_file.as_ref().map(read).transpose()?,
         node: config.node.clone(),
         probe_interval: config.redis.probe_interval,
@@ -240,10 +239,15 @@ fn spawn_workers(shared: &Arc<Shared>) -> anyhow::Result<(Vec<WorkerHandle>, mps
 /// Says where to connect: the first thing a person wants to know, and a script reads.
 fn announce(config: &Config, public: SocketAddr, private: SocketAddr) -> anyhow::Result<()> {
     let (public, private) = (reachable(public), reachable(private));
-    let backend = if config.redis.url.is_some() {
-        "Redis"
-    } else {
-        "memory"
+    let backend = match (
+        config.redis.url.iter().count(),
+        config.redis.sentinels.is_empty(),
+    ) {
+        (0, _) => "memory",
+        (1, true) => "Redis",
+        (1, false) => "Redis, through Sentinel",
+        (_, true) => "several Redis",
+        (_, false) => "several Redis, through Sentinel",
     };
     tracing::info!(
         node = config.node,

@@ -78,7 +78,7 @@ impl Config {
                     .to_owned(),
             });
         }
-        Ok(())
+        self.redis.check_together()
     }
 }
 
@@ -332,7 +332,10 @@ fn show(kind: Kind, raw: &ValueKind) -> String {
     match raw {
         ValueKind::String(text) => {
             let text = match kind {
-                Kind::RedisUrl => RedisUrl::mask(text),
+                Kind::RedisUrls { .. } => {
+                    let urls: Vec<_> = text.split(',').map(RedisUrl::mask).collect();
+                    urls.join(",")
+                }
                 _ => text.clone(),
             };
             format!("\"{}\"", one_line(&text))
