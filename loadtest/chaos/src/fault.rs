@@ -63,7 +63,7 @@ pub(crate) struct Strike {
     fault: Fault,
     /// The node, or the server, that it hits; counted round.
     target: usize,
-    /// Whether it hits every node instead.
+    /// Whether it hits every way between nodes and servers instead.
     all: bool,
     /// How long it lasts.
     pub(crate) hold: Duration,
@@ -155,6 +155,11 @@ impl Fault {
 }
 
 impl Strike {
+    /// Whether it is done on this side of Redis.
+    pub(crate) fn is_near(&self) -> bool {
+        self.fault.is_near()
+    }
+
     /// Strikes. An error means that the fault could not be brought about.
     pub(crate) async fn begin(&self, world: &mut World) -> anyhow::Result<()> {
         match self.fault {
@@ -271,12 +276,8 @@ impl Strike {
     }
 
     fn path(&self, world: &World, path: Path) -> anyhow::Result<()> {
-        let count = world.nodes.len();
-        for node in 0..count {
-            if self.all || node == self.target % count {
-                world.topology.set_path(node, path);
-            }
-        }
+        let target = (!self.all).then_some(self.target);
+        world.topology.set_path(target, path);
         Ok(())
     }
 

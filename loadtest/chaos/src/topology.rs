@@ -29,8 +29,10 @@ pub(crate) struct Topology {
     pub(crate) kind: Kind,
     pub(crate) servers: Vec<RedisServer>,
     pub(crate) sentinels: Vec<RedisServer>,
-    /// By node, then by server; none where nodes find the servers by themselves.
-    proxies: Vec<Vec<Proxy>>,
+    /// One server: a proxy for each node. Several: one for each server, since rooms are spread by
+    /// the addresses that nodes know, which have to be the same. None where nodes are told the
+    /// addresses.
+    proxies: Vec<Proxy>,
 }
 
 impl Kind {
@@ -86,12 +88,17 @@ impl Topology {
             Kind::Cluster => cluster::create(&topology.servers).await?,
             Kind::Standalone | Kind::Several => {}
         }
-        for _ in 0..if kind.has_proxies() { nodes } else { 0 } {
-            let mut proxies = Vec::new();
-            for server in &topology.servers {
-                proxies.push(Proxy::start(server.address).await?);
-            }
-            topology.proxies.push(proxies);
+        let behind: Vec<_> = match kind {
+            Kind::Standalone => vec![topology.servers[0].address; nodes],
+            Kind::Several => topology
+                .servers
+                .iter()
+                .map(|server| server.address)
+                .collect(),
+            Kind::Sentinel | Kind::Cluster => Vec::new(),
+        };
+        for server in behind {
+            topology.proxies.push(Proxy::start(server).await?);
         }
         Ok(topology)
     }
@@ -106,8 +113,9 @@ impl Topology {
         };
         let servers = &mut self.servers.iter().map(|server| server.address);
         let settings = match self.kind {
-            Kind::Standalone | Kind::Several => {
-                let proxies = &mut self.proxies[node].iter().map(|proxy| proxy.address);
+            Kind::Standalone => vec![("URL", format!("redis://{}", self.proxies[node].address))],
+            Kind::Several => {
+                let proxies = &mut self.proxies.iter().map(|proxy| proxy.address);
                 vec![("URL", urls(proxies))]
             }
             Kind::Sentinel => {
@@ -125,10 +133,12 @@ impl Topology {
             .collect()
     }
 
-    /// Changes the way from a node to every server.
-    pub(crate) fn set_path(&self, node: usize, path: proxy::Path) {
-        for proxy in &self.proxies[node] {
-            proxy.set(path);
+    /// Changes the ways between nodes and servers: one of them, counted round, or all.
+    pub(crate) fn set_path(&self, target: Option<usize>, path: proxy::Path) {
+        for (number, proxy) in self.proxies.iter().enumerate() {
+            if target.is_none_or(|target| target % self.proxies.len() == number) {
+                proxy.set(path);
+            }
         }
     }
 

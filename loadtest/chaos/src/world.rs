@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use fanfare_shared::Position;
 
-use crate::fault::Fault;
+use crate::fault::{Fault, Strike};
 use crate::ledger::{Kind, Room, Tally, Violation};
 use crate::node::{Node, Recipe};
 use crate::publisher::Publisher;
@@ -145,10 +145,15 @@ impl World {
         self.stage.order(|orders| {
             orders.tempo = if quiet { Tempo::Paused } else { Tempo::Steady };
         });
-        void = strike.end(self).await.err().or(void);
-        if let Some(second) = second {
-            sleep(second.hold / 2).await;
-            void = second.end(self).await.err().or(void);
+        // Redis first: a node that starts waits for it.
+        let mut struck = vec![strike];
+        struck.extend(second);
+        struck.sort_by_key(Strike::is_near);
+        for (number, strike) in struck.iter().enumerate() {
+            if number > 0 {
+                sleep(strike.hold / 2).await;
+            }
+            void = strike.end(self).await.err().or(void);
         }
         if !quiet {
             sleep(between(random, 500, 1_500)).await;

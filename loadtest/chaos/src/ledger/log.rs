@@ -19,6 +19,8 @@ pub(super) struct Log {
     /// Where a publication was first seen.
     by_id: HashMap<Id, Position>,
     pub(super) acknowledged: HashMap<Id, Position>,
+    /// Where the log stood in the end.
+    top: Option<Position>,
 }
 
 impl Log {
@@ -29,6 +31,7 @@ impl Log {
             by_place: HashMap::new(),
             by_id: HashMap::new(),
             acknowledged: HashMap::new(),
+            top: None,
         }
     }
 
@@ -37,6 +40,7 @@ impl Log {
         self.by_place.clear();
         self.by_id.clear();
         self.acknowledged.clear();
+        self.top = None;
     }
 
     /// Learns that a publication was seen at a position, and what that contradicts.
@@ -80,6 +84,12 @@ impl Log {
                 .is_some_and(|missed| missed > kept)
     }
 
+    /// Whether the log lost its end, and this with it: until something is published after it, the
+    /// epoch stays.
+    pub(super) fn lost_its_end(&self, at: Position) -> bool {
+        self.may_lose && self.top.is_some_and(|top| at > top)
+    }
+
     /// Compares with what the log holds in the end.
     pub(super) fn audit(
         &mut self,
@@ -87,6 +97,7 @@ impl Log {
         messages: &[Message],
         broken: &mut Vec<Violation>,
     ) {
+        self.top = Some(top);
         let room = self.room.name.clone();
         let mut lost = |what: String| {
             broken.push(Violation {
@@ -101,7 +112,7 @@ impl Log {
         }
         let held: HashMap<_, _> = messages.iter().map(|m| (m.data, m.offset)).collect();
         for (id, at) in &self.acknowledged {
-            let comparable = at.epoch == top.epoch || !self.may_lose;
+            let comparable = (at.epoch == top.epoch || !self.may_lose) && !self.lost_its_end(*at);
             if comparable && at.offset >= first && held.get(id) != Some(&at.offset) {
                 lost(format!(
                     "{room}: {id}, acknowledged at {}, is not in the log, which ends at {}",

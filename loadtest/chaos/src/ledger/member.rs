@@ -151,7 +151,7 @@ impl Member {
         }
         let told = |at: Position| {
             let mut notices = self.notices.iter();
-            notices.any(|notice| notice.explains(at, log.may_lose))
+            log.lost_its_end(at) || notices.any(|notice| notice.explains(at, log.may_lose))
         };
         let missing = log.acknowledged.iter();
         missing

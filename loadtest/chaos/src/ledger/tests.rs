@@ -151,6 +151,16 @@ fn a_publishers_words_in_the_wrong_order_are_noticed() {
 }
 
 #[test]
+fn a_log_may_lose_its_end_only_where_logs_may_be_lost() {
+    for (may_lose, expected) in [(true, vec![]), (false, vec![Kind::Lost, Kind::Lost])] {
+        let mut ledger = begun(may_lose);
+        ledger.acknowledged(0, id(2), at(1, 2));
+        ledger.audit(0, at(1, 1), &[message(1, 1, None)]);
+        assert_eq!(kinds(ledger), expected);
+    }
+}
+
+#[test]
 fn a_reset_is_honest_only_where_something_may_be_missing() {
     for (may_lose, to, expected) in [
         (true, at(2, 0), vec![]),
