@@ -107,6 +107,11 @@ impl Ledger {
         log.acknowledge(id, at, &mut self.violations);
     }
 
+    /// A publication without a key was given up: it may be accepted later, or never.
+    pub(crate) fn uncertain(&mut self, room: usize, id: Id) {
+        self.logs[room].uncertain.insert(id);
+    }
+
     // --- what subscribers are told ---
 
     /// Where a subscriber stands in a room; none before its first join.

@@ -2,8 +2,8 @@
 //! clients were told.
 //!
 //! A round's way: a [`fault`], drawn from the seed, strikes the [`world`] ([`topology`] of
-//! [`redis_server`]s, [`proxy`] by proxy, [`node`]s) while [`publisher`]s and [`subscriber`]s go on
-//! on its [`stage`]; it heals; the world settles; the [`ledger`] judges; the [`report`] says it.
+//! [`redis_server`]s, [`proxy`] by proxy, [`node`]s) while [`publisher`]s, [`talker`]s and
+//! [`subscriber`]s go on on its [`stage`]; it heals; the world settles; the [`ledger`] judges; the [`report`] says it.
 //! [`wire`] and [`socket`] are the suite's own view of the protocol.
 
 mod fault;
@@ -18,6 +18,7 @@ mod run;
 mod socket;
 mod stage;
 mod subscriber;
+mod talker;
 mod topology;
 mod wire;
 mod world;

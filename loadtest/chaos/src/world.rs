@@ -19,6 +19,7 @@ use crate::redis_server::RedisServer;
 use crate::socket::Socket;
 use crate::stage::{Stage, Tempo, between};
 use crate::subscriber::{HEARTBEAT, Subscriber};
+use crate::talker::Talker;
 use crate::topology::{self, Topology};
 use crate::wire::{Event, Format, Message};
 
@@ -314,6 +315,15 @@ fn populate(stage: &Arc<Stage>, size: Size, random: &mut fastrand::Rng) -> JoinS
             random: random.fork(),
         };
         clients.spawn(publisher.run());
+    }
+    for number in 0..size.rooms {
+        let talker = Talker {
+            number: u32::try_from(size.publishers + number).unwrap_or(u32::MAX),
+            room: number,
+            stage: Arc::clone(stage),
+            random: random.fork(),
+        };
+        clients.spawn(talker.run());
     }
     clients
 }

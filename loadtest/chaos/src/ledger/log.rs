@@ -1,6 +1,6 @@
 //! What is known of one room's log: which publication stands where, by whoever said so first.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use fanfare_shared::{Epoch, Position};
 
@@ -19,6 +19,8 @@ pub(super) struct Log {
     /// Where a publication was first seen.
     by_id: HashMap<Id, Position>,
     pub(super) acknowledged: HashMap<Id, Position>,
+    /// Publications that may come at any time.
+    pub(super) uncertain: HashSet<Id>,
     /// Where the log stood in the end.
     top: Option<Position>,
 }
@@ -31,6 +33,7 @@ impl Log {
             by_place: HashMap::new(),
             by_id: HashMap::new(),
             acknowledged: HashMap::new(),
+            uncertain: HashSet::new(),
             top: None,
         }
     }
@@ -130,9 +133,13 @@ impl Log {
         }
     }
 
-    /// Each publisher waits for an acknowledgement before it publishes the next.
+    /// Each publisher waits for an acknowledgement before it publishes the next, or leaves the
+    /// order to its connection.
     pub(super) fn check_order(&self, broken: &mut Vec<Violation>) {
-        let mut all: Vec<_> = self.by_place.iter().collect();
+        let certain = self.by_place.iter();
+        let mut all: Vec<_> = certain
+            .filter(|(_, id)| !self.uncertain.contains(id))
+            .collect();
         all.sort_by_key(|((epoch, offset), _)| (epoch.map(|epoch| epoch.to_string()), *offset));
         let mut last: HashMap<(Option<Epoch>, u32), Id> = HashMap::new();
         for ((epoch, offset), id) in all {
