@@ -1,8 +1,8 @@
 # What people run. Each target says what it does: `make help`.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test tools lint docs ci smoke autobahn fuzz cluster bench bench-check benches compare \
-	scale rolling-restart generate verify
+.PHONY: help run test tools lint docs ci smoke chaos autobahn fuzz cluster bench bench-check benches \
+	compare scale rolling-restart generate verify
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 20
@@ -28,6 +28,9 @@ smoke: ## Drive a node with k6, and see that the check can fail
 	cargo build -p fanfare-gateway
 	loadtest/k6/run smoke
 	loadtest/k6/verify
+
+chaos: ## Break a cluster on purpose, fault by fault, and check what clients were told
+	loadtest/chaos/run
 
 autobahn: ## Hold a node to RFC 6455 with the Autobahn test suite (needs Python 2.7)
 	gateway/tests/autobahn/run
