@@ -165,6 +165,11 @@ async fn build_broker(
     let metrics = fanfare_broker::Metrics::register(registry)?;
     let (hub, presence) = if config.redis.url.is_empty() {
         let memory = Arc::new(Memory::default());
+        // The log is as near as a window of it would be.
+        let options = Options {
+            recent: 0,
+            ..options
+        };
         let backend = Arc::clone(&memory) as Arc<dyn Backend>;
         let presence = Arc::clone(&memory) as Arc<dyn Presence>;
         let hub = Hub::new(options, backend, runtime, metrics.clone());

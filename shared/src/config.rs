@@ -131,7 +131,7 @@ pub struct Limits {
     /// Default 65536.
     pub inbox: usize,
     /// Publications that a node keeps of each room it serves, to answer short recoveries
-    /// without asking the log. Default 64.
+    /// without asking Redis for the log. Default 64.
     pub recent: usize,
     /// Connections that the kernel accepts ahead of the node; it may cap this further
     /// (`net.core.somaxconn`). Default 4096.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::hex::Hex;
+
 /// Names one connection, on whichever node it is: 16 hexadecimal digits on the wire.
 ///
 /// The upper half names the node, at random anew with each start; the lower half counts its
@@ -24,6 +26,11 @@ impl ClientId {
         (self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as u16
     }
 
+    /// The wire's form.
+    pub(crate) fn digits(self) -> Hex {
+        Hex::new(self.0)
+    }
+
     /// Which run of which node the connection belongs to.
     #[must_use]
     pub const fn node(self) -> u32 {
@@ -33,7 +40,7 @@ impl ClientId {
 
 impl fmt::Display for ClientId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
+        self.digits().fmt(f)
     }
 }
 

@@ -12,6 +12,7 @@ pub mod config;
 pub mod envelope;
 mod event;
 pub mod frame;
+mod hex;
 mod id;
 mod member;
 mod position;

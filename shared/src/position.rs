@@ -9,6 +9,8 @@
 use std::cmp::Ordering;
 use std::fmt;
 
+use crate::hex::Hex;
+
 /// Names one life of a room's log: a new one begins whenever the log was lost.
 ///
 /// 64 random bits; 16 hexadecimal digits on the wire.
@@ -26,6 +28,11 @@ impl Epoch {
         Self(if bits == 0 { 1 } else { bits })
     }
 
+    /// The wire's form.
+    pub(crate) fn digits(self) -> Hex {
+        Hex::new(self.0)
+    }
+
     /// Reads the wire's form; anything else is [`Epoch::UNKNOWN`].
     #[must_use]
     pub fn parse(text: &str) -> Self {
@@ -39,7 +46,7 @@ impl Epoch {
 
 impl fmt::Display for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
+        self.digits().fmt(f)
     }
 }
 

@@ -64,6 +64,12 @@ impl<'a> JsonWriter<'a> {
     }
 
     fn string(&mut self, text: &str) {
+        if needs_no_escape(text) {
+            self.0.push(b'"');
+            self.0.extend_from_slice(text.as_bytes());
+            self.0.push(b'"');
+            return;
+        }
         // Writing to memory cannot fail.
         let written = serde_json::to_writer(&mut *self.0, text);
         debug_assert!(written.is_ok());
@@ -73,6 +79,15 @@ impl<'a> JsonWriter<'a> {
         self.str("data", &BASE64.encode(bytes));
         self.bool("binary", true);
     }
+}
+
+/// Whether a text stands in JSON as it is, as names and ids do.
+fn needs_no_escape(text: &str) -> bool {
+    let special = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
+    // Without an early end, so that the compiler looks at many bytes at once.
+    !text
+        .bytes()
+        .fold(false, |found, byte| found | special(byte))
 }
 
 impl Writer for JsonWriter<'_> {
