@@ -88,12 +88,10 @@ pub type Scope = dyn Fn(&RoomName) -> bool + Send + Sync;
 /// One publication on its way into a room.
 #[derive(Debug, Clone)]
 pub struct Publish {
-    /// Where to.
-    pub room: RoomName,
+    /// What is published, and where to; the backend gives it its position.
+    pub publication: Publication,
     /// How the room's log is kept.
     pub log: Log,
-    /// The encoded [`fanfare_shared::envelope`].
-    pub envelope: Vec<u8>,
     /// Accepted once per room and [`Log::ttl`].
     pub key: Option<Box<str>>,
 }

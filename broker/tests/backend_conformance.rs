@@ -677,11 +677,29 @@ async fn what_cannot_be_read_is_skipped_and_the_position_stays_right() {
     let first = f.publish("garbage", LOG, "1").await.expect("a position");
     let mut redis = f.servers[0].connect().await;
     // A publication of a newer release, in the log and on the channel; then plain garbage.
-    let newer = f.backend.publish(fanfare_broker::backend::Publish {
-        envelope: vec![0x92, 2, 0xc0],
-        ..text("garbage", LOG, "")
-    });
-    newer.await.expect("published");
+    let newer = [&[0x92, 2, 0xc0][..]];
+    let _: () = ::redis::cmd("XADD")
+        .arg("fanfare:{garbage}:log")
+        .arg("2-0")
+        .arg("e")
+        .arg(&newer)
+        .query_async(&mut redis)
+        .await
+        .unwrap();
+    let _: () = ::redis::cmd("HSET")
+        .arg("fanfare:{garbage}:meta")
+        .arg("o")
+        .arg(2)
+        .query_async(&mut redis)
+        .await
+        .unwrap();
+    let position = format!("{}2 ", first.epoch);
+    let _: () = ::redis::cmd("PUBLISH")
+        .arg("fanfare:{garbage}")
+        .arg([position.as_bytes(), newer[0]].concat())
+        .query_async(&mut redis)
+        .await
+        .unwrap();
     for garbage in [&b""[..], b" ", b"\xff\xff", b"0000000000000001x 1"] {
         let _: () = ::redis::cmd("PUBLISH")
             .arg("fanfare:{garbage}")

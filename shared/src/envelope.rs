@@ -32,6 +32,22 @@ pub struct Draft<'a> {
 
 impl Copy for Data<&[u8]> {}
 
+impl<'a> From<&'a Publication> for Draft<'a> {
+    fn from(publication: &'a Publication) -> Self {
+        let from = publication.from.as_ref();
+        Self {
+            time: publication.time,
+            from: from.map(|publisher| (publisher.client, publisher.user.as_deref())),
+            event: publication.event.as_deref(),
+            echo: publication.echo,
+            data: Data {
+                encoding: publication.data.encoding,
+                bytes: &publication.data.bytes,
+            },
+        }
+    }
+}
+
 /// Why an envelope was skipped.
 #[derive(Debug, Error)]
 pub enum EnvelopeError {

@@ -23,8 +23,8 @@ use fanfare_broker::{
 };
 use fanfare_shared::codec::Format;
 use fanfare_shared::config::SlowConsumer;
-use fanfare_shared::envelope::{self, Draft};
-use fanfare_shared::{ClientId, Data, Encoding, Publication, RoomName};
+
+use fanfare_shared::{ClientId, Data, Encoding, Publication, Publisher, RoomName};
 use tokio::runtime::{Builder, Runtime};
 
 use self::runner::{Part, part, run};
@@ -107,20 +107,24 @@ impl Node {
 }
 
 fn publish(backend: &dyn Backend) {
-    let envelope = envelope::encode(&Draft {
+    let publication = Publication {
+        room: room(),
+        position: None,
         time: 1_767_225_600_123,
-        from: Some((ClientId::new(1, 1), None)),
         event: None,
+        from: Some(Publisher {
+            client: ClientId::new(1, 1),
+            user: None,
+        }),
         echo: true,
         data: Data {
             encoding: Encoding::Json,
-            bytes: DATA,
+            bytes: Bytes::copy_from_slice(DATA),
         },
-    });
+    };
     drop(backend.publish(Publish {
-        room: room(),
+        publication,
         log: LOG,
-        envelope,
         key: None,
     }));
 }

@@ -7,8 +7,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use fanfare_shared::{Epoch, Position, Publication, RoomName, envelope};
+use fanfare_shared::{Epoch, Position, Publication, RoomName};
 
 use super::{Backend, BackendError, EPOCH_TTL, Log, Pending, Publish, Read, Sink, Snapshot};
 
@@ -95,36 +94,28 @@ impl Backend for Memory {
             return Pending::ready(Err(BackendError::Overloaded));
         }
         let Publish {
-            room,
+            mut publication,
             log: Log { size, ttl },
-            envelope,
             key,
         } = publish;
-        let decode = |position| {
-            envelope::decode(room.clone(), position, &Bytes::from(envelope))
-                .map(Arc::new)
-                .map_err(|error| BackendError::Failed(error.to_string().into()))
-        };
         if size == 0 {
-            return Pending::ready(decode(None).map(|publication| {
-                self.deliver(publication);
-                None
-            }));
+            self.deliver(Arc::new(publication));
+            return Pending::ready(Ok(None));
         }
-        let mut stripe = self.stripe(&room);
-        let log = RoomLog::open(&mut stripe, &room, ttl);
+        let mut stripe = self.stripe(&publication.room);
+        let log = RoomLog::open(&mut stripe, &publication.room, ttl);
         if let Some(position) = key.as_deref().and_then(|key| log.accepted.get(key)) {
             return Pending::ready(Ok(Some(*position)));
         }
         let position = log.position.next();
-        Pending::ready(decode(Some(position)).map(|publication| {
-            log.append(Arc::clone(&publication), position, size);
-            if let Some(key) = key {
-                log.remember(key.into(), position);
-            }
-            self.deliver(publication);
-            Some(position)
-        }))
+        publication.position = Some(position);
+        let publication = Arc::new(publication);
+        log.append(Arc::clone(&publication), position, size);
+        if let Some(key) = key {
+            log.remember(key.into(), position);
+        }
+        self.deliver(publication);
+        Pending::ready(Ok(Some(position)))
     }
 
     fn subscribe(&self, _room: &RoomName) -> Pending<()> {

@@ -316,7 +316,7 @@ impl State {
             {
                 let (position, accepted) = self.server.publish(&room, size, payload, key);
                 if accepted {
-                    let publication = publication(&room, position, payload);
+                    let publication = Arc::new(publication(&room, position, payload));
                     for other in 0..self.links.len() {
                         if self.links[other].subscribed.contains(&room) {
                             self.deliver(other, &publication);
@@ -354,8 +354,12 @@ impl State {
     }
 }
 
-fn publication(room: &RoomName, position: Option<Position>, payload: Payload) -> Arc<Publication> {
-    Arc::new(Publication {
+pub(crate) fn publication(
+    room: &RoomName,
+    position: Option<Position>,
+    payload: Payload,
+) -> Publication {
+    Publication {
         room: room.clone(),
         position,
         time: 0,
@@ -366,7 +370,7 @@ fn publication(room: &RoomName, position: Option<Position>, payload: Payload) ->
             encoding: Encoding::Binary,
             bytes: Bytes::copy_from_slice(&payload.to_be_bytes()),
         },
-    })
+    }
 }
 
 pub(crate) fn payload_of(publication: &Publication) -> Payload {
@@ -381,6 +385,7 @@ fn snapshot(room: &RoomName, found: Found) -> Snapshot {
         position: Some(found.position),
         publications: entries
             .map(|(offset, payload)| publication(room, Some(Position { epoch, offset }), payload))
+            .map(Arc::new)
             .collect(),
         follows: found.follows,
     }
@@ -416,9 +421,8 @@ impl NodeBackend {
 
 impl Backend for NodeBackend {
     fn publish(&self, publish: Publish) -> Pending<Option<Position>> {
-        let payload = publish.envelope[..].try_into();
-        let payload = Payload::from_be_bytes(payload.expect("eight bytes"));
-        self.request(&publish.room, |_, number, answer| {
+        let payload = payload_of(&publish.publication);
+        self.request(&publish.publication.room, |_, number, answer| {
             let size = publish.log.size;
             Ok(Event::Publish(number, size, payload, publish.key, answer))
         })

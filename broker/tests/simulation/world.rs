@@ -11,7 +11,7 @@ use fanfare_shared::{ClientId, Position};
 use fastrand::Rng;
 
 use super::client::{Client, Place, Tally};
-use super::network::{Network, Weather};
+use super::network::{Network, Weather, publication};
 use super::node::Node;
 use super::rooms::SimRoom;
 use super::server::Payload;
@@ -380,9 +380,8 @@ impl World {
             let Some(pending) = &mut sending.pending else {
                 if let Some(node) = &nodes[rng.usize(..nodes.len())] {
                     sending.pending = Some(node.hub.backend().publish(Publish {
-                        room: room.name.clone(),
+                        publication: publication(&room.name, None, sending.payload),
                         log: room.log,
-                        envelope: sending.payload.to_be_bytes().to_vec(),
                         key: Some(sending.payload.to_string().into()),
                     }));
                 }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use fanfare_broker::backend::{Log, Publish};
-use fanfare_shared::envelope::{self, Draft};
-use fanfare_shared::{Data, Encoding, RoomName};
+use fanfare_shared::{Data, Encoding, Publication, RoomName};
 
 /// A log that keeps more than any test publishes, for longer than any test runs.
 pub(crate) const LOG: Log = Log {
@@ -22,18 +22,19 @@ pub(crate) fn named(room: &str) -> RoomName {
 /// A publication of some bytes.
 pub(crate) fn bytes(room: &str, log: Log, bytes: &[u8]) -> Publish {
     Publish {
-        room: named(room),
-        log,
-        envelope: envelope::encode(&Draft {
+        publication: Publication {
+            room: named(room),
+            position: None,
             time: 1_767_225_600_123,
-            from: None,
             event: None,
+            from: None,
             echo: true,
             data: Data {
                 encoding: Encoding::Binary,
-                bytes,
+                bytes: Bytes::copy_from_slice(bytes),
             },
-        }),
+        },
+        log,
         key: None,
     }
 }

@@ -3,11 +3,11 @@
 use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use fanfare_broker::backend::{Pending, Publish};
 use fanfare_shared::code::{CloseCode, ErrorCode};
 use fanfare_shared::config::PublishRule;
-use fanfare_shared::envelope::{self, Draft};
-use fanfare_shared::{Data, Encoding, Position, RoomName};
+use fanfare_shared::{Data, Encoding, Position, Publication, Publisher, RoomName};
 
 use super::reply::answer;
 use super::{Next, Refusal, name, wait_for};
@@ -49,18 +49,24 @@ pub(super) fn publish(
     data: Data<&[u8]>,
 ) -> Pending<Option<Position>> {
     worker.tally().publishes.inc();
-    let from = Some((connection.client, None));
-    let envelope = envelope::encode(&Draft {
-        time: now(),
-        from,
-        event,
-        echo,
-        data,
-    });
-    worker.hub().backend().publish(Publish {
+    let publication = Publication {
         room: room.clone(),
+        position: None,
+        time: now(),
+        event: event.map(Box::from),
+        from: Some(Publisher {
+            client: connection.client,
+            user: None,
+        }),
+        echo,
+        data: Data {
+            encoding: data.encoding,
+            bytes: Bytes::copy_from_slice(data.bytes),
+        },
+    };
+    worker.hub().backend().publish(Publish {
+        publication,
         log: worker.hub().log_of(room.as_str()),
-        envelope,
         key: key.map(Box::from),
     })
 }

@@ -7,6 +7,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fanfare_shared::envelope::{self, Draft};
 use fanfare_shared::{Epoch, Position, RoomName};
 use prometheus::local::LocalHistogram;
 use redis::aio::MultiplexedConnection;
@@ -30,7 +31,7 @@ pub(super) struct Item {
     answer: oneshot::Sender<Result<Option<Position>, BackendError>>,
 }
 
-/// What goes out in one pipeline at most, in bytes of envelopes: a probe that waits behind it
+/// What goes out in one pipeline at most, in bytes of data: a probe that waits behind it
 /// must not time out on a slow network.
 const MAX_PIPELINE_BYTES: usize = 1024 * 1024;
 
@@ -69,11 +70,12 @@ impl Item {
 
     fn command(&self, script: &str, run: &str, verb: &str) -> Cmd {
         let Publish {
-            room,
+            publication,
             log,
-            envelope,
             key,
         } = &self.publish;
+        let room = &publication.room;
+        let envelope = envelope::encode(&Draft::from(publication));
         let names = 4 * room.as_str().len() + key.as_deref().map_or(0, str::len);
         let mut command = Cmd::with_capacity(14, COMMAND_BYTES + names + envelope.len());
         if log.size == 0 {
@@ -82,7 +84,7 @@ impl Item {
             let mut payload = command.writer_for_next_arg();
             // Writing to memory cannot fail.
             let _ = payload.write_all(b" ");
-            let _ = payload.write_all(envelope);
+            let _ = payload.write_all(&envelope);
             drop(payload);
             return command;
         }
@@ -104,7 +106,7 @@ impl Item {
 
     /// The room that it is for.
     pub(super) fn room(&self) -> &RoomName {
-        &self.publish.room
+        &self.publish.publication.room
     }
 
     /// How long it has waited.
@@ -114,7 +116,7 @@ impl Item {
 
     /// What it weighs in a queue.
     pub(super) fn weight(&self) -> usize {
-        self.publish.envelope.len()
+        self.publish.publication.data.bytes.len()
     }
 
     /// Answers that it was not done.

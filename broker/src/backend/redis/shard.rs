@@ -24,7 +24,7 @@ use super::{
     BackendError, Nobody, Options, Scope, Sink, keys, members, publisher, reader, supervisor,
 };
 
-/// The most bytes of envelopes that wait for a shard; more are refused as
+/// The most bytes of data that wait for a shard; more are refused as
 /// [`BackendError::Overloaded`].
 const MAX_QUEUED_BYTES: usize = 64 * 1024 * 1024;
 
