@@ -135,7 +135,16 @@ async fn what_the_cluster_cannot_do_in_the_midst_of_a_move_waits_and_keeps_its_o
         done.push("with a key");
     }
     let newest = Read::Newest { limit: 10 };
-    let read = node.read(&named(room), LOG, newest).await.expect("read");
+    let read = async {
+        loop {
+            // Not before the room is subscribed to where it is now.
+            match node.read(&named(room), LOG, newest).await {
+                Ok(read) => return read,
+                Err(error) => assert!(matches!(error, BackendError::Unavailable), "{error}"),
+            }
+        }
+    };
+    let read = read.await;
     let found = read
         .publications
         .iter()
