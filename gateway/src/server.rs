@@ -14,7 +14,7 @@ use fanfare_broker::backend::memory::Memory;
 use fanfare_broker::backend::redis::{self, Redis};
 use fanfare_broker::backend::{Backend, Log, Presence};
 use fanfare_broker::{Hub, Options, Roster};
-use fanfare_shared::config::{Config, RedisUrl};
+use fanfare_shared::config::{Config, RedisUrls};
 use prometheus::Registry;
 use prometheus::process_collector::ProcessCollector;
 use tokio::runtime::Handle;
@@ -171,33 +171,30 @@ async fn build_broker(
     };
     let metrics = fanfare_broker::Metrics::register(registry)?;
     let runtime = Handle::current();
-    let (hub, presence) = match &config.redis.url {
-        None => {
-            let memory = Arc::new(Memory::default());
-            let backend = Arc::clone(&memory) as Arc<dyn Backend>;
-            let presence = Arc::clone(&memory) as Arc<dyn Presence>;
-            let hub = Hub::new(options, backend, runtime, metrics.clone());
-            memory.attach(Arc::clone(&hub) as _);
-            tokio::spawn(every(SWEEP, move || memory.sweep()));
-            (hub, presence)
-        }
-        Some(url) => {
-            let redis = Arc::new(Redis::new(redis_options(config, url)?)?);
-            match redis.check().await {
-                Err(error) if wait && error.may_pass() => {
-                    tracing::warn!(%error, "waiting for Redis");
-                }
-                outcome => outcome?,
+    let (hub, presence) = if config.redis.url.is_empty() {
+        let memory = Arc::new(Memory::default());
+        let backend = Arc::clone(&memory) as Arc<dyn Backend>;
+        let presence = Arc::clone(&memory) as Arc<dyn Presence>;
+        let hub = Hub::new(options, backend, runtime, metrics.clone());
+        memory.attach(Arc::clone(&hub) as _);
+        tokio::spawn(every(SWEEP, move || memory.sweep()));
+        (hub, presence)
+    } else {
+        let redis = Arc::new(Redis::new(redis_options(config)?)?);
+        match redis.check().await {
+            Err(error) if wait && error.may_pass() => {
+                tracing::warn!(%error, "waiting for Redis");
             }
-            for collector in redis.collectors() {
-                registry.register(collector)?;
-            }
-            let backend = Arc::clone(&redis) as Arc<dyn Backend>;
-            let hub = Hub::new(options, backend, runtime.clone(), metrics.clone());
-            redis.attach(Arc::clone(&hub) as _, &runtime);
-            redis.linked().await;
-            (hub, redis as Arc<dyn Presence>)
+            outcome => outcome?,
         }
+        for collector in redis.collectors() {
+            registry.register(collector)?;
+        }
+        let backend = Arc::clone(&redis) as Arc<dyn Backend>;
+        let hub = Hub::new(options, backend, runtime.clone(), metrics.clone());
+        redis.attach(Arc::clone(&hub) as _, &runtime);
+        redis.linked().await;
+        (hub, redis as Arc<dyn Presence>)
     };
     let swept = Arc::clone(&hub);
     tokio::spawn(every(SWEEP, move || swept.sweep()));
@@ -211,13 +208,16 @@ async fn build_broker(
     Ok((hub, roster))
 }
 
-fn redis_options(config: &Config, url: &RedisUrl) -> anyhow::Result<redis::Options> {
+fn redis_options(config: &Config) -> anyhow::Result<redis::Options> {
     let read = |path: &PathBuf| {
         let file = path.display();
         fs::read(path).with_context(|| format!("redis.ca_file: cannot read {file}"))
     };
+    let exposed = |urls: &RedisUrls| urls.iter().map(|url| url.expose().to_owned()).collect();
     Ok(redis::Options {
-        url: url.expose().to_owned(),
+        urls: exposed(&config.redis.url),
+        sentinels: exposed(&config.redis.sentinels),
+        cluster: config.redis.cluster,
         authorities: config.redis.ca_file.as_ref().map(read).transpose()?,
         node: config.node.clone(),
         probe_interval: config.redis.probe_interval,
@@ -260,10 +260,14 @@ fn spawn_workers(shared: &Arc<Shared>) -> anyhow::Result<(Vec<WorkerHandle>, mps
 /// Says where to connect: the first thing a person wants to know, and a script reads.
 fn announce(config: &Config, public: SocketAddr, private: SocketAddr) -> anyhow::Result<()> {
     let (public, private) = (reachable(public), reachable(private));
-    let backend = if config.redis.url.is_some() {
-        "Redis"
-    } else {
-        "memory"
+    let redis = &config.redis;
+    let backend = match (redis.url.iter().count(), redis.sentinels.is_empty()) {
+        (0, _) => "memory",
+        _ if redis.cluster => "a Redis Cluster",
+        (1, true) => "Redis",
+        (1, false) => "Redis behind Sentinel",
+        (_, true) => "several Redis",
+        (_, false) => "several Redis behind Sentinel",
     };
     tracing::info!(
         node = config.node,

@@ -8,6 +8,7 @@ mod error;
 mod key;
 mod load;
 mod nearest;
+mod redis;
 mod redis_url;
 mod render;
 mod room;
@@ -16,7 +17,6 @@ mod tests;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -24,7 +24,8 @@ use serde::{Deserialize, Serialize};
 pub use error::ConfigError;
 pub use key::{KEYS, Key, Kind, ROOM_KEYS};
 pub use load::{OTHER_VARIABLES, Sources};
-pub use redis_url::RedisUrl;
+pub use redis::Redis;
+pub use redis_url::{RedisUrl, RedisUrls};
 pub use room::{History, PublishRule, RoomPattern, RoomRule, SlowConsumer};
 
 /// Everything a node can be told.
@@ -70,44 +71,6 @@ pub struct Internal {
     /// Its address. Default `127.0.0.1:8081`. Set `0.0.0.0:8081` in a container, where probes
     /// and scrapers come from outside; never expose it to the public.
     pub listen: SocketAddr,
-}
-
-/// The link to other nodes through Redis.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Redis {
-    /// Where Redis is, `redis://[user:password@]host[:port][/database]`. Default: none, and
-    /// the node works alone, its rooms in its own memory. Set it to run more than one node.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub url: Option<RedisUrl>,
-    /// A file of certificates (PEM) that a `rediss://` server's is checked against, instead of
-    /// the public authorities. Default: none. Set it where Redis has a private authority.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ca_file: Option<PathBuf>,
-    /// How often the node sends itself a message through Redis. Default 1 s.
-    #[serde(with = "humantime_serde")]
-    pub probe_interval: Duration,
-    /// How long that message may take before the node says that it is not ready. Default 3 s;
-    /// raise it where Redis is far away.
-    #[serde(with = "humantime_serde")]
-    pub probe_timeout: Duration,
-    /// How long one attempt to connect may take. Default 2 s.
-    #[serde(with = "humantime_serde")]
-    pub connect_timeout: Duration,
-    /// The most publications in one round trip. Default 256; more gives throughput under load
-    /// and makes a single trip longer.
-    pub pipeline: usize,
-    /// The most publications waiting for Redis; with as many waiting, `publish` is answered
-    /// `unavailable`. Default 65536.
-    pub queue: usize,
-    /// How long a room without local members stays subscribed. Default 5 s; raise it where
-    /// members come and go often.
-    #[serde(with = "humantime_serde")]
-    pub linger: Duration,
-    /// How often each open room's position is compared with the log's, which heals what a lost
-    /// message of Redis left out. Default 20 s; lower it to heal sooner for more commands.
-    #[serde(with = "humantime_serde")]
-    pub sync_interval: Duration,
 }
 
 /// Who is in which room.
@@ -236,22 +199,6 @@ impl Default for Internal {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8081)),
-        }
-    }
-}
-
-impl Default for Redis {
-    fn default() -> Self {
-        Self {
-            url: None,
-            ca_file: None,
-            probe_interval: Duration::from_secs(1),
-            probe_timeout: Duration::from_secs(3),
-            connect_timeout: Duration::from_secs(2),
-            pipeline: 256,
-            queue: 65_536,
-            linger: Duration::from_secs(5),
-            sync_interval: Duration::from_secs(20),
         }
     }
 }

@@ -3,8 +3,9 @@
 //!
 //! # How does it work?
 //!
-//! A `supervisor` keeps one link at a time: a connection for commands and one that is subscribed,
-//! both of redis-rs, made and given up together. While a link is up,
+//! A room belongs to a `shard`: one master, and all that waits for it. Of a shard a `supervisor`
+//! keeps one link at a time: a connection for commands and one that is subscribed, both of
+//! redis-rs, made and given up together. While a link is up,
 //!
 //! - `publish` puts a publication in a bounded queue, from which the `publisher` sends all that
 //!   wait in one pipeline, the next when the last was answered. `publish.lua` assigns the offset,
@@ -16,10 +17,11 @@
 //!   [`Options::probe_interval`] whether all this works.
 //!
 //! When a connection closes, a probe is not heard within [`Options::probe_timeout`], the server
-//! turns out to be a replica, or the sink is congested for too many publications on end, the link
-//! is lost: the sink is told so, all that is under way answers [`BackendError::Unavailable`], and
-//! the next link is made. It is subscribed to every room that the node wants and has its probe
-//! heard before anything reaches the sink again; then the sink catches up.
+//! turns out to be a replica or in another run, or the sink is congested for too many publications
+//! on end, the link is lost: the sink is told so, all that is under way answers
+//! [`BackendError::Unavailable`], and the next link is made. It is subscribed to every room that
+//! the node wants and has its probe heard before anything reaches the sink again; then the sink
+//! catches up.
 //!
 //! # What if Redis loses data?
 //!
@@ -30,32 +32,56 @@
 //! `meta` remembers up to where positions of the epoch before still hold, and [`Snapshot::follows`]
 //! tells who reads from one of them that nothing is missing.
 //!
-//! A server that was demoted and promoted again is in the same run all the while: a room that
-//! nobody published to in between could have an offset given twice. That takes a failover there
-//! and back, and will have to be told apart before Sentinel is supported.
+//! A run is one of a process as master: a server that was demoted and promoted again is in another
+//! one. Redis gives its replication another id then; it does so, too, when the first replica comes
+//! and an hour after the last has gone, which costs a new epoch and nothing else. The probe looks
+//! at the id, and gives the link up where it changed, lest nodes disagree on the run for longer.
+//!
+//! What a probe's interval cannot see is a master that is demoted and promoted again within it,
+//! its connections left open all the while. Sentinel closes them; by hand it can be done.
+//!
+//! # Where is a room?
+//!
+//! With one server, there; behind sentinels at whichever is the master now, which `place` asks
+//! before each link. With several servers the `ranking` says which: they know nothing of each
+//! other, and one that fails takes its own rooms along. A node is ready as long as one is linked,
+//! since one dead server of eight must not take every node out of the balancer.
+//!
+//! In a Redis Cluster a room is where its slot is, and every master with slots is a shard. The
+//! `cluster` reads the map of slots again when anything casts doubt on it, and moves rooms with
+//! their slots: the sink is told that they are lost, and restored once they are subscribed at their
+//! new shard. A publication that is refused since its slot is elsewhere or on its way was not done;
+//! it waits, for 5 s at most, and later ones of the slot behind it. Reads and subscriptions do not
+//! wait: they are unavailable. Each move ends an epoch, whose positions go on to hold.
 //!
 //! # What must Redis be like?
 //!
-//! Redis 6 or newer, or Valkey; one master, no cluster. Channels do not belong to a database, so
-//! what shares a server shares its rooms. A subscriber that Redis finds too slow is cut off at
-//! `client-output-buffer-limit pubsub`, whose default of 32 MiB is tight for a busy node; that is
-//! a loss like any other, and healed like one.
+//! Redis 6 or newer, or Valkey; in a cluster Redis 7, for sharded channels. Channels do not belong
+//! to a database, so what shares a server shares its rooms. A subscriber that Redis finds too slow
+//! is cut off at `client-output-buffer-limit pubsub`, whose default of 32 MiB is tight for a busy
+//! node; that is a loss like any other, and healed like one.
 
+mod cluster;
 mod connect;
 mod inbound;
 mod keys;
 mod lease;
 mod link;
 mod members;
+mod place;
 mod predecessor;
 mod presence;
 mod publisher;
 mod queue;
+mod ranking;
 mod reader;
 mod refusal;
 mod route;
+mod run;
 mod script;
 mod shard;
+mod sharded;
+mod slot;
 mod stats;
 mod subscriber;
 mod supervisor;
@@ -67,7 +93,8 @@ use std::time::Duration;
 use fanfare_shared::{Position, Publication, RoomName};
 use prometheus::core::Collector;
 use tokio::runtime::Handle;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::timeout;
 
 pub use connect::ConnectError;
 
@@ -75,19 +102,29 @@ use super::{
     Announcement, Backend, BackendError, EPOCH_TTL, Log, Page, Pending, Presence, Publish, Read,
     Scope, Sink, Snapshot, Standing,
 };
+use cluster::Cluster;
 use connect::Server;
 use lease::Leases;
+use place::Place;
 use presence::Attendance;
+use ranking::Ranking;
 use route::Route;
-use shard::Shard;
-use stats::Stats;
+use shard::{Common, Shard};
+use stats::Families;
 
 /// How the link is set up. The names are those of the configuration's `redis` section.
 #[derive(Clone)]
 pub struct Options {
     /// Where Redis is: `redis://[user:password@]host[:port][/database]`, `rediss://` for TLS, or
-    /// `unix:///path`.
-    pub url: String,
+    /// `unix:///path`. Several are servers that know nothing of each other; the rooms are spread
+    /// over them.
+    pub urls: Vec<String>,
+    /// Where the sentinels are, `redis://[user:password@]host:port`; none where the servers are
+    /// found without. With sentinels, the host in each of `urls` is the master's name.
+    pub sentinels: Vec<String>,
+    /// Whether `urls` are nodes of one Redis Cluster, to begin with: the others are found through
+    /// them.
+    pub cluster: bool,
     /// Certificates in PEM form that a `rediss://` server's is checked against, instead of the
     /// public authorities.
     pub authorities: Option<Vec<u8>>,
@@ -113,9 +150,9 @@ pub struct Options {
 /// The link to the other nodes through Redis.
 pub struct Redis {
     options: Arc<Options>,
-    route: Arc<Route>,
+    route: Route,
     attendance: Arc<Attendance>,
-    stats: Arc<Stats>,
+    families: Arc<Families>,
     supervisors: OnceLock<Vec<AbortHandle>>,
 }
 
@@ -123,43 +160,68 @@ impl Redis {
     /// Checks the options; connects to nothing yet.
     pub fn new(options: Options) -> Result<Self, ConnectError> {
         let options = Arc::new(options);
-        let stats = Stats::new().map_err(|error| ConnectError::Metrics(Arc::new(error)))?;
-        let stats = Arc::new(stats);
-        let server = Server::new(&options)?;
-        let leases = Arc::new(Leases::new(options.lease, Arc::clone(&stats)));
-        let shard = Shard::new(
-            Arc::clone(&options),
-            server,
-            Arc::clone(&stats),
-            Arc::clone(&leases),
-            |_| true,
-        );
-        let route = Arc::new(Route::single(shard));
+        let families = Families::new().map_err(|error| ConnectError::Metrics(Arc::new(error)))?;
+        let families = Arc::new(families);
+        let leases = Arc::new(Leases::new(options.lease, Arc::clone(&families)));
+        let read = |key, urls: &[String]| {
+            let servers = urls.iter().map(|url| Server::new(key, url, &options));
+            servers.collect::<Result<Vec<_>, _>>()
+        };
+        let servers = read("redis.url", &options.urls)?;
+        let sentinels = read("redis.sentinels", &options.sentinels)?;
+        let common = Common {
+            options: Arc::clone(&options),
+            families: Arc::clone(&families),
+            leases: Arc::clone(&leases),
+        };
+        let route = if options.cluster {
+            Route::Cluster(Cluster::new(common, servers))
+        } else {
+            ranked(&common, servers, &sentinels)?
+        };
         let attendance = Attendance {
-            route: Arc::clone(&route),
+            route: route.clone(),
             leases,
-            stats: Arc::clone(&stats),
+            families: Arc::clone(&families),
             announce_each: options.announce_each,
             runtime: OnceLock::new(),
         };
         Ok(Self {
-            options,
             route,
+            options,
             attendance: Arc::new(attendance),
-            stats,
+            families,
             supervisors: OnceLock::new(),
         })
     }
 
-    /// Tries once whether the server can be used for all that a node does, and says what is wrong
+    /// Tries once whether the servers can be used for all that a node does, and says what is wrong
     /// if not.
     ///
-    /// Not needed: once attached, a link is made as soon as that is possible.
+    /// Of several servers some may be away, if that may pass: theirs are not all the rooms, and a
+    /// node that waited for them would serve none.
+    ///
+    /// Not needed: once attached, links are made as soon as that is possible.
     pub async fn check(&self) -> Result<(), ConnectError> {
         // Shards of its own, lest it meddle with links that are up.
         let other = Self::new(Options::clone(&self.options))?;
-        for shard in other.route.shards() {
-            shard.check().await?;
+        let mut away = Vec::new();
+        if let Route::Cluster(cluster) = &other.route {
+            cluster.learn().await?;
+        }
+        let shards = other.route.shards();
+        for shard in &shards {
+            match shard.check().await {
+                Err(error) if error.may_pass() => away.push(error),
+                outcome => outcome?,
+            }
+        }
+        let one_answers = away.len() < shards.len();
+        for error in away {
+            if !one_answers {
+                return Err(error);
+            }
+            tracing::warn!("{error}");
         }
         Ok(())
     }
@@ -168,28 +230,70 @@ impl Redis {
     /// only the first call counts.
     pub fn attach(&self, sink: Arc<dyn Sink>, runtime: &Handle) {
         self.supervisors.get_or_init(move || {
-            let shards = self.route.shards().iter();
-            shards
-                .map(|shard| shard.attach(Arc::clone(&sink), runtime))
-                .chain([self.attendance.attach(runtime)])
-                .collect()
+            let mut supervisors = match &self.route {
+                Route::Ranked(shards, _) => {
+                    let attach = |shard: &Arc<Shard>| shard.attach(Arc::clone(&sink), runtime);
+                    shards.iter().map(attach).collect()
+                }
+                Route::Cluster(cluster) => {
+                    let follower = cluster::run(Arc::clone(cluster), sink);
+                    vec![runtime.spawn(follower).abort_handle()]
+                }
+            };
+            supervisors.push(self.attendance.attach(runtime));
+            supervisors
         });
     }
 
-    /// Waits until publications get through.
+    /// Waits until publications get through, and then a while ([`Options::connect_timeout`]) for
+    /// those servers of several that are not linked yet.
     pub async fn linked(&self) {
-        for shard in self.route.shards() {
-            let mut ready = shard.ready.subscribe();
-            // Fails only without a sender, which lives as long as the shard.
-            let _ = ready.wait_for(|ready| *ready).await;
+        if let Route::Cluster(cluster) = &self.route {
+            cluster.mapped().await;
         }
+        let shards = self.route.shards().into_iter();
+        let mut waiting: JoinSet<_> = shards
+            .map(|shard| {
+                let mut ready = shard.ready.subscribe();
+                // Ends without a sender, which the shard has.
+                async move { ready.wait_for(|ready| *ready).await.is_ok() }
+            })
+            .collect();
+        waiting.join_next().await;
+        let all = async { while waiting.join_next().await.is_some() {} };
+        let _ = timeout(self.options.connect_timeout, all).await;
     }
 
-    /// The link's metrics, to be registered once.
+    /// The links' metrics, to be registered once.
     #[must_use]
     pub fn collectors(&self) -> Vec<Box<dyn Collector>> {
-        self.stats.collectors()
+        self.families.collectors()
     }
+}
+
+/// Servers that know nothing of each other, each found at its address or through sentinels.
+fn ranked(
+    common: &Common,
+    servers: Vec<Server>,
+    sentinels: &[Server],
+) -> Result<Route, ConnectError> {
+    let names: Vec<_> = servers.iter().map(|server| &*server.address).collect();
+    if let Some(twice) = (1..)
+        .zip(&names)
+        .find(|(next, name)| names[*next..].contains(name))
+    {
+        return Err(ConnectError::Twice((*twice.1).to_owned()));
+    }
+    let ranking = Arc::new(Ranking::new(names));
+    let shard = |(index, server)| {
+        let ranking = Arc::clone(&ranking);
+        let rooms = move |room: &RoomName| ranking.first(room) == index;
+        let place = Place::new(server, sentinels)?;
+        let shard = Shard::new(common, place, rooms);
+        Ok(Arc::new(shard))
+    };
+    let shards = (0..).zip(servers).map(shard).collect::<Result<_, _>>()?;
+    Ok(Route::Ranked(shards, ranking))
 }
 
 impl Drop for Redis {
@@ -221,13 +325,11 @@ impl Sink for Nobody {
 
 impl Backend for Redis {
     fn publish(&self, publish: Publish) -> Pending<Option<Position>> {
-        let room = publish.room.clone();
-        self.route.ask(&room, |shard| {
-            let weight = publish.envelope.len();
-            let (item, answered) = publisher::Item::new(publish);
-            shard.publications.push(item, weight)?;
-            Ok(Pending::Waiting(answered))
-        })
+        let (item, answered) = publisher::Item::new(publish);
+        match self.route.publish(item) {
+            Ok(()) => Pending::Waiting(answered),
+            Err(error) => Pending::ready(Err(error)),
+        }
     }
 
     fn subscribe(&self, room: &RoomName) -> Pending<()> {
@@ -245,6 +347,9 @@ impl Backend for Redis {
             return Pending::ready(Ok(Snapshot::default()));
         }
         self.route.ask(room, |shard| {
+            if shard.is_sharded() && shard.interest.is_unsettled(room) {
+                return Err(BackendError::Unavailable);
+            }
             let (item, answered) = reader::Item::new(room.clone(), log, read);
             let weight = item.limit() + 1;
             shard.reads.push(item, weight)?;
@@ -252,6 +357,8 @@ impl Backend for Redis {
         })
     }
 
+    /// With several servers: through one of them at least. A server that is away takes its rooms
+    /// with it and no others; were its absence to make every node not ready, it would take all.
     fn ready(&self) -> bool {
         self.route.shards().iter().any(|shard| shard.is_ready())
     }

@@ -10,11 +10,14 @@ use tokio::runtime::Handle;
 
 use crate::publications::{LOG, named, text};
 use crate::recording::{DEADLINE, Recording};
+use crate::redis_server::RedisServer;
 
 /// Options whose probe never gives up before the test does.
 pub(crate) fn options(url: String) -> Options {
     Options {
-        url,
+        urls: vec![url],
+        sentinels: Vec::new(),
+        cluster: false,
         authorities: None,
         node: "n1".to_owned(),
         probe_interval: Duration::from_millis(50),
@@ -24,6 +27,14 @@ pub(crate) fn options(url: String) -> Options {
         lease: DEADLINE,
         announce_each: 100,
         queue: 65_536,
+    }
+}
+
+/// Options for several servers.
+pub(crate) fn several(servers: &[RedisServer]) -> Options {
+    Options {
+        urls: servers.iter().map(RedisServer::url).collect(),
+        ..options(String::new())
     }
 }
 

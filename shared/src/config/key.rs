@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use config::ValueKind;
+use config::{Value, ValueKind};
 use humantime_serde::re::humantime::{format_duration, parse_duration};
 
 use super::{RedisUrl, RoomPattern};
@@ -43,14 +43,17 @@ pub enum Kind {
         /// The most.
         max: Duration,
     },
-    /// True or false.
-    Truth,
     /// One of these words.
     Choice(&'static [&'static str]),
+    /// Yes or no.
+    Flag,
     /// What to log.
     Filter,
-    /// Where Redis is.
-    RedisUrl,
+    /// Where servers of Redis are: one address or several.
+    RedisUrls {
+        /// What each has to be like.
+        example: &'static str,
+    },
     /// The path of a file.
     Path,
     /// A pattern of room names.
@@ -60,6 +63,9 @@ pub enum Kind {
 /// The longest name of a node.
 pub(super) const NAME_MAX: usize = 64;
 
+/// The most servers of Redis that one key names.
+const URLS_MAX: usize = 64;
+
 /// Every key outside `[[rooms]]`, in the order in which they are printed.
 pub const KEYS: &[Key] = &[
     key("listen", Kind::Address),
@@ -67,7 +73,15 @@ pub const KEYS: &[Key] = &[
     key("workers", count("threads", 0, 256)),
     key("heartbeat", time(1000, HOUR)),
     key("internal.listen", Kind::Address),
-    key("redis.url", Kind::RedisUrl),
+    key(
+        "redis.url",
+        urls("redis://[user:password@]host[:port][/database]"),
+    ),
+    key(
+        "redis.sentinels",
+        urls("redis://[user:password@]host:26379"),
+    ),
+    key("redis.cluster", Kind::Flag),
     key("redis.ca_file", Kind::Path),
     key("redis.probe_interval", time(50, MINUTE)),
     key("redis.probe_timeout", time(50, MINUTE)),
@@ -103,8 +117,8 @@ pub const ROOM_KEYS: &[Key] = &[
     key("match", Kind::Pattern),
     key("history.size", count("publications", 0, 1_000_000)),
     key("history.ttl", time(1000, 30 * 24 * HOUR)),
-    key("presence", Kind::Truth),
-    key("announce", Kind::Truth),
+    key("presence", Kind::Flag),
+    key("announce", Kind::Flag),
     key("publish", Kind::Choice(&["anyone", "members", "server"])),
     key(
         "slow_consumer",
@@ -125,6 +139,10 @@ const fn key(path: &'static str, kind: Kind) -> Key {
 
 const fn count(unit: &'static str, min: u64, max: u64) -> Kind {
     Kind::Count { unit, min, max }
+}
+
+const fn urls(example: &'static str) -> Kind {
+    Kind::RedisUrls { example }
 }
 
 const fn time(min_ms: u64, max_ms: u64) -> Kind {
@@ -152,16 +170,18 @@ impl Kind {
                 format_duration(*min),
                 format_duration(*max)
             ),
-            Self::Truth => "give true or false".to_owned(),
             Self::Choice(words) => match words.split_last() {
                 Some((last, rest)) => format!("give {} or {last}", rest.join(", ")),
                 None => String::new(),
             },
+            Self::Flag => "give true or false".to_owned(),
             Self::Filter => format!(
                 "give a level ({}), and levels of modules after commas: info,fanfare_broker=debug",
                 LEVELS.join(", ")
             ),
-            Self::RedisUrl => "give redis://[user:password@]host[:port][/database]".to_owned(),
+            Self::RedisUrls { example } => {
+                format!("give {example}, or up to {URLS_MAX} of them with commas in between")
+            }
             Self::Path => "give the path of a file".to_owned(),
             Self::Pattern => {
                 "give a room's name, with at most one `*` for any text, such as chat:*".to_owned()
@@ -183,10 +203,8 @@ impl Kind {
                 }
                 Ok(ValueKind::String(format_duration(time).to_string()))
             }
-            Self::Truth => match raw {
-                ValueKind::Boolean(_) => Ok(raw.clone()),
-                _ => Err("neither true nor false".to_owned()),
-            },
+            Self::RedisUrls { .. } => urls_of(raw),
+            Self::Flag => flag_of(raw),
             // The rest is text. A whole number without quotes is taken for the text it reads
             // as: `node = 123` says what it means.
             _ => {
@@ -221,11 +239,10 @@ impl Kind {
             Self::Choice(words) if words.contains(&text) => Ok(()),
             Self::Choice(_) => Err("no such choice".to_owned()),
             Self::Filter => check_filter(text),
-            Self::RedisUrl => RedisUrl::check(text).map_err(str::to_owned),
             Self::Path if text.is_empty() => Err("empty".to_owned()),
             Self::Path => Ok(()),
             Self::Pattern => RoomPattern::new(text).map(drop).map_err(str::to_owned),
-            Self::Count { .. } | Self::Time { .. } | Self::Truth => Ok(()),
+            Self::Count { .. } | Self::Time { .. } | Self::RedisUrls { .. } | Self::Flag => Ok(()),
         }
     }
 }
@@ -265,6 +282,40 @@ fn time_of(raw: &ValueKind) -> Result<Duration, String> {
         }
         _ => Err("not a duration".to_owned()),
     }
+}
+
+fn flag_of(raw: &ValueKind) -> Result<ValueKind, String> {
+    match raw {
+        ValueKind::Boolean(flag) => Ok(ValueKind::Boolean(*flag)),
+        ValueKind::String(text) => match text.trim().parse() {
+            Ok(flag) => Ok(ValueKind::Boolean(flag)),
+            Err(_) => Err("neither true nor false".to_owned()),
+        },
+        _ => Err("neither true nor false".to_owned()),
+    }
+}
+
+/// A text with commas, as the environment and flags give it, or the list of a file.
+fn urls_of(raw: &ValueKind) -> Result<ValueKind, String> {
+    let urls: Vec<&str> = match raw {
+        ValueKind::String(text) => text.split(',').map(str::trim).collect(),
+        ValueKind::Array(items) => items
+            .iter()
+            .map(|item| match &item.kind {
+                ValueKind::String(text) => Ok(text.as_str()),
+                _ => Err("not a list of texts in quotes".to_owned()),
+            })
+            .collect::<Result<_, _>>()?,
+        _ => return Err("not a text in quotes, nor a list of such".to_owned()),
+    };
+    if urls.len() > URLS_MAX {
+        return Err("too many".to_owned());
+    }
+    for url in &urls {
+        RedisUrl::check(url)?;
+    }
+    let value = |url: &&str| Value::new(None, ValueKind::String((*url).to_owned()));
+    Ok(ValueKind::Array(urls.iter().map(value).collect()))
 }
 
 /// A directive is a level, or `module=level`. The logger itself would take a misspelled level

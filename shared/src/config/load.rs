@@ -90,7 +90,7 @@ impl Config {
                 });
             }
         }
-        Ok(())
+        self.redis.check_together()
     }
 }
 
@@ -344,7 +344,10 @@ fn show(kind: Kind, raw: &ValueKind) -> String {
     match raw {
         ValueKind::String(text) => {
             let text = match kind {
-                Kind::RedisUrl => RedisUrl::mask(text),
+                Kind::RedisUrls { .. } => {
+                    let urls: Vec<_> = text.split(',').map(RedisUrl::mask).collect();
+                    urls.join(",")
+                }
                 _ => text.clone(),
             };
             format!("\"{}\"", one_line(&text))

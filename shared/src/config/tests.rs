@@ -60,7 +60,7 @@ fn without_sources_the_defaults_hold() {
     assert_eq!(config, default);
     assert_eq!(config.listen.to_string(), "0.0.0.0:8080");
     assert_eq!(config.internal.listen.to_string(), "127.0.0.1:8081");
-    assert_eq!(config.redis.url, None);
+    assert!(config.redis.url.is_empty());
 }
 
 #[test]
@@ -94,7 +94,9 @@ fn flags_beat_the_environment_which_beats_the_file_which_beats_defaults() {
 #[test]
 fn every_key_of_the_table_is_a_key_of_the_structs_and_the_other_way_round() {
     let mut config = Config::default();
-    config.redis.url = Some("redis://h".to_owned().try_into().expect("a good address"));
+    let url = || RedisUrl::try_from("redis://h".to_owned()).expect("a good address");
+    config.redis.url = [url()].into_iter().collect();
+    config.redis.sentinels = [url(), url()].into_iter().collect();
     config.redis.ca_file = Some("ca.pem".into());
     let tree = serde_json::to_value(&config).expect("JSON");
     let mut real = BTreeSet::new();
@@ -156,13 +158,23 @@ fn every_key_can_be_set_by_its_variable_and_its_bounds_are_what_it_says() {
                 words.iter().map(|word| (*word).to_owned()).collect(),
                 vec!["nothing".to_owned()],
             ),
+            Kind::Flag => (
+                vec!["true".to_owned(), "false".to_owned()],
+                vec!["yes".to_owned()],
+            ),
             Kind::Address => (vec!["[::1]:0".to_owned()], vec![":8080".to_owned()]),
             Kind::Name => (vec!["123".to_owned()], vec!["a b".to_owned()]),
             Kind::Filter => (vec!["info,a=off".to_owned()], vec!["loud".to_owned()]),
-            Kind::RedisUrl => (vec!["redis://h".to_owned()], vec!["h".to_owned()]),
+            Kind::RedisUrls { .. } => (
+                vec![
+                    "redis://h:1".to_owned(),
+                    "redis://h:1, rediss://:pw@i:1".to_owned(),
+                ],
+                vec!["h".to_owned(), "redis://h,".to_owned()],
+            ),
             // An empty variable counts as unset, so no value of a variable is bad.
             Kind::Path => (vec!["ca.pem".to_owned()], vec![]),
-            Kind::Pattern | Kind::Truth => unreachable!("only in rules"),
+            Kind::Pattern => unreachable!("only in rules"),
         };
         for value in good {
             // What must fit each other does, whatever is set.
@@ -172,6 +184,9 @@ fn every_key_can_be_set_by_its_variable_and_its_bounds_are_what_it_says() {
             }
             if key.path == "limits.outbox_bytes" {
                 pairs.push(("FANFARE_LIMITS__MAX_MESSAGE", "1"));
+            }
+            if key.path == "redis.cluster" || key.path == "redis.sentinels" {
+                pairs.push(("FANFARE_REDIS__URL", "redis://mymaster"));
             }
             if key.path == "drain.window" {
                 pairs.push(("FANFARE_DRAIN__TIMEOUT", "2h"));
@@ -219,7 +234,7 @@ fn a_bad_value_is_named_with_its_key_its_source_and_what_would_be_right() {
     assert_eq!(
         file_refusal("redis = 'redis://h'"),
         "redis = … (from fanfare.toml): this is a section; set its keys: redis.url, \
-         redis.ca_file, redis.probe_interval, redis.probe_timeout, redis.connect_timeout, redis.pipeline, \
+         redis.sentinels, redis.cluster, redis.ca_file, redis.probe_interval, redis.probe_timeout, redis.connect_timeout, redis.pipeline, \
          redis.queue, redis.linger, redis.sync_interval"
     );
 }
@@ -297,7 +312,7 @@ fn foreign_empty_and_client_variables_are_no_mistakes() {
         ("FANFARE_NO_SUCH", ""),
     ])
     .expect("nothing wrong");
-    assert_eq!(config.redis.url, None);
+    assert!(config.redis.url.is_empty());
 }
 
 #[test]
@@ -325,8 +340,8 @@ fn a_text_that_looks_like_a_number_stays_a_text() {
     }
     assert_eq!(file("node = 123").expect("a name").node, "123");
     let config = env(&[("FANFARE_REDIS__URL", "redis://123:456@789:1/2")]).expect("an address");
-    let url = config.redis.url.expect("set");
-    assert_eq!(url.expose(), "redis://123:456@789:1/2");
+    let urls: Vec<_> = config.redis.url.iter().map(RedisUrl::expose).collect();
+    assert_eq!(urls, ["redis://123:456@789:1/2"]);
 }
 
 #[test]
@@ -374,6 +389,94 @@ fn an_address_of_redis_is_checked_and_its_password_kept_out_of_messages() {
     assert!(
         message.starts_with("redis.url = \"http://***\" (from FANFARE_REDIS__URL): the scheme")
     );
+}
+
+#[test]
+fn several_addresses_are_a_list_or_have_commas_in_between() {
+    let in_file = file("[redis]\nurl = ['redis://:secret@a', 'redis://b/1']").expect("two");
+    let from_env = env(&[("FANFARE_REDIS__URL", "redis://:secret@a, redis://b/1")]).expect("two");
+    assert_eq!(in_file.redis.url, from_env.redis.url);
+    let printed = in_file.effective_toml();
+    assert!(
+        printed.contains("url = [\"redis://:***@a\",\"redis://b/1\"]"),
+        "{printed}"
+    );
+    let one = file("[redis]\nurl = 'redis://a'").expect("one");
+    assert!(one.effective_toml().contains("url = \"redis://a\""));
+
+    // The stronger source replaces the list.
+    let config = file_and(
+        "[redis]\nurl = ['redis://a', 'redis://b']",
+        &[("FANFARE_REDIS__URL", "redis://c")],
+        &[],
+    );
+    let urls = config.expect("good sources").redis.url;
+    assert_eq!(
+        urls.iter().map(RedisUrl::expose).collect::<Vec<_>>(),
+        ["redis://c"]
+    );
+
+    let message = refusal(&[("FANFARE_REDIS__URL", "redis://:secret@a,http://:secret@b")]);
+    assert!(!message.contains("secret"), "{message}");
+    let message = file_refusal("[redis]\nurl = ['redis://a:1', 'rediss://:secret@A:1/0']");
+    assert_eq!(
+        message,
+        "redis.url = \"redis://a:1,rediss://:***@A:1/0\": a:1/0 is named twice; name each server once"
+    );
+    assert!(file_refusal("[redis]\nurl = [1]").contains("not a list of texts"));
+}
+
+#[test]
+fn sentinels_need_the_name_of_a_master() {
+    let message = refusal(&[("FANFARE_REDIS__SENTINELS", "redis://:secret@s:26379")]);
+    assert_eq!(
+        message,
+        "redis.sentinels = \"redis://:***@s:26379\": given without redis.url; \
+         give the name of the master there: redis://mymaster"
+    );
+    let message = refusal(&[
+        ("FANFARE_REDIS__URL", "redis://mymaster"),
+        (
+            "FANFARE_REDIS__SENTINELS",
+            "redis://a:26379,redis://:secret@b",
+        ),
+    ]);
+    assert!(
+        message.starts_with("redis.sentinels = \"redis://:***@b\": the port is missing; sentinels"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_cluster_has_nodes_no_sentinels_and_one_database() {
+    let cluster = ("FANFARE_REDIS__CLUSTER", "true");
+    let url = |url| ("FANFARE_REDIS__URL", url);
+    let config = env(&[cluster, url("redis://a,redis://b:7000/0")]).expect("a cluster");
+    assert!(config.redis.cluster);
+    assert!(file("[redis]\nurl = 'redis://a'\ncluster = true").is_ok());
+    for (pairs, problem) in [
+        (vec![cluster], "given without redis.url; name two"),
+        (
+            vec![
+                cluster,
+                url("redis://a"),
+                ("FANFARE_REDIS__SENTINELS", "redis://s:26379"),
+            ],
+            "given together with redis.sentinels; a cluster replaces",
+        ),
+        (
+            vec![cluster, url("redis://a,redis://b/1")],
+            "a cluster has no database but 0, and no socket; leave the number",
+        ),
+        (
+            vec![cluster, url("unix:///s")],
+            "a cluster has no database but 0, and no socket; leave the number",
+        ),
+    ] {
+        let message = refusal(&pairs);
+        let expected = format!("redis.cluster = true: {problem}");
+        assert!(message.starts_with(&expected), "{message}");
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@
 //! fanfare:{ROOM}:held      zset      the same by the lease of its node
 //! fanfare:{ROOM}:users     hash      how many connections each user has there
 //! fanfare:{presence}:…     various   leases, ended and watch: which nodes live
-//! fanfare:probe:{NODE}     channel   what a node sends itself
+//! fanfare:probe:{NODE}     channel   what a node sends itself; {NODE:NUMBER} in a cluster
 //! ```
 //!
 //! Invariant: the names of one room share one slot of Redis Cluster, and two rooms never share a
@@ -111,9 +111,26 @@ pub(super) fn watch(room: &RoomName) -> impl Display {
     }
 }
 
+/// What Redis Cluster hashes of all the names of a room, in two parts.
+pub(super) fn tag(room: &str) -> [&[u8]; 2] {
+    const FIRST: [u8; 1] = [STAND_IN as u8];
+    let (first, rest) = match room.strip_prefix('}') {
+        None => (&[][..], room),
+        Some(rest) => (&FIRST[..], rest),
+    };
+    let end = rest.find('}').unwrap_or(rest.len());
+    [first, &rest.as_bytes()[..end]]
+}
+
 /// The channel of a node's probe.
 pub(super) fn probe(node: &str) -> String {
     format!("fanfare:probe:{{{node}}}")
+}
+
+/// The channel of a node's probe in Redis Cluster, where each master needs one of its own slots:
+/// another name for each number.
+pub(super) fn numbered_probe(node: &str, number: u32) -> String {
+    format!("fanfare:probe:{{{node}:{number}}}")
 }
 
 /// The room that a channel belongs to.

@@ -8,12 +8,13 @@ use redis::aio::MultiplexedConnection;
 use redis::{PushKind, RedisError};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::connect::{ConnectError, is_master};
+use super::connect::{ConnectError, Server};
 use super::inbound::Inbound;
 use super::members::{Attendant, Scripts};
 use super::publisher::Publisher;
 use super::reader::Reader;
 use super::refusal::Refusal;
+use super::run::{Ended, Run};
 use super::script::Script;
 use super::{Shard, Sink};
 
@@ -35,6 +36,10 @@ pub(super) enum Loss {
     Probe,
     /// The server has become a replica.
     Demoted,
+    /// The server goes on as another run: it was promoted anew, or its first replica came.
+    Renewed,
+    /// In a cluster: the slot of the probe's channel went to another server.
+    Moved,
     /// The node's own workers are too far behind.
     Congested,
     /// A fault of this program.
@@ -42,10 +47,13 @@ pub(super) enum Loss {
 }
 
 impl Loss {
-    pub(super) const ALL: [Self; 5] = [
+    /// In the order of their declaration.
+    pub(super) const ALL: [Self; 7] = [
         Self::Closed,
         Self::Probe,
         Self::Demoted,
+        Self::Renewed,
+        Self::Moved,
         Self::Congested,
         Self::Internal,
     ];
@@ -56,6 +64,8 @@ impl Loss {
             Self::Closed => "closed",
             Self::Probe => "probe",
             Self::Demoted => "demoted",
+            Self::Renewed => "renewed",
+            Self::Moved => "moved",
             Self::Congested => "congested",
             Self::Internal => "internal",
         }
@@ -71,19 +81,18 @@ pub(super) struct Link {
     publish: Script,
     read: Script,
     presence: Scripts,
-    /// The server's run.
-    pub(super) run: String,
+    run: Run,
+    pub(super) server: Server,
 }
 
 impl Link {
     /// Makes a link. Nothing reaches the sink before its inbound is opened.
-    pub(super) async fn make(shard: &Shard, sink: &Arc<dyn Sink>) -> Result<Self, ConnectError> {
-        let server = &shard.server;
-        let inbound = Arc::new(Inbound::new(
-            Arc::clone(sink),
-            Arc::clone(&shard.stats),
-            &shard.options.node,
-        ));
+    pub(super) async fn make(
+        shard: &Arc<Shard>,
+        sink: &Arc<dyn Sink>,
+    ) -> Result<Self, ConnectError> {
+        let server = shard.place.find().await?;
+        let inbound = Arc::new(Inbound::new(Arc::clone(sink), Arc::clone(shard)));
         let of_commands = Arc::clone(&inbound);
         let mut commands = server
             .open(move |push| {
@@ -99,8 +108,11 @@ impl Link {
             server.introduce(&mut commands).await?,
             server.introduce(&mut subscriber).await?,
         ];
-        shard.predecessor.end(server, &mut commands, &run).await?;
-        shard.predecessor.set(&run, ids);
+        shard
+            .predecessor
+            .end(&server, &mut commands, run.process())
+            .await?;
+        shard.predecessor.set(run.process(), ids);
 
         let explain = |error| server.explain(&error);
         let publish = Script::load(&mut commands, PUBLISH)
@@ -113,13 +125,9 @@ impl Link {
                 .map_err(explain)?,
             lease: Script::load(&mut commands, LEASE).await.map_err(explain)?,
         };
-        subscriber
-            .subscribe(inbound.probe_channel())
-            .await
-            .map_err(explain)?;
         shard
             .interest
-            .resubscribe(&mut subscriber)
+            .resubscribe(&mut subscriber, shard, &inbound)
             .await
             .map_err(explain)?;
 
@@ -128,14 +136,16 @@ impl Link {
         let mut prober = Prober {
             connection: commands.clone(),
             inbound: Arc::clone(&inbound),
+            run: run.clone(),
             sent: 0,
         };
         // Two connections to one address need not lead to one server.
         prober.probe(shard).await.map_err(|unheard| match unheard {
             Unheard::Refused(error) => server.explain(&error),
-            Unheard::Demoted => {
+            Unheard::Ended(Ended::Demoted) => {
                 ConnectError::Replica(server.address.clone(), "another server".to_owned())
             }
+            Unheard::Ended(Ended::Renewed) => ConnectError::Renewed(server.address.clone()),
             Unheard::Silence => {
                 ConnectError::Timeout(server.address.clone(), shard.options.probe_timeout)
             }
@@ -149,12 +159,18 @@ impl Link {
             read,
             presence,
             run,
+            server,
         })
+    }
+
+    /// Which run of the server it leads to.
+    pub(super) fn run(&self) -> String {
+        self.run.id()
     }
 
     /// Reads and deletes a key that nobody has, and the time, which shows whether keys may be read
     /// and written, and leases be timed.
-    pub(super) async fn touch_a_key(&mut self, shard: &Shard) -> Result<(), ConnectError> {
+    pub(super) async fn touch_a_key(&mut self) -> Result<(), ConnectError> {
         redis::pipe()
             .cmd("GET")
             .arg(self.inbound.probe_channel())
@@ -163,7 +179,7 @@ impl Link {
             .cmd("TIME")
             .exec_async(&mut self.commands)
             .await
-            .map_err(|error| shard.server.explain(&error))
+            .map_err(|error| self.server.explain(&error))
     }
 
     /// Does what is asked for until the link is lost. At its side `restore` runs to its end, or
@@ -171,21 +187,24 @@ impl Link {
     /// answered: unavailable.
     pub(super) async fn serve(self, shard: &Shard, restore: impl Future<Output = ()>) -> Loss {
         let publisher = Publisher {
+            shard,
             connection: self.commands.clone(),
             script: self.publish,
-            run: self.run.clone(),
+            run: self.run.id(),
             pipeline: shard.options.pipeline,
             stats: Arc::clone(&shard.stats),
             seconds: shard.stats.publish.local(),
         };
         let attendant = Attendant {
+            shard,
             connection: self.commands.clone(),
             scripts: self.presence,
         };
         let reader = Reader {
+            shard,
             connection: self.commands,
             script: self.read,
-            run: self.run,
+            run: self.run.id(),
             stats: Arc::clone(&shard.stats),
         };
         let restore = async {
@@ -199,7 +218,7 @@ impl Link {
             loss = publisher.run(&shard.publications) => loss,
             loss = reader.run(&shard.reads) => loss,
             loss = attendant.run(&shard.members) => loss,
-            loss = shard.interest.apply(self.subscriber) => loss,
+            loss = shard.interest.apply(self.subscriber, shard, &self.inbound) => loss,
             loss = restore => loss,
         }
     }
@@ -209,6 +228,7 @@ impl Link {
 struct Prober {
     connection: MultiplexedConnection,
     inbound: Arc<Inbound>,
+    run: Run,
     /// The number of the last probe.
     sent: u64,
 }
@@ -216,7 +236,7 @@ struct Prober {
 enum Unheard {
     Refused(RedisError),
     Silence,
-    Demoted,
+    Ended(Ended),
 }
 
 impl Prober {
@@ -226,8 +246,10 @@ impl Prober {
             match self.probe(shard).await {
                 Ok(()) => {}
                 Err(Unheard::Silence) => return Loss::Probe,
-                Err(Unheard::Demoted) => return Loss::Demoted,
+                Err(Unheard::Ended(Ended::Demoted)) => return Loss::Demoted,
+                Err(Unheard::Ended(Ended::Renewed)) => return Loss::Renewed,
                 Err(Unheard::Refused(error)) => match Refusal::of(&error) {
+                    Ok(Refusal::Astray(_)) => return Loss::Moved,
                     Ok(_) => return Loss::Probe,
                     Err(loss) => return loss,
                 },
@@ -237,10 +259,11 @@ impl Prober {
 
     async fn probe(&mut self, shard: &Shard) -> Result<(), Unheard> {
         self.sent += 1;
-        // A master that was demoted still hands on what is published to it: only its role tells.
+        // A master that was demoted still hands on what is published to it: only its role tells;
+        // and that it was promoted again since, only the replication's id.
         let mut request = redis::pipe();
         request
-            .cmd("PUBLISH")
+            .cmd(shard.verb())
             .arg(self.inbound.probe_channel())
             .arg(self.inbound.probe(self.sent))
             .ignore()
@@ -252,9 +275,7 @@ impl Prober {
                 .query_async(&mut self.connection)
                 .await
                 .map_err(Unheard::Refused)?;
-            if !is_master(&replication) {
-                return Err(Unheard::Demoted);
-            }
+            self.run.goes_on(&replication).map_err(Unheard::Ended)?;
             self.inbound.heard(self.sent).await;
             Ok(())
         };

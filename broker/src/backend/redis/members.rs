@@ -16,6 +16,7 @@ use super::publisher::ttl;
 use super::queue::{Load, Queue};
 use super::refusal::Refusal;
 use super::script::Script;
+use super::shard::Shard;
 use super::{Announcement, BackendError, Page, Pending, keys};
 
 /// What one pipeline carries at most: a probe must not wait for long behind it.
@@ -79,11 +80,11 @@ impl Item {
         (Self { act, answer }, Pending::Waiting(answered))
     }
 
-    fn command(&self, scripts: &Scripts) -> Cmd {
+    fn command(&self, scripts: &Scripts, verb: &'static str) -> Cmd {
         match &self.act {
             Act::Enter(room, member, lease, announce) => {
                 let mut command = scripts.about(room, "enter");
-                write_channel(&mut command, room, *announce);
+                write_channel(&mut command, verb, room, *announce);
                 command.arg(ttl(ROOM_TTL));
                 command.write_arg_fmt(member.client);
                 command.write_arg_fmt(lease);
@@ -92,7 +93,7 @@ impl Item {
             }
             Act::Exit(room, client, announce) => {
                 let mut command = scripts.about(room, "exit");
-                write_channel(&mut command, room, *announce);
+                write_channel(&mut command, verb, room, *announce);
                 command.write_arg_fmt(client);
                 command
             }
@@ -108,7 +109,7 @@ impl Item {
             }
             Act::Reap(room, lease, announce, each) => {
                 let mut command = scripts.about(room, "reap");
-                write_channel(&mut command, room, *announce);
+                write_channel(&mut command, verb, room, *announce);
                 command.write_arg_fmt(lease);
                 command.arg(MAX_REAPED).arg(*each);
                 command
@@ -119,11 +120,13 @@ impl Item {
     }
 }
 
-fn write_channel(command: &mut Cmd, room: &RoomName, announce: bool) {
+/// Says by which command and where a change is announced, or that it is not.
+fn write_channel(command: &mut Cmd, verb: &str, room: &RoomName, announce: bool) {
     if announce {
+        command.arg(verb);
         command.write_arg_fmt(keys::channel(room));
     } else {
-        command.write_arg(b"");
+        command.arg("").arg("");
     }
 }
 
@@ -146,12 +149,13 @@ impl Scripts {
 }
 
 /// Sends one link's acts.
-pub(super) struct Attendant {
+pub(super) struct Attendant<'a> {
+    pub(super) shard: &'a Shard,
     pub(super) connection: MultiplexedConnection,
     pub(super) scripts: Scripts,
 }
 
-impl Attendant {
+impl Attendant<'_> {
     /// Sends what waits, until the link is lost. What is under way then is dropped, and so
     /// answered: unavailable.
     pub(super) async fn run(mut self, queue: &Queue<Item>) -> Loss {
@@ -176,7 +180,12 @@ impl Attendant {
                 match refusal(&reply) {
                     Some(Refusal::NoScript) => batch.push(item),
                     Some(Refusal::Demoted) => return Err(Loss::Demoted),
-                    Some(refusal) => (item.answer)(Err(refusal)),
+                    Some(refusal) => {
+                        if matches!(refusal, Refusal::Astray(_)) {
+                            self.shard.doubt();
+                        }
+                        (item.answer)(Err(refusal));
+                    }
                     None => (item.answer)(Ok(reply)),
                 }
             }
@@ -216,7 +225,7 @@ impl Attendant {
         }
         let head = pipeline.len();
         for item in batch {
-            pipeline.add_command(item.command(&self.scripts));
+            pipeline.add_command(item.command(&self.scripts, self.shard.verb()));
         }
         let mut replies = self
             .connection

@@ -12,14 +12,14 @@ use tokio::task::AbortHandle;
 use super::lease::{Lease, Leases, REGISTER};
 use super::members::{Act, Found, Item, MAX_REAPED, integer};
 use super::route::Route;
-use super::stats::Stats;
+use super::stats::Families;
 use super::{BackendError, Page, Pending, Presence, Redis, Standing};
 
 /// What listing a room takes.
 pub(super) struct Attendance {
-    pub(super) route: Arc<Route>,
+    pub(super) route: Route,
     pub(super) leases: Arc<Leases>,
-    pub(super) stats: Arc<Stats>,
+    pub(super) families: Arc<Families>,
     /// Up to how many members in a room each that is reaped is announced.
     pub(super) announce_each: usize,
     pub(super) runtime: OnceLock<Handle>,
@@ -90,7 +90,7 @@ impl Attendance {
         loop {
             let act = Act::Reap(room.clone(), lease, announce, self.announce_each);
             let count = self.ask(room, act, |reply| integer(&reply)).await?;
-            self.stats.reaped.inc_by(count);
+            self.families.reaped.inc_by(count);
             if count < MAX_REAPED {
                 return Ok(());
             }
@@ -108,7 +108,7 @@ fn done(reply: Value) -> Option<()> {
 
 impl Presence for Redis {
     fn enter(&self, room: &RoomName, member: &Member, announce: bool) -> Pending<()> {
-        let Some(lease) = self.attendance.leases.held() else {
+        let Some(lease) = self.attendance.leases.to_enter() else {
             return Pending::ready(Err(BackendError::Unavailable));
         };
         let act = Act::Enter(room.clone(), member.clone(), lease, announce);

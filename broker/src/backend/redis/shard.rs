@@ -3,31 +3,43 @@
 //! Each shard has a [`supervisor`] and with it a link of its own; it fails, heals and catches up
 //! by itself. Invariant: only the shard's own rooms hear of that.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Weak};
 
 use fanfare_shared::RoomName;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use super::connect::{ConnectError, Server};
+use super::cluster::Cluster;
+use super::connect::ConnectError;
 use super::lease::Leases;
 use super::link::Link;
+use super::place::Place;
 use super::predecessor::Predecessor;
 use super::queue::{Load, Queue};
-use super::stats::Stats;
+use super::stats::{Families, Stats};
 use super::subscriber::Interest;
-use super::{Nobody, Options, Scope, Sink, members, publisher, reader, supervisor};
+use super::{
+    BackendError, Nobody, Options, Scope, Sink, keys, members, publisher, reader, supervisor,
+};
 
 /// The most bytes of envelopes that wait for a shard; more are refused as
-/// [`BackendError::Overloaded`](super::BackendError::Overloaded).
+/// [`BackendError::Overloaded`].
 const MAX_QUEUED_BYTES: usize = 64 * 1024 * 1024;
+
+/// What all shards of a node have in common.
+#[derive(Clone)]
+pub(super) struct Common {
+    pub(super) options: Arc<Options>,
+    pub(super) families: Arc<Families>,
+    pub(super) leases: Arc<Leases>,
+}
 
 /// What the calls and the tasks of one shard's link have in common.
 pub(super) struct Shard {
     pub(super) options: Arc<Options>,
-    pub(super) server: Server,
+    pub(super) place: Place,
     pub(super) publications: Queue<publisher::Item>,
     pub(super) reads: Queue<reader::Item>,
     pub(super) members: Queue<members::Item>,
@@ -40,21 +52,22 @@ pub(super) struct Shard {
     pub(super) gapped: AtomicBool,
     /// Which rooms are the shard's.
     pub(super) rooms: Box<Scope>,
+    /// The cluster that it is part of.
+    cluster: Option<Weak<Cluster>>,
 }
 
 impl Shard {
     /// Makes a shard without a link.
     pub(super) fn new(
-        options: Arc<Options>,
-        server: Server,
-        stats: Arc<Stats>,
-        leases: Arc<Leases>,
+        common: &Common,
+        place: Place,
         rooms: impl Fn(&RoomName) -> bool + Send + Sync + 'static,
     ) -> Self {
-        let items = options.queue;
+        let items = common.options.queue;
+        let stats = Arc::new(common.families.of(place.name()));
         Self {
-            options,
-            server,
+            options: Arc::clone(&common.options),
+            place,
             publications: Queue::new(Load {
                 items,
                 weight: MAX_QUEUED_BYTES,
@@ -67,21 +80,81 @@ impl Shard {
                 items,
                 weight: usize::MAX,
             }),
-            leases,
+            leases: Arc::clone(&common.leases),
             interest: Interest::new(items),
             predecessor: Predecessor::default(),
             stats,
             ready: watch::Sender::new(false),
             gapped: AtomicBool::new(false),
             rooms: Box::new(rooms),
+            cluster: None,
         }
     }
 
+    /// Makes it part of a cluster.
+    pub(super) fn within(self, cluster: &Weak<Cluster>) -> Self {
+        Self {
+            cluster: Some(Weak::clone(cluster)),
+            ..self
+        }
+    }
+
+    // --- in a cluster ---
+
+    /// Whether it is part of a cluster, whose channels belong to slots like keys.
+    pub(super) const fn is_sharded(&self) -> bool {
+        self.cluster.is_some()
+    }
+
+    /// The command that publishes.
+    pub(super) const fn verb(&self) -> &'static str {
+        if self.is_sharded() {
+            "SPUBLISH"
+        } else {
+            "PUBLISH"
+        }
+    }
+
+    /// The channel of the node's probe: in a cluster, one that is the shard's.
+    pub(super) fn probe_channel(&self) -> String {
+        let node = &self.options.node;
+        let Some(cluster) = self.cluster() else {
+            return keys::probe(node);
+        };
+        cluster.own_name(self, |number| keys::numbered_probe(node, number))
+    }
+
+    /// Notes that the cluster's slots may be elsewhere than they were.
+    pub(super) fn doubt(&self) {
+        if let Some(cluster) = self.cluster() {
+            cluster.doubt();
+        }
+    }
+
+    /// Keeps publications that found their slots elsewhere until it is known where.
+    pub(super) fn hold(&self, items: Vec<publisher::Item>) {
+        if items.is_empty() {
+            return;
+        }
+        match self.cluster() {
+            Some(cluster) => cluster.hold(self, items),
+            None => items
+                .into_iter()
+                .for_each(|item| item.fail(BackendError::Unavailable)),
+        }
+    }
+
+    fn cluster(&self) -> Option<Arc<Cluster>> {
+        self.cluster.as_ref()?.upgrade()
+    }
+
+    // --- the link ---
+
     /// Tries once whether the server can be used for all that a node does.
-    pub(super) async fn check(&self) -> Result<(), ConnectError> {
+    pub(super) async fn check(self: &Arc<Self>) -> Result<(), ConnectError> {
         let nobody: Arc<dyn Sink> = Arc::new(Nobody);
         let mut link = Link::make(self, &nobody).await?;
-        link.touch_a_key(self).await
+        link.touch_a_key().await
     }
 
     /// Begins to keep a link, until the answer is aborted.

@@ -36,7 +36,6 @@ pub(super) async fn run(shard: Arc<Shard>, sink: Arc<dyn Sink>) {
 }
 
 async fn keep(shard: Arc<Shard>, sink: Arc<dyn Sink>) {
-    let address = &shard.server.address;
     let seldom = Seldom::new(LOG_INTERVAL);
     let mut backoff = MIN_BACKOFF;
     loop {
@@ -46,15 +45,17 @@ async fn keep(shard: Arc<Shard>, sink: Arc<dyn Sink>) {
         }
         match Link::make(&shard, &sink).await {
             Ok(link) => {
-                let since = Instant::now();
+                let (since, address) = (Instant::now(), link.server.address.clone());
                 let loss = serve(&shard, &sink, link).await;
                 shard.stats.lost(loss);
+                shard.doubt();
                 tracing::warn!(address, reason = loss.label(), "lost Redis");
                 if since.elapsed() > MAX_BACKOFF {
                     backoff = MIN_BACKOFF;
                 }
             }
             Err(error) => {
+                shard.doubt();
                 if let Some(unlogged) = seldom.now() {
                     tracing::warn!(unlogged, "{error}");
                 }
@@ -67,13 +68,14 @@ async fn keep(shard: Arc<Shard>, sink: Arc<dyn Sink>) {
 
 async fn serve(shard: &Shard, sink: &Arc<dyn Sink>, link: Link) -> Loss {
     let serving = Serving::begin(shard, sink, &link);
+    let address = link.server.address.clone();
     let restore = async {
         if shard.gapped.load(Ordering::Relaxed) {
             sink.restored(&*shard.rooms).await;
             shard.gapped.store(false, Ordering::Relaxed);
         }
         shard.set_ready(true);
-        tracing::info!(address = shard.server.address, "linked to Redis");
+        tracing::info!(address, "linked to Redis");
     };
     let loss = link.serve(shard, restore).await;
     drop(serving);
@@ -94,7 +96,7 @@ impl<'a> Serving<'a> {
         shard.publications.open();
         shard.reads.open();
         // Before anything is entered here.
-        shard.leases.linked(&link.run);
+        shard.leases.linked(link.run());
         shard.members.open();
         shard.interest.open();
         Self {
