@@ -20,6 +20,7 @@
 //! [`Sink::deliver`]: backend::Sink::deliver
 
 pub mod backend;
+mod backlog;
 mod delivery;
 mod hub;
 mod inbox;
@@ -31,12 +32,13 @@ mod presence;
 mod recent;
 mod room;
 
+pub use backlog::{Backlog, Frame};
 pub use delivery::Delivery;
 pub use hub::{Hub, Options};
 pub use inbox::{Inbox, Post};
 pub use members::{Members, Slot};
 pub use metrics::Metrics;
 pub use notice::Notice;
-pub use outbox::{Frame, Outbox, Overflow};
+pub use outbox::{Outbox, Overflow};
 pub use presence::Roster;
 pub use room::{Join, Replay, RoomKey, Ticket};
