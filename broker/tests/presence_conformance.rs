@@ -1,5 +1,5 @@
-//! What every backend promises of presence, tested by name on each of them: in memory, and on a
-//! real Redis that the test starts itself.
+//! What every backend promises of presence, tested by name on each of them: in memory, and on real
+//! Redis in the topologies that differ for it, which the test starts itself.
 
 #[path = "support/members.rs"]
 mod members;
@@ -12,6 +12,9 @@ mod publications;
 #[allow(dead_code, reason = "not every suite looks at everything")]
 #[path = "support/recording.rs"]
 mod recording;
+#[allow(dead_code, reason = "no slot moves here")]
+#[path = "support/redis_cluster.rs"]
+mod redis_cluster;
 #[allow(dead_code, reason = "not every suite does everything to its server")]
 #[path = "support/redis_server.rs"]
 mod redis_server;
@@ -20,12 +23,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fanfare_broker::backend::memory::Memory;
+use fanfare_broker::backend::redis::Options;
 use fanfare_broker::backend::{Announcement, Backend, Page, Presence};
 use fanfare_shared::{ClientId, Headcount, Identity, Member, MemberChange, Roll};
 
 use members::{anonymous, clients, first, headcount, until_open, user};
 use publications::named;
-use recording::Recording;
+use recording::{DEADLINE, Recording};
+use redis_cluster::RedisCluster;
 use redis_server::RedisServer;
 
 /// A backend and what it announces to.
@@ -33,7 +38,7 @@ struct Fixture {
     backend: Arc<dyn Backend>,
     presence: Arc<dyn Presence>,
     sink: Arc<Recording>,
-    _server: Option<RedisServer>,
+    _servers: Vec<RedisServer>,
 }
 
 impl Fixture {
@@ -44,20 +49,43 @@ impl Fixture {
             backend: memory.clone(),
             presence: memory,
             sink,
-            _server: None,
+            _servers: Vec::new(),
         }
     }
 
-    async fn redis() -> Self {
-        let server = RedisServer::start();
-        let (redis, sink) = node::linked(node::options(server.url())).await;
+    async fn on(options: Options, servers: Vec<RedisServer>) -> Self {
+        let (redis, sink) = node::linked(options).await;
         until_open(&*redis).await;
         Self {
             backend: redis.clone(),
             presence: redis,
             sink,
-            _server: Some(server),
+            _servers: servers,
         }
+    }
+
+    /// One server.
+    async fn redis() -> Self {
+        let server = RedisServer::start();
+        Self::on(node::options(server.url()), vec![server]).await
+    }
+
+    /// Three servers that know nothing of each other.
+    async fn several() -> Self {
+        let servers: Vec<_> = (0..3).map(|_| RedisServer::start()).collect();
+        Self::on(node::several(&servers), servers).await
+    }
+
+    /// A cluster of three masters, each with a replica.
+    async fn cluster() -> Self {
+        // Nothing goes down here, however busy the machine is.
+        let cluster = RedisCluster::start(DEADLINE).await;
+        let options = Options {
+            urls: cluster.seeds(),
+            cluster: true,
+            ..node::options(String::new())
+        };
+        Self::on(options, cluster.nodes).await
     }
 
     async fn enter(&self, room: &str, member: &Member) {
@@ -96,6 +124,18 @@ macro_rules! conformance {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $promise() {
                 super::$promise(super::Fixture::redis().await).await;
+            })*
+        }
+        mod several {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $promise() {
+                super::$promise(super::Fixture::several().await).await;
+            })*
+        }
+        mod cluster {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $promise() {
+                super::$promise(super::Fixture::cluster().await).await;
             })*
         }
     };

@@ -150,7 +150,7 @@ pub struct Options {
 /// The link to the other nodes through Redis.
 pub struct Redis {
     options: Arc<Options>,
-    route: Arc<Route>,
+    route: Route,
     attendance: Arc<Attendance>,
     families: Arc<Families>,
     supervisors: OnceLock<Vec<AbortHandle>>,
@@ -174,13 +174,13 @@ impl Redis {
             families: Arc::clone(&families),
             leases: Arc::clone(&leases),
         };
-        let route = Arc::new(if options.cluster {
+        let route = if options.cluster {
             Route::Cluster(Cluster::new(common, servers))
         } else {
             ranked(&common, servers, &sentinels)?
-        });
+        };
         let attendance = Attendance {
-            route: Arc::clone(&route),
+            route: route.clone(),
             leases,
             families: Arc::clone(&families),
             announce_each: options.announce_each,
@@ -206,7 +206,7 @@ impl Redis {
         // Shards of its own, lest it meddle with links that are up.
         let other = Self::new(Options::clone(&self.options))?;
         let mut away = Vec::new();
-        if let Route::Cluster(cluster) = &*other.route {
+        if let Route::Cluster(cluster) = &other.route {
             cluster.learn().await?;
         }
         let shards = other.route.shards();
@@ -230,17 +230,17 @@ impl Redis {
     /// only the first call counts.
     pub fn attach(&self, sink: Arc<dyn Sink>, runtime: &Handle) {
         self.supervisors.get_or_init(move || {
-            let mut supervisors = vec![self.attendance.attach(runtime)];
-            match &*self.route {
+            let mut supervisors = match &self.route {
                 Route::Ranked(shards, _) => {
                     let attach = |shard: &Arc<Shard>| shard.attach(Arc::clone(&sink), runtime);
-                    supervisors.extend(shards.iter().map(attach));
+                    shards.iter().map(attach).collect()
                 }
                 Route::Cluster(cluster) => {
                     let follower = cluster::run(Arc::clone(cluster), sink);
-                    supervisors.push(runtime.spawn(follower).abort_handle());
+                    vec![runtime.spawn(follower).abort_handle()]
                 }
-            }
+            };
+            supervisors.push(self.attendance.attach(runtime));
             supervisors
         });
     }
@@ -248,7 +248,7 @@ impl Redis {
     /// Waits until publications get through, and then a while ([`Options::connect_timeout`]) for
     /// those servers of several that are not linked yet.
     pub async fn linked(&self) {
-        if let Route::Cluster(cluster) = &*self.route {
+        if let Route::Cluster(cluster) = &self.route {
             cluster.mapped().await;
         }
         let shards = self.route.shards().into_iter();

@@ -28,8 +28,8 @@ pub(crate) enum Event {
 #[derive(Default)]
 pub(crate) struct Recording {
     events: Mutex<Vec<Event>>,
-    watched: OnceLock<Vec<RoomName>>,
     announced: Mutex<Vec<Announcement>>,
+    watched: OnceLock<Vec<RoomName>>,
     changed: watch::Sender<()>,
     congested: AtomicBool,
     panics: AtomicBool,

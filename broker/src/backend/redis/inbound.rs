@@ -157,23 +157,17 @@ impl Inbound {
             self.note_probe(&payload);
             return;
         }
-        if let Some(text) = payload.strip_prefix(ANNOUNCED) {
-            match keys::room(&channel).and_then(|room| announcement(room, text)) {
-                Some(announcement) => self.announce(announcement),
-                None => self
-                    .shard
-                    .stats
-                    .skipped(&String::from_utf8_lossy(&channel), &Unreadable::Header),
-            }
-            return;
-        }
-        match publication(&channel, payload) {
-            Ok(publication) => self.deliver(publication),
-            Err(error) => {
-                self.shard
-                    .stats
-                    .skipped(&String::from_utf8_lossy(&channel), &error);
-            }
+        let taken = match payload.strip_prefix(ANNOUNCED) {
+            Some(text) => keys::room(&channel)
+                .and_then(|room| announcement(room, text))
+                .map(|announcement| self.announce(announcement))
+                .ok_or(Unreadable::Header),
+            None => publication(&channel, payload).map(|publication| self.deliver(publication)),
+        };
+        if let Err(error) = taken {
+            self.shard
+                .stats
+                .skipped(&String::from_utf8_lossy(&channel), &error);
         }
     }
 

@@ -23,7 +23,7 @@ use tokio::time::sleep;
 use super::members::{Act, Item, register};
 use super::publisher::ttl;
 use super::route::Route;
-use super::stats::Families;
+use super::stats::{Families, Seldom};
 use super::{BackendError, Standing, keys};
 
 /// A lease holds for two thirds of the period, is renewed in every sixth, and its end is known to
@@ -41,6 +41,9 @@ const REGISTER_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The most runs of servers that are remembered; beyond it, one that comes back counts as new.
 const MAX_RUNS: usize = 1_024;
+
+/// How often a register that refuses is logged.
+const LOG_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The room on whose shard the register is. The register's keys are its own.
 #[allow(clippy::expect_used, reason = "the name is a good one")]
@@ -117,11 +120,14 @@ pub(super) struct Leases {
     /// Held while the register is asked, lest a node be given two leases.
     renewing: tokio::sync::Mutex<()>,
     families: Arc<Families>,
+    refused: Seldom,
 }
 
 #[derive(Default)]
 struct State {
     held: Option<Lease>,
+    /// Whether a member was entered under it.
+    used: bool,
     /// Whether the node goes, and wants none.
     resigned: bool,
     /// Counts the leases given up: an answer that was asked for before is of no use.
@@ -140,12 +146,19 @@ impl Leases {
             wanted: Notify::new(),
             renewing: tokio::sync::Mutex::default(),
             families,
+            refused: Seldom::new(LOG_INTERVAL),
         }
     }
 
-    /// The lease under which members are entered.
-    pub(super) fn held(&self) -> Option<Lease> {
-        self.lock().held
+    /// The lease, for a member to be entered under.
+    pub(super) fn to_enter(&self) -> Option<Lease> {
+        let mut state = self.lock();
+        state.used |= state.held.is_some();
+        state.held
+    }
+
+    fn is_held(&self) -> bool {
+        self.lock().held.is_some()
     }
 
     pub(super) fn standing(&self) -> watch::Receiver<Standing> {
@@ -153,16 +166,19 @@ impl Leases {
     }
 
     /// Learns of a link to a server. One whose run is new may not know what was entered before.
-    pub(super) fn linked(&self, run: &str) {
+    pub(super) fn linked(&self, run: String) {
         let mut state = self.lock();
-        if state.runs.contains(run) {
-            return;
-        }
         if state.runs.len() >= MAX_RUNS {
             state.runs.clear();
         }
-        state.runs.insert(run.to_owned());
+        let is_new = state.runs.insert(run);
+        if !is_new || !state.used {
+            drop(state);
+            self.wanted.notify_one();
+            return;
+        }
         state.held = None;
+        state.used = false;
         state.given_up += 1;
         drop(state);
         self.standing
@@ -183,14 +199,14 @@ impl Leases {
         loop {
             // While the register is out of reach the lease may hold still.
             if let Err(BackendError::Failed(reason)) = self.renew(route).await
-                && let Some(unlogged) = self.families.renewal_refused.now()
+                && let Some(unlogged) = self.refused.now()
             {
                 tracing::error!(%reason, unlogged, "Redis refuses to renew the node's lease");
             }
-            let wait = match self.held() {
-                Some(_) => self.period / RENEWALS,
-                None => RETRY.min(self.period / RENEWALS),
-            };
+            let mut wait = self.period / RENEWALS;
+            if !self.is_held() {
+                wait = wait.min(RETRY);
+            }
             tokio::select! {
                 () = sleep(wait) => {}
                 () = self.wanted.notified() => {}
@@ -226,6 +242,7 @@ impl Leases {
         let is_new = before != Some(register.lease);
         let departed = !register.ended.is_subset(&state.register.ended);
         state.register = register;
+        state.used &= !is_new;
         drop(state);
         if before.is_some() && is_new {
             self.families.leases_lost.inc();

@@ -163,6 +163,11 @@ impl Link {
         })
     }
 
+    /// Which run of the server it leads to.
+    pub(super) fn run(&self) -> String {
+        self.run.id()
+    }
+
     /// Reads and deletes a key that nobody has, and the time, which shows whether keys may be read
     /// and written, and leases be timed.
     pub(super) async fn touch_a_key(&mut self) -> Result<(), ConnectError> {
@@ -175,11 +180,6 @@ impl Link {
             .exec_async(&mut self.commands)
             .await
             .map_err(|error| self.server.explain(&error))
-    }
-
-    /// The server's run.
-    pub(super) fn run(&self) -> String {
-        self.run.id()
     }
 
     /// Does what is asked for until the link is lost. At its side `restore` runs to its end, or

@@ -2,12 +2,12 @@
 --
 -- KEYS  members, held, users
 -- ARGV  what to do, and for
---   enter  how, channel (or nothing, not to announce), TTL (milliseconds), client, lease, identity
---   exit   how, channel, client
+--   enter  command to announce by and channel (or nothing, not to announce), TTL (milliseconds),
+--          client, lease, identity
+--   exit   command and channel, client
 --   page   after which client (or nothing), how many
---   reap   how, channel, lease, at most how many, up to how many in the room are announced one by
---          one
--- where `how` is the command that publishes.
+--   reap   command and channel, lease, at most how many, up to how many in the room are announced
+--          one by one
 --
 -- members is a sorted set without scores, and so sorted by client: 16 digits of client, 16 digits
 -- of the lease of its node, then the identity in MessagePack. held finds the same by lease: lease,
@@ -36,9 +36,13 @@ local function remove(client, member)
   end
 end
 
-local function announce(how, channel, what, who)
+local function announce(what, who)
+  local command, channel = ARGV[2], ARGV[3]
+  if command == '' then
+    return
+  end
   local count, known = redis.call('ZCARD', members), redis.call('HLEN', users)
-  redis.call(how, channel, table.concat({ 'member', what, count, known, who }, ' '))
+  redis.call(command, channel, table.concat({ 'member', what, count, known, who }, ' '))
 end
 
 local function identified(member)
@@ -46,7 +50,7 @@ local function identified(member)
 end
 
 if act == 'enter' then
-  local how, channel, ttl, client, lease, identity = unpack(ARGV, 2)
+  local ttl, client, lease, identity = unpack(ARGV, 4)
   local member = client .. lease .. identity
   local known = range(members, client, 1)[1]
   if known ~= member then
@@ -60,8 +64,8 @@ if act == 'enter' then
     if user and redis.call('HINCRBY', users, user, 1) == 1 then
       redis.call('PEXPIRE', users, ttl)
     end
-    if not known and channel ~= '' then
-      announce(how, channel, 'join', identified(member))
+    if not known then
+      announce('join', identified(member))
     end
   end
   -- To ask is cheaper than to renew.
@@ -74,13 +78,11 @@ if act == 'enter' then
 end
 
 if act == 'exit' then
-  local how, channel, client = unpack(ARGV, 2)
+  local client = ARGV[4]
   local known = range(members, client, 1)[1]
   if known then
     remove(client, known)
-    if channel ~= '' then
-      announce(how, channel, 'leave', identified(known))
-    end
+    announce('leave', identified(known))
   end
   return 1
 end
@@ -100,7 +102,7 @@ if act == 'page' then
   return { redis.call('ZCARD', members), redis.call('HLEN', users), leases, page }
 end
 
-local how, channel, lease, most, each = unpack(ARGV, 2)
+local lease, most, each = unpack(ARGV, 4)
 local gone = range(held, lease, most)
 local few = redis.call('ZCARD', members) <= tonumber(each)
 for _, entry in ipairs(gone) do
@@ -108,14 +110,14 @@ for _, entry in ipairs(gone) do
   local member = range(members, client, 1)[1]
   if member and string.sub(member, 17, 32) == lease then
     remove(client, member)
-    if channel ~= '' and few then
-      announce(how, channel, 'leave', identified(member))
+    if few then
+      announce('leave', identified(member))
     end
   else
     redis.call('ZREM', held, entry)
   end
 end
-if channel ~= '' and not few and #gone > 0 then
-  announce(how, channel, 'gone', #gone)
+if not few and #gone > 0 then
+  announce('gone', #gone)
 end
 return #gone

@@ -80,8 +80,7 @@ impl Item {
         (Self { act, answer }, Pending::Waiting(answered))
     }
 
-    /// `verb` is the command that publishes.
-    fn command(&self, scripts: &Scripts, verb: &str) -> Cmd {
+    fn command(&self, scripts: &Scripts, verb: &'static str) -> Cmd {
         match &self.act {
             Act::Enter(room, member, lease, announce) => {
                 let mut command = scripts.about(room, "enter");
@@ -121,13 +120,13 @@ impl Item {
     }
 }
 
-/// How to announce a change, if at all.
+/// Says by which command and where a change is announced, or that it is not.
 fn write_channel(command: &mut Cmd, verb: &str, room: &RoomName, announce: bool) {
-    command.arg(verb);
     if announce {
+        command.arg(verb);
         command.write_arg_fmt(keys::channel(room));
     } else {
-        command.write_arg(b"");
+        command.arg("").arg("");
     }
 }
 

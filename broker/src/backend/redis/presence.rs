@@ -17,7 +17,7 @@ use super::{BackendError, Page, Pending, Presence, Redis, Standing};
 
 /// What listing a room takes.
 pub(super) struct Attendance {
-    pub(super) route: Arc<Route>,
+    pub(super) route: Route,
     pub(super) leases: Arc<Leases>,
     pub(super) families: Arc<Families>,
     /// Up to how many members in a room each that is reaped is announced.
@@ -108,7 +108,7 @@ fn done(reply: Value) -> Option<()> {
 
 impl Presence for Redis {
     fn enter(&self, room: &RoomName, member: &Member, announce: bool) -> Pending<()> {
-        let Some(lease) = self.attendance.leases.held() else {
+        let Some(lease) = self.attendance.leases.to_enter() else {
             return Pending::ready(Err(BackendError::Unavailable));
         };
         let act = Act::Enter(room.clone(), member.clone(), lease, announce);

@@ -11,6 +11,7 @@ use super::shard::Shard;
 use super::{BackendError, Pending};
 
 /// Which shard has which rooms.
+#[derive(Clone)]
 pub(super) enum Route {
     /// Each of some servers has the rooms for which it ranks highest.
     Ranked(Vec<Arc<Shard>>, Arc<Ranking>),

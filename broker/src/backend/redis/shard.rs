@@ -24,11 +24,12 @@ use super::{
     BackendError, Nobody, Options, Scope, Sink, keys, members, publisher, reader, supervisor,
 };
 
-/// The most bytes of data that wait for a shard; more are refused as
+/// The most bytes of envelopes that wait for a shard; more are refused as
 /// [`BackendError::Overloaded`].
 const MAX_QUEUED_BYTES: usize = 64 * 1024 * 1024;
 
-/// What all shards have in common.
+/// What all shards of a node have in common.
+#[derive(Clone)]
 pub(super) struct Common {
     pub(super) options: Arc<Options>,
     pub(super) families: Arc<Families>,
@@ -62,15 +63,10 @@ impl Shard {
         place: Place,
         rooms: impl Fn(&RoomName) -> bool + Send + Sync + 'static,
     ) -> Self {
-        let Common {
-            options,
-            families,
-            leases,
-        } = common;
-        let items = options.queue;
-        let stats = Arc::new(families.of(place.name()));
+        let items = common.options.queue;
+        let stats = Arc::new(common.families.of(place.name()));
         Self {
-            options: Arc::clone(options),
+            options: Arc::clone(&common.options),
             place,
             publications: Queue::new(Load {
                 items,
@@ -84,7 +80,7 @@ impl Shard {
                 items,
                 weight: usize::MAX,
             }),
-            leases: Arc::clone(leases),
+            leases: Arc::clone(&common.leases),
             interest: Interest::new(items),
             predecessor: Predecessor::default(),
             stats,

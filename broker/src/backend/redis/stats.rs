@@ -32,8 +32,6 @@ pub(super) struct Families {
     pub(super) reaped: IntCounter,
     /// How often the node's lease was ended though it lived.
     pub(super) leases_lost: IntCounter,
-    /// When a refused renewal of the lease was last logged.
-    pub(super) renewal_refused: Seldom,
 }
 
 /// The metrics of one server's links, children bound.
@@ -96,7 +94,6 @@ impl Families {
                 "fanfare_presence_leases_lost_total",
                 "How often this node was taken for gone, having been silent for too long",
             )?,
-            renewal_refused: Seldom::new(LOG_INTERVAL),
         })
     }
 

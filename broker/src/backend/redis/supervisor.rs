@@ -96,7 +96,7 @@ impl<'a> Serving<'a> {
         shard.publications.open();
         shard.reads.open();
         // Before anything is entered here.
-        shard.leases.linked(&link.run());
+        shard.leases.linked(link.run());
         shard.members.open();
         shard.interest.open();
         Self {
