@@ -9,6 +9,9 @@ mod publications;
 #[allow(dead_code, reason = "not every suite looks at everything")]
 #[path = "support/recording.rs"]
 mod recording;
+#[allow(dead_code, reason = "no slot moves here")]
+#[path = "support/redis_cluster.rs"]
+mod redis_cluster;
 #[allow(dead_code, reason = "nothing fails over here")]
 #[path = "support/redis_sentinel.rs"]
 mod redis_sentinel;
@@ -26,6 +29,7 @@ use fanfare_shared::{Epoch, Position};
 
 use publications::{LOG, NO_LOG, bytes, keyed, named, text};
 use recording::{DEADLINE, Recording};
+use redis_cluster::RedisCluster;
 use redis_sentinel::Watched;
 use redis_server::RedisServer;
 
@@ -82,6 +86,23 @@ impl Fixture {
             backend,
             sink,
             servers: servers.into_iter().chain(sentinels).collect(),
+        }
+    }
+
+    /// A cluster of three masters, each with a replica.
+    async fn cluster() -> Self {
+        // Nothing goes down here, however busy the machine is.
+        let cluster = RedisCluster::start(DEADLINE).await;
+        let (backend, sink) = node::linked(Options {
+            urls: cluster.seeds(),
+            cluster: true,
+            ..node::options(String::new())
+        })
+        .await;
+        Self {
+            backend,
+            sink,
+            servers: cluster.nodes,
         }
     }
 
@@ -185,6 +206,12 @@ macro_rules! conformance {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $promise() {
                 super::$promise(super::Fixture::sentinel().await).await;
+            })*
+        }
+        mod cluster {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $promise() {
+                super::$promise(super::Fixture::cluster().await).await;
             })*
         }
     };

@@ -126,7 +126,7 @@ async fn a_redis_cluster_is_refused_in_so_many_words() {
     let server = RedisServer::start_with(&["--cluster-enabled", "yes"]);
     let (error, line) = complaint(options(server.url())).await;
     assert!(matches!(error, ConnectError::Mode(..)), "{line}");
-    assert!(line.contains("cluster mode"), "{line}");
+    assert!(line.contains("redis.cluster = true"), "{line}");
 }
 
 /// Listens, and answers everybody with `answer`, if with anything.

@@ -103,7 +103,7 @@ OVERVIEW = [
         number("Deliveries", "ops", "DeliveryLatencyBurn", "Publications put into members' outboxes, per second.", rate("fanfare_deliveries_total")),
         number("Delivery latency, p99", "s", "DeliveryLatencyBurn", "From a node's acceptance to the members' outboxes.", quantiles("fanfare_delivery_latency_seconds", 0.99)[0][0]),
         number("Unhealed gaps", "short", "BackendGaps", "Gaps in the chosen time that the log could not fill. Anything but 0 is loss that members were told of.", 'sum(increase(fanfare_backend_gaps_total{outcome="unhealed", $S}[$__range]))'),
-        number("Nodes linked", "percentunit", "BackendDisconnected", "Share of the nodes whose own probe comes back through Redis.", "avg(fanfare_backend_connected{$S})"),
+        number("Nodes linked", "percentunit", "BackendDisconnected", "Share of the links between nodes and servers of Redis on which the node's own probe comes back.", "avg(fanfare_backend_connected{$S})"),
     ]),
     ("Loss", [
         line("Gaps", "ops", "BackendGaps", "Missed messages, seen by their offsets; healed from the log, or not. `seen` and `healed` rise together when Redis fails over.", (rate("fanfare_backend_gaps_total", "outcome"), "{{outcome}}"), width=8),
@@ -171,9 +171,11 @@ NODE = [
 
 BACKEND = [
     ("Link", [
-        line("Linked", "short", "BackendDisconnected", "1 while the node's probe comes back through Redis. At 0 the node is not ready; its clients stay.", ("max by (pod) (fanfare_backend_connected{$S})", "{{pod}}"), width=8, maximum=1),
+        line("Linked", "short", "BackendDisconnected", "By node and server: 1 while the node's probe comes back through it. At 0 the rooms of that server wait; a node without any is not ready; clients stay.", ("min by (pod, server) (fanfare_backend_connected{$S})", "{{pod}} {{server}}"), maximum=1),
+        line("Linked nodes by server", "percentunit", "BackendDisconnected", "Share of the nodes that get through to it. One server below the others: that one. All: the network.", ("avg by (server) (fanfare_backend_connected{$S})", "{{server}}"), maximum=1),
         line("Lost links", "ops", "BackendDisconnected", "By why. Redis itself has no counter for subscribers that it cut off for being slow; this is it.", (rate("fanfare_backend_reconnects_total", "reason"), "{{reason}}"), width=8),
         line("Links lost by node", "short", "BackendDisconnected", "In the chosen time. All nodes: Redis. One node: its network.", ("sum by (pod) (increase(fanfare_backend_reconnects_total{$S}[$__range]))", "{{pod}}"), width=8),
+        line("Links lost by server", "short", "BackendDisconnected", "In the chosen time, by all nodes.", ("sum by (server) (increase(fanfare_backend_reconnects_total{$S}[$__range]))", "{{server}}"), width=8),
     ]),
     ("Round trip", [
         line("Probe's round trip", "s", "DeliveryLatencyBurn", "The message that each node sends itself through Redis, on the connections that matter.", *quantiles("fanfare_backend_lag_seconds", 0.5, 0.99, 0.999)),

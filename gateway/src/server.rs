@@ -199,6 +199,7 @@ fn redis_options(config: &Config) -> anyhow::Result<redis::Options> {
     Ok(redis::Options {
         urls: exposed(&config.redis.url),
         sentinels: exposed(&config.redis.sentinels),
+        cluster: config.redis.cluster,
         authorities: config.redis.ca_file.as_ref().map(read).transpose()?,
         node: config.node.clone(),
         probe_interval: config.redis.probe_interval,
@@ -239,15 +240,14 @@ fn spawn_workers(shared: &Arc<Shared>) -> anyhow::Result<(Vec<WorkerHandle>, mps
 /// Says where to connect: the first thing a person wants to know, and a script reads.
 fn announce(config: &Config, public: SocketAddr, private: SocketAddr) -> anyhow::Result<()> {
     let (public, private) = (reachable(public), reachable(private));
-    let backend = match (
-        config.redis.url.iter().count(),
-        config.redis.sentinels.is_empty(),
-    ) {
+    let redis = &config.redis;
+    let backend = match (redis.url.iter().count(), redis.sentinels.is_empty()) {
         (0, _) => "memory",
+        _ if redis.cluster => "a Redis Cluster",
         (1, true) => "Redis",
-        (1, false) => "Redis, through Sentinel",
+        (1, false) => "Redis behind Sentinel",
         (_, true) => "several Redis",
-        (_, false) => "several Redis, through Sentinel",
+        (_, false) => "several Redis behind Sentinel",
     };
     tracing::info!(
         node = config.node,

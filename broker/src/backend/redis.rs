@@ -3,8 +3,9 @@
 //!
 //! # How does it work?
 //!
-//! A `supervisor` keeps one link at a time: a connection for commands and one that is subscribed,
-//! both of redis-rs, made and given up together. While a link is up,
+//! A room belongs to a `shard`: one master, and all that waits for it. Of a shard a `supervisor`
+//! keeps one link at a time: a connection for commands and one that is subscribed, both of
+//! redis-rs, made and given up together. While a link is up,
 //!
 //! - `publish` puts a publication in a bounded queue, from which the `publisher` sends all that
 //!   wait in one pipeline, the next when the last was answered. `publish.lua` assigns the offset,
@@ -39,13 +40,28 @@
 //! What a probe's interval cannot see is a master that is demoted and promoted again within it,
 //! its connections left open all the while. Sentinel closes them; by hand it can be done.
 //!
+//! # Where is a room?
+//!
+//! With one server, there; behind sentinels at whichever is the master now, which `place` asks
+//! before each link. With several servers the `ranking` says which: they know nothing of each
+//! other, and one that fails takes its own rooms along. A node is ready as long as one is linked,
+//! since one dead server of eight must not take every node out of the balancer.
+//!
+//! In a Redis Cluster a room is where its slot is, and every master with slots is a shard. The
+//! `cluster` reads the map of slots again when anything casts doubt on it, and moves rooms with
+//! their slots: the sink is told that they are lost, and restored once they are subscribed at their
+//! new shard. A publication that is refused since its slot is elsewhere or on its way was not done;
+//! it waits, for 5 s at most, and later ones of the slot behind it. Reads and subscriptions do not
+//! wait: they are unavailable. Each move ends an epoch, whose positions go on to hold.
+//!
 //! # What must Redis be like?
 //!
-//! Redis 6 or newer, or Valkey; one master, no cluster. Channels do not belong to a database, so
-//! what shares a server shares its rooms. A subscriber that Redis finds too slow is cut off at
-//! `client-output-buffer-limit pubsub`, whose default of 32 MiB is tight for a busy node; that is
-//! a loss like any other, and healed like one.
+//! Redis 6 or newer, or Valkey; in a cluster Redis 7, for sharded channels. Channels do not belong
+//! to a database, so what shares a server shares its rooms. A subscriber that Redis finds too slow
+//! is cut off at `client-output-buffer-limit pubsub`, whose default of 32 MiB is tight for a busy
+//! node; that is a loss like any other, and healed like one.
 
+mod cluster;
 mod connect;
 mod inbound;
 mod keys;
@@ -61,6 +77,8 @@ mod route;
 mod run;
 mod script;
 mod shard;
+mod sharded;
+mod slot;
 mod stats;
 mod subscriber;
 mod supervisor;
@@ -78,6 +96,7 @@ use tokio::time::timeout;
 pub use connect::ConnectError;
 
 use super::{Backend, BackendError, EPOCH_TTL, Log, Pending, Publish, Read, Scope, Sink, Snapshot};
+use cluster::Cluster;
 use connect::Server;
 use place::Place;
 use ranking::Ranking;
@@ -95,6 +114,9 @@ pub struct Options {
     /// Where the sentinels are, `redis://[user:password@]host:port`; none where the servers are
     /// found without. With sentinels, the host in each of `urls` is the master's name.
     pub sentinels: Vec<String>,
+    /// Whether `urls` are nodes of one Redis Cluster, to begin with: the others are found through
+    /// them.
+    pub cluster: bool,
     /// Certificates in PEM form that a `rediss://` server's is checked against, instead of the
     /// public authorities.
     pub authorities: Option<Vec<u8>>,
@@ -117,7 +139,7 @@ pub struct Options {
 pub struct Redis {
     options: Arc<Options>,
     route: Route,
-    families: Families,
+    families: Arc<Families>,
     supervisors: OnceLock<Vec<AbortHandle>>,
 }
 
@@ -126,30 +148,21 @@ impl Redis {
     pub fn new(options: Options) -> Result<Self, ConnectError> {
         let options = Arc::new(options);
         let families = Families::new().map_err(|error| ConnectError::Metrics(Arc::new(error)))?;
+        let families = Arc::new(families);
         let read = |key, urls: &[String]| {
             let servers = urls.iter().map(|url| Server::new(key, url, &options));
             servers.collect::<Result<Vec<_>, _>>()
         };
         let servers = read("redis.url", &options.urls)?;
         let sentinels = read("redis.sentinels", &options.sentinels)?;
-        let names: Vec<_> = servers.iter().map(|server| &*server.address).collect();
-        if let Some(twice) = (1..)
-            .zip(&names)
-            .find(|(next, name)| names[*next..].contains(name))
-        {
-            return Err(ConnectError::Twice((*twice.1).to_owned()));
-        }
-        let ranking = Arc::new(Ranking::new(names));
-        let shard = |(index, server)| {
-            let ranking = Arc::clone(&ranking);
-            let rooms = move |room: &RoomName| ranking.first(room) == index;
-            let place = Place::new(server, &sentinels)?;
-            let shard = Shard::new(Arc::clone(&options), place, &families, rooms);
-            Ok(Arc::new(shard))
+        let route = if options.cluster {
+            let (options, families) = (Arc::clone(&options), Arc::clone(&families));
+            Route::Cluster(Cluster::new(options, families, servers))
+        } else {
+            ranked(&options, &families, servers, &sentinels)?
         };
-        let shards = (0..).zip(servers).map(shard).collect::<Result<_, _>>()?;
         Ok(Self {
-            route: Route::new(shards, ranking),
+            route,
             options,
             families,
             supervisors: OnceLock::new(),
@@ -167,8 +180,11 @@ impl Redis {
         // Shards of its own, lest it meddle with links that are up.
         let other = Self::new(Options::clone(&self.options))?;
         let mut away = Vec::new();
+        if let Route::Cluster(cluster) = &other.route {
+            cluster.learn().await?;
+        }
         let shards = other.route.shards();
-        for shard in shards {
+        for shard in &shards {
             match shard.check().await {
                 Err(error) if error.may_pass() => away.push(error),
                 outcome => outcome?,
@@ -187,22 +203,29 @@ impl Redis {
     /// Names the hub that publications are handed to, and begins to keep a link, on `runtime`;
     /// only the first call counts.
     pub fn attach(&self, sink: Arc<dyn Sink>, runtime: &Handle) {
-        self.supervisors.get_or_init(move || {
-            let shards = self.route.shards().iter();
-            shards
-                .map(|shard| shard.attach(Arc::clone(&sink), runtime))
-                .collect()
+        self.supervisors.get_or_init(move || match &self.route {
+            Route::Ranked(shards, _) => {
+                let attach = |shard: &Arc<Shard>| shard.attach(Arc::clone(&sink), runtime);
+                shards.iter().map(attach).collect()
+            }
+            Route::Cluster(cluster) => {
+                let follower = cluster::run(Arc::clone(cluster), sink);
+                vec![runtime.spawn(follower).abort_handle()]
+            }
         });
     }
 
     /// Waits until publications get through, and then a while ([`Options::connect_timeout`]) for
     /// those servers of several that are not linked yet.
     pub async fn linked(&self) {
-        // Fails only without a sender, which lives as long as the shard.
-        let shards = self.route.shards().iter();
+        if let Route::Cluster(cluster) = &self.route {
+            cluster.mapped().await;
+        }
+        let shards = self.route.shards().into_iter();
         let mut waiting: JoinSet<_> = shards
             .map(|shard| {
                 let mut ready = shard.ready.subscribe();
+                // Ends without a sender, which the shard has.
                 async move { ready.wait_for(|ready| *ready).await.is_ok() }
             })
             .collect();
@@ -216,6 +239,32 @@ impl Redis {
     pub fn collectors(&self) -> Vec<Box<dyn Collector>> {
         self.families.collectors()
     }
+}
+
+/// Servers that know nothing of each other, each found at its address or through sentinels.
+fn ranked(
+    options: &Arc<Options>,
+    families: &Families,
+    servers: Vec<Server>,
+    sentinels: &[Server],
+) -> Result<Route, ConnectError> {
+    let names: Vec<_> = servers.iter().map(|server| &*server.address).collect();
+    if let Some(twice) = (1..)
+        .zip(&names)
+        .find(|(next, name)| names[*next..].contains(name))
+    {
+        return Err(ConnectError::Twice((*twice.1).to_owned()));
+    }
+    let ranking = Arc::new(Ranking::new(names));
+    let shard = |(index, server)| {
+        let ranking = Arc::clone(&ranking);
+        let rooms = move |room: &RoomName| ranking.first(room) == index;
+        let place = Place::new(server, sentinels)?;
+        let shard = Shard::new(Arc::clone(options), place, families, rooms);
+        Ok(Arc::new(shard))
+    };
+    let shards = (0..).zip(servers).map(shard).collect::<Result<_, _>>()?;
+    Ok(Route::Ranked(shards, ranking))
 }
 
 impl Drop for Redis {
@@ -245,13 +294,11 @@ impl Sink for Nobody {
 
 impl Backend for Redis {
     fn publish(&self, publish: Publish) -> Pending<Option<Position>> {
-        let room = publish.room.clone();
-        self.route.ask(&room, |shard| {
-            let weight = publish.envelope.len();
-            let (item, answered) = publisher::Item::new(publish);
-            shard.publications.push(item, weight)?;
-            Ok(Pending::Waiting(answered))
-        })
+        let (item, answered) = publisher::Item::new(publish);
+        match self.route.publish(item) {
+            Ok(()) => Pending::Waiting(answered),
+            Err(error) => Pending::ready(Err(error)),
+        }
     }
 
     fn subscribe(&self, room: &RoomName) -> Pending<()> {
@@ -269,6 +316,9 @@ impl Backend for Redis {
             return Pending::ready(Ok(Snapshot::default()));
         }
         self.route.ask(room, |shard| {
+            if shard.is_sharded() && shard.interest.is_unsettled(room) {
+                return Err(BackendError::Unavailable);
+            }
             let (item, answered) = reader::Item::new(room.clone(), log, read);
             let weight = item.limit() + 1;
             shard.reads.push(item, weight)?;

@@ -17,6 +17,7 @@ pub(crate) fn options(url: String) -> Options {
     Options {
         urls: vec![url],
         sentinels: Vec::new(),
+        cluster: false,
         authorities: None,
         node: "n1".to_owned(),
         probe_interval: Duration::from_millis(50),

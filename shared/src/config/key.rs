@@ -45,6 +45,8 @@ pub enum Kind {
     },
     /// One of these words.
     Choice(&'static [&'static str]),
+    /// Yes or no.
+    Flag,
     /// What to log.
     Filter,
     /// Where servers of Redis are: one address or several.
@@ -79,6 +81,7 @@ pub const KEYS: &[Key] = &[
         "redis.sentinels",
         urls("redis://[user:password@]host:26379"),
     ),
+    key("redis.cluster", Kind::Flag),
     key("redis.ca_file", Kind::Path),
     key("redis.probe_interval", time(50, MINUTE)),
     key("redis.probe_timeout", time(50, MINUTE)),
@@ -167,6 +170,7 @@ impl Kind {
                 Some((last, rest)) => format!("give {} or {last}", rest.join(", ")),
                 None => String::new(),
             },
+            Self::Flag => "give true or false".to_owned(),
             Self::Filter => format!(
                 "give a level ({}), and levels of modules after commas: info,fanfare_broker=debug",
                 LEVELS.join(", ")
@@ -196,6 +200,7 @@ impl Kind {
                 Ok(ValueKind::String(format_duration(time).to_string()))
             }
             Self::RedisUrls { .. } => urls_of(raw),
+            Self::Flag => flag_of(raw),
             // The rest is text. A whole number without quotes is taken for the text it reads
             // as: `node = 123` says what it means.
             _ => {
@@ -233,7 +238,7 @@ impl Kind {
             Self::Path if text.is_empty() => Err("empty".to_owned()),
             Self::Path => Ok(()),
             Self::Pattern => RoomPattern::new(text).map(drop).map_err(str::to_owned),
-            Self::Count { .. } | Self::Time { .. } | Self::RedisUrls { .. } => Ok(()),
+            Self::Count { .. } | Self::Time { .. } | Self::RedisUrls { .. } | Self::Flag => Ok(()),
         }
     }
 }
@@ -272,6 +277,17 @@ fn time_of(raw: &ValueKind) -> Result<Duration, String> {
             parse_duration(text.trim()).map_err(|_| "not a duration".to_owned())
         }
         _ => Err("not a duration".to_owned()),
+    }
+}
+
+fn flag_of(raw: &ValueKind) -> Result<ValueKind, String> {
+    match raw {
+        ValueKind::Boolean(flag) => Ok(ValueKind::Boolean(*flag)),
+        ValueKind::String(text) => match text.trim().parse() {
+            Ok(flag) => Ok(ValueKind::Boolean(flag)),
+            Err(_) => Err("neither true nor false".to_owned()),
+        },
+        _ => Err("neither true nor false".to_owned()),
     }
 }
 

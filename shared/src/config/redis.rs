@@ -23,6 +23,9 @@ pub struct Redis {
     /// that they give the master; user, password and database there are the master's.
     #[serde(skip_serializing_if = "RedisUrls::is_empty")]
     pub sentinels: RedisUrls,
+    /// Whether the addresses in `redis.url` are nodes of one Redis Cluster (Redis 7 or newer, or
+    /// Valkey), through which the others are found; two or three are enough. Default false.
+    pub cluster: bool,
     /// A file of certificates (PEM) that a `rediss://` server's is checked against, instead of
     /// the public authorities. Default: none. Set it where Redis has a private authority.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -58,6 +61,7 @@ impl Default for Redis {
         Self {
             url: RedisUrls::default(),
             sentinels: RedisUrls::default(),
+            cluster: false,
             ca_file: None,
             probe_interval: Duration::from_secs(1),
             probe_timeout: Duration::from_secs(3),
@@ -91,7 +95,46 @@ impl Redis {
                 "give the name of the master there: redis://mymaster",
             ));
         }
+        if let Some(bare) = self.sentinels.iter().find(|url| !url.names_port()) {
+            return Err(refusal(
+                "redis.sentinels",
+                &[bare.clone()].into_iter().collect(),
+                "the port is missing".to_owned(),
+                "sentinels listen on 26379 where nobody has told them otherwise",
+            ));
+        }
+        if self.cluster {
+            self.check_cluster()?;
+        }
         Ok(())
+    }
+
+    fn check_cluster(&self) -> Result<(), ConfigError> {
+        let (problem, remedy) = if self.url.is_empty() {
+            (
+                "given without redis.url",
+                "name two or three of the cluster's nodes there",
+            )
+        } else if !self.sentinels.is_empty() {
+            (
+                "given together with redis.sentinels",
+                "a cluster replaces its masters by itself: leave one of the two out",
+            )
+        } else if self.url.iter().any(|url| !url.place().ends_with("/0")) {
+            (
+                "a cluster has no database but 0, and no socket",
+                "leave the number at the end of redis.url out, and name hosts there",
+            )
+        } else {
+            return Ok(());
+        };
+        Err(ConfigError::Value {
+            key: "redis.cluster".to_owned(),
+            value: "true".to_owned(),
+            origin: None,
+            problem: problem.to_owned(),
+            remedy: remedy.to_owned(),
+        })
     }
 }
 

@@ -27,23 +27,32 @@ impl RedisUrl {
     /// the same place lead to one server.
     #[must_use]
     pub fn place(&self) -> String {
+        let (address, path) = self.address_and_path();
+        if address.is_empty() {
+            // A socket's.
+            return path.to_owned();
+        }
+        let port = if self.names_port() { "" } else { ":6379" };
+        let database = match path.trim_matches('/') {
+            "" => "0",
+            database => database,
+        };
+        format!("{}{port}/{database}", address.to_ascii_lowercase())
+    }
+
+    /// Whether it says which port.
+    pub(super) fn names_port(&self) -> bool {
+        let (address, _) = self.address_and_path();
+        address.contains(':') && !address.ends_with(']')
+    }
+
+    /// Host and port, and what follows up to the query.
+    fn address_and_path(&self) -> (&str, &str) {
         let rest = self.0.split_once("://").map_or("", |(_, rest)| rest);
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, tail) = rest.split_at(end);
         let address = authority.rsplit_once('@').map_or(authority, |(_, a)| a);
-        let tail = tail.split(['?', '#']).next().unwrap_or_default();
-        if address.is_empty() {
-            // A socket's path.
-            return tail.to_owned();
-        }
-        let port = if address.ends_with(']') || !address.contains(':') {
-            ":6379"
-        } else {
-            ""
-        };
-        let database = tail.trim_matches('/');
-        let database = if database.is_empty() { "0" } else { database };
-        format!("{}{port}/{database}", address.to_ascii_lowercase())
+        (address, tail.split(['?', '#']).next().unwrap_or_default())
     }
 
     /// Says what is wrong with `url`, if anything.

@@ -158,13 +158,17 @@ fn every_key_can_be_set_by_its_variable_and_its_bounds_are_what_it_says() {
                 words.iter().map(|word| (*word).to_owned()).collect(),
                 vec!["nothing".to_owned()],
             ),
+            Kind::Flag => (
+                vec!["true".to_owned(), "false".to_owned()],
+                vec!["yes".to_owned()],
+            ),
             Kind::Address => (vec!["[::1]:0".to_owned()], vec![":8080".to_owned()]),
             Kind::Name => (vec!["123".to_owned()], vec!["a b".to_owned()]),
             Kind::Filter => (vec!["info,a=off".to_owned()], vec!["loud".to_owned()]),
             Kind::RedisUrls { .. } => (
                 vec![
-                    "redis://h".to_owned(),
-                    "redis://h, rediss://:pw@i:1".to_owned(),
+                    "redis://h:1".to_owned(),
+                    "redis://h:1, rediss://:pw@i:1".to_owned(),
                 ],
                 vec!["h".to_owned(), "redis://h,".to_owned()],
             ),
@@ -181,7 +185,7 @@ fn every_key_can_be_set_by_its_variable_and_its_bounds_are_what_it_says() {
             if key.path == "limits.outbox_bytes" {
                 pairs.push(("FANFARE_LIMITS__MAX_MESSAGE", "1"));
             }
-            if key.path == "redis.sentinels" {
+            if key.path == "redis.cluster" || key.path == "redis.sentinels" {
                 pairs.push(("FANFARE_REDIS__URL", "redis://mymaster"));
             }
             if key.path == "drain.window" {
@@ -230,7 +234,7 @@ fn a_bad_value_is_named_with_its_key_its_source_and_what_would_be_right() {
     assert_eq!(
         file_refusal("redis = 'redis://h'"),
         "redis = … (from fanfare.toml): this is a section; set its keys: redis.url, \
-         redis.sentinels, redis.ca_file, redis.probe_interval, redis.probe_timeout, redis.connect_timeout, redis.pipeline, \
+         redis.sentinels, redis.cluster, redis.ca_file, redis.probe_interval, redis.probe_timeout, redis.connect_timeout, redis.pipeline, \
          redis.queue, redis.linger, redis.sync_interval"
     );
 }
@@ -430,6 +434,49 @@ fn sentinels_need_the_name_of_a_master() {
         "redis.sentinels = \"redis://:***@s:26379\": given without redis.url; \
          give the name of the master there: redis://mymaster"
     );
+    let message = refusal(&[
+        ("FANFARE_REDIS__URL", "redis://mymaster"),
+        (
+            "FANFARE_REDIS__SENTINELS",
+            "redis://a:26379,redis://:secret@b",
+        ),
+    ]);
+    assert!(
+        message.starts_with("redis.sentinels = \"redis://:***@b\": the port is missing; sentinels"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_cluster_has_nodes_no_sentinels_and_one_database() {
+    let cluster = ("FANFARE_REDIS__CLUSTER", "true");
+    let url = |url| ("FANFARE_REDIS__URL", url);
+    let config = env(&[cluster, url("redis://a,redis://b:7000/0")]).expect("a cluster");
+    assert!(config.redis.cluster);
+    assert!(file("[redis]\nurl = 'redis://a'\ncluster = true").is_ok());
+    for (pairs, problem) in [
+        (vec![cluster], "given without redis.url; name two"),
+        (
+            vec![
+                cluster,
+                url("redis://a"),
+                ("FANFARE_REDIS__SENTINELS", "redis://s:26379"),
+            ],
+            "given together with redis.sentinels; a cluster replaces",
+        ),
+        (
+            vec![cluster, url("redis://a,redis://b/1")],
+            "a cluster has no database but 0, and no socket; leave the number",
+        ),
+        (
+            vec![cluster, url("unix:///s")],
+            "a cluster has no database but 0, and no socket; leave the number",
+        ),
+    ] {
+        let message = refusal(&pairs);
+        let expected = format!("redis.cluster = true: {problem}");
+        assert!(message.starts_with(&expected), "{message}");
+    }
 }
 
 #[test]

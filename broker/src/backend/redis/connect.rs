@@ -48,6 +48,7 @@ pub(super) struct Server {
 enum Source {
     Url,
     Sentinel,
+    Cluster,
 }
 
 impl Server {
@@ -134,6 +135,20 @@ impl Server {
     /// database, and whether through TLS.
     pub(super) fn named_by_sentinel(&self, host: &str, port: u16) -> Result<Self, ConnectError> {
         self.at(host, port, Source::Sentinel)
+    }
+
+    /// Another server, named by the cluster that this one is part of.
+    pub(super) fn named_by_cluster(&self, host: &str, port: u16) -> Result<Self, ConnectError> {
+        self.at(host, port, Source::Cluster)
+    }
+
+    /// What is wrong with a server that should be part of a cluster, and is not.
+    pub(super) fn not_a_cluster(&self) -> ConnectError {
+        ConnectError::Mode(
+            self.address.clone(),
+            "standalone".to_owned(),
+            "leave out redis.cluster, or name nodes of the cluster in redis.url",
+        )
     }
 
     fn at(&self, host: &str, port: u16, source: Source) -> Result<Self, ConnectError> {
@@ -231,7 +246,7 @@ impl Server {
         let mode = field(&server, "redis_mode").unwrap_or("standalone");
         let remedy = match mode {
             "sentinel" => Some("name it in redis.sentinels, and in redis.url the master's name"),
-            "cluster" => Some("which is not supported yet; give a single master"),
+            "cluster" if self.source != Source::Cluster => Some("set redis.cluster = true"),
             _ => None,
         };
         if let Some(remedy) = remedy {
@@ -244,8 +259,15 @@ impl Server {
             let at = self.address.clone();
             return Err(match self.source {
                 Source::Url => ConnectError::Replica(at, master),
-                Source::Sentinel => ConnectError::NotPromoted(at, master),
+                Source::Sentinel => ConnectError::NotPromoted(at, master, "the sentinels say"),
+                Source::Cluster => ConnectError::NotPromoted(at, master, "the cluster says"),
             });
+        }
+        let major = field(&server, "redis_version").and_then(|version| version.split('.').next());
+        if self.source == Source::Cluster
+            && major.is_some_and(|major| major.parse::<u32>().is_ok_and(|major| major < 7))
+        {
+            return Err(ConnectError::TooOldForCluster(self.address.clone()));
         }
         Run::read(&server, &replication).ok_or_else(|| ConnectError::NotRedis(self.address.clone()))
     }

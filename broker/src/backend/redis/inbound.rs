@@ -13,7 +13,8 @@ use tokio::sync::watch;
 use super::Sink;
 use super::keys;
 use super::link::Loss;
-use super::stats::{Stats, Unreadable};
+use super::shard::Shard;
+use super::stats::Unreadable;
 
 /// How many publications are delivered to a congested sink before the link is given up: what
 /// the node's workers still have to take then, the log keeps for later.
@@ -22,7 +23,7 @@ const MAX_CONGESTED: usize = 16_384;
 /// The receiving end of one subscriber connection.
 pub(super) struct Inbound {
     sink: Arc<dyn Sink>,
-    stats: Arc<Stats>,
+    shard: Arc<Shard>,
     gate: Mutex<Gate>,
     probe_channel: String,
     /// Tells this connection's probes from those of an earlier one, or of another node that was
@@ -30,6 +31,8 @@ pub(super) struct Inbound {
     token: u64,
     heard: watch::Sender<u64>,
     loss: watch::Sender<Option<Loss>>,
+    /// How many fences have come back: see [`Inbound::fenced`].
+    fences: watch::Sender<u64>,
 }
 
 struct Gate {
@@ -40,26 +43,31 @@ struct Gate {
 
 impl Inbound {
     /// Makes one whose gate is closed.
-    pub(super) fn new(sink: Arc<dyn Sink>, stats: Arc<Stats>, node: &str) -> Self {
+    pub(super) fn new(sink: Arc<dyn Sink>, shard: Arc<Shard>) -> Self {
         Self {
             sink,
-            stats,
             gate: Mutex::new(Gate {
                 open: false,
                 congested: 0,
             }),
-            probe_channel: keys::probe(node),
+            probe_channel: shard.probe_channel(),
+            shard,
             token: fastrand::u64(..),
             heard: watch::Sender::new(0),
             loss: watch::Sender::new(None),
+            fences: watch::Sender::new(0),
         }
     }
 
     /// Takes a push. Never blocks.
     pub(super) fn push(&self, push: PushInfo) {
         match push.kind {
-            PushKind::Message => self.message(push.data),
+            PushKind::Message | PushKind::SMessage => self.message(push.data),
             PushKind::Disconnection => self.lose(Loss::Closed),
+            PushKind::SUnsubscribe => self.unsubscribed(&push.data),
+            PushKind::Unsubscribe if self.shard.is_sharded() => {
+                self.fences.send_modify(|fences| *fences += 1);
+            }
             // Confirmations are awaited where they were asked for.
             _ => {}
         }
@@ -111,6 +119,33 @@ impl Inbound {
         let _ = heard.wait_for(|heard| *heard >= number).await;
     }
 
+    /// How many fences have come back.
+    pub(super) fn fences(&self) -> u64 {
+        *self.fences.borrow()
+    }
+
+    /// Waits until as many fences have come back. A fence is an UNSUBSCRIBE from nothing, which in a
+    /// cluster is sent for no other reason: what was answered before it has been read.
+    pub(super) async fn fenced(&self, count: u64) {
+        let mut fences = self.fences.subscribe();
+        // Fails only without a sender, which lives as long as `self`.
+        let _ = fences.wait_for(|fences| *fences >= count).await;
+    }
+
+    /// The server ended a subscription: as it was asked to, or because the slot is elsewhere now.
+    fn unsubscribed(&self, data: &[Value]) {
+        let Some(Value::BulkString(channel)) = data.first() else {
+            return;
+        };
+        if channel == self.probe_channel.as_bytes() {
+            self.lose(Loss::Moved);
+        } else if let Some(room) = keys::room(channel)
+            && self.shard.interest.unsettle(&room)
+        {
+            self.shard.doubt();
+        }
+    }
+
     fn message(&self, data: Vec<Value>) {
         let Ok([Value::BulkString(channel), Value::BulkString(payload)]) =
             <[Value; 2]>::try_from(data)
@@ -124,7 +159,8 @@ impl Inbound {
         match publication(&channel, payload) {
             Ok(publication) => self.deliver(publication),
             Err(error) => {
-                self.stats
+                self.shard
+                    .stats
                     .skipped(&String::from_utf8_lossy(&channel), &error);
             }
         }
@@ -143,7 +179,9 @@ impl Inbound {
 
     fn deliver(&self, publication: Publication) {
         let mut gate = self.gate();
-        if !gate.open {
+        // In a cluster, a late word of the server that had the room before says nothing any more.
+        let elsewhere = self.shard.is_sharded() && !(self.shard.rooms)(&publication.room);
+        if !gate.open || elsewhere {
             return;
         }
         if self.sink.congested() {

@@ -5,7 +5,7 @@
 //! fanfare:{ROOM}:log       stream    those that are kept
 //! fanfare:{ROOM}:meta      hash      where the log stands
 //! fanfare:{ROOM}:key:KEY   string    the position that a publish with an idempotency key got
-//! fanfare:probe:{NODE}     channel   what a node sends itself
+//! fanfare:probe:{NODE}     channel   what a node sends itself; {NODE:NUMBER} in a cluster
 //! ```
 //!
 //! Invariant: the names of one room share one slot of Redis Cluster, and two rooms never share a
@@ -59,9 +59,26 @@ pub(super) fn seen<'a>(room: &'a RoomName, key: &'a str) -> impl Display {
     )
 }
 
+/// What Redis Cluster hashes of all the names of a room, in two parts.
+pub(super) fn tag(room: &str) -> [&[u8]; 2] {
+    const FIRST: [u8; 1] = [STAND_IN as u8];
+    let (first, rest) = match room.strip_prefix('}') {
+        None => (&[][..], room),
+        Some(rest) => (&FIRST[..], rest),
+    };
+    let end = rest.find('}').unwrap_or(rest.len());
+    [first, &rest.as_bytes()[..end]]
+}
+
 /// The channel of a node's probe.
 pub(super) fn probe(node: &str) -> String {
     format!("fanfare:probe:{{{node}}}")
+}
+
+/// The channel of a node's probe in Redis Cluster, where each master needs one of its own slots:
+/// another name for each number.
+pub(super) fn numbered_probe(node: &str, number: u32) -> String {
+    format!("fanfare:probe:{{{node}:{number}}}")
 }
 
 /// The room that a channel belongs to.

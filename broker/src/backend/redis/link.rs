@@ -35,6 +35,8 @@ pub(super) enum Loss {
     Demoted,
     /// The server goes on as another run: it was promoted anew, or its first replica came.
     Renewed,
+    /// In a cluster: the slot of the probe's channel went to another server.
+    Moved,
     /// The node's own workers are too far behind.
     Congested,
     /// A fault of this program.
@@ -43,11 +45,12 @@ pub(super) enum Loss {
 
 impl Loss {
     /// In the order of their declaration.
-    pub(super) const ALL: [Self; 6] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::Closed,
         Self::Probe,
         Self::Demoted,
         Self::Renewed,
+        Self::Moved,
         Self::Congested,
         Self::Internal,
     ];
@@ -59,6 +62,7 @@ impl Loss {
             Self::Probe => "probe",
             Self::Demoted => "demoted",
             Self::Renewed => "renewed",
+            Self::Moved => "moved",
             Self::Congested => "congested",
             Self::Internal => "internal",
         }
@@ -79,13 +83,12 @@ pub(super) struct Link {
 
 impl Link {
     /// Makes a link. Nothing reaches the sink before its inbound is opened.
-    pub(super) async fn make(shard: &Shard, sink: &Arc<dyn Sink>) -> Result<Self, ConnectError> {
+    pub(super) async fn make(
+        shard: &Arc<Shard>,
+        sink: &Arc<dyn Sink>,
+    ) -> Result<Self, ConnectError> {
         let server = shard.place.find().await?;
-        let inbound = Arc::new(Inbound::new(
-            Arc::clone(sink),
-            Arc::clone(&shard.stats),
-            &shard.options.node,
-        ));
+        let inbound = Arc::new(Inbound::new(Arc::clone(sink), Arc::clone(shard)));
         let of_commands = Arc::clone(&inbound);
         let mut commands = server
             .open(move |push| {
@@ -112,13 +115,9 @@ impl Link {
             .await
             .map_err(explain)?;
         let read = Script::load(&mut commands, READ).await.map_err(explain)?;
-        subscriber
-            .subscribe(inbound.probe_channel())
-            .await
-            .map_err(explain)?;
         shard
             .interest
-            .resubscribe(&mut subscriber)
+            .resubscribe(&mut subscriber, shard, &inbound)
             .await
             .map_err(explain)?;
 
@@ -170,6 +169,7 @@ impl Link {
     /// answered: unavailable.
     pub(super) async fn serve(self, shard: &Shard, restore: impl Future<Output = ()>) -> Loss {
         let publisher = Publisher {
+            shard,
             connection: self.commands.clone(),
             script: self.publish,
             run: self.run.id(),
@@ -178,6 +178,7 @@ impl Link {
             seconds: shard.stats.publish.local(),
         };
         let reader = Reader {
+            shard,
             connection: self.commands,
             script: self.read,
             run: self.run.id(),
@@ -193,7 +194,7 @@ impl Link {
             loss = self.prober.run(shard) => loss,
             loss = publisher.run(&shard.publications) => loss,
             loss = reader.run(&shard.reads) => loss,
-            loss = shard.interest.apply(self.subscriber) => loss,
+            loss = shard.interest.apply(self.subscriber, shard, &self.inbound) => loss,
             loss = restore => loss,
         }
     }
@@ -224,6 +225,7 @@ impl Prober {
                 Err(Unheard::Ended(Ended::Demoted)) => return Loss::Demoted,
                 Err(Unheard::Ended(Ended::Renewed)) => return Loss::Renewed,
                 Err(Unheard::Refused(error)) => match Refusal::of(&error) {
+                    Ok(Refusal::Astray(_)) => return Loss::Moved,
                     Ok(_) => return Loss::Probe,
                     Err(loss) => return loss,
                 },
@@ -237,7 +239,7 @@ impl Prober {
         // and that it was promoted again since, only the replication's id.
         let mut request = redis::pipe();
         request
-            .cmd("PUBLISH")
+            .cmd(shard.verb())
             .arg(self.inbound.probe_channel())
             .arg(self.inbound.probe(self.sent))
             .ignore()

@@ -51,6 +51,14 @@ impl Place {
         }
     }
 
+    /// The server, where it is always the same.
+    pub(super) const fn fixed(&self) -> Option<&Server> {
+        match self {
+            Self::Fixed(server) => Some(server),
+            Self::Named(_) => None,
+        }
+    }
+
     /// Finds out where the server is now.
     pub(super) async fn find(&self) -> Result<Server, ConnectError> {
         match self {

@@ -2,14 +2,14 @@
 -- the room comes between the offset, the log and the channel.
 --
 -- KEYS  meta, log[, the idempotency key's record]
--- ARGV  log size, log TTL, meta TTL (milliseconds), a fresh epoch, the server's run, channel,
---       envelope
+-- ARGV  log size, log TTL, meta TTL (milliseconds), a fresh epoch, the server's run, the
+--       command that publishes, channel, envelope
 -- Answers the position: 16 digits of epoch, then the offset.
 --
 -- meta holds e(poch), o(ffset of the newest), s(erver run that the epoch belongs to), and of the
 -- epoch before: p(revious) and f, up to which offset its positions hold in this one.
 local meta, log, seen = KEYS[1], KEYS[2], KEYS[3]
-local size, ttl, meta_ttl, fresh, run, channel, envelope = unpack(ARGV)
+local size, ttl, meta_ttl, fresh, run, command, channel, envelope = unpack(ARGV)
 
 if seen then
   local position = redis.call('GET', seen)
@@ -43,5 +43,5 @@ local position = epoch .. offset
 if seen then
   redis.call('SET', seen, position, 'PX', ttl)
 end
-redis.call('PUBLISH', channel, position .. ' ' .. envelope)
+redis.call(command, channel, position .. ' ' .. envelope)
 return position

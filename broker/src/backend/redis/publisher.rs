@@ -7,7 +7,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanfare_shared::{Epoch, Position};
+use fanfare_shared::{Epoch, Position, RoomName};
 use prometheus::local::LocalHistogram;
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, RedisWrite, Value};
@@ -19,6 +19,7 @@ use super::link::Loss;
 use super::queue::{Load, Queue};
 use super::refusal::Refusal;
 use super::script::Script;
+use super::shard::Shard;
 use super::stats::{Stats, millis};
 use super::{BackendError, EPOCH_TTL, Publish, keys};
 
@@ -37,7 +38,8 @@ const MAX_PIPELINE_BYTES: usize = 1024 * 1024;
 const COMMAND_BYTES: usize = 160;
 
 /// Sends one link's publications.
-pub(super) struct Publisher {
+pub(super) struct Publisher<'a> {
+    pub(super) shard: &'a Shard,
     pub(super) connection: MultiplexedConnection,
     pub(super) script: Script,
     /// The server's run, for the script.
@@ -65,7 +67,7 @@ impl Item {
         (item, answered)
     }
 
-    fn command(&self, script: &str, run: &str) -> Cmd {
+    fn command(&self, script: &str, run: &str, verb: &str) -> Cmd {
         let Publish {
             room,
             log,
@@ -73,9 +75,9 @@ impl Item {
             key,
         } = &self.publish;
         let names = 4 * room.as_str().len() + key.as_deref().map_or(0, str::len);
-        let mut command = Cmd::with_capacity(13, COMMAND_BYTES + names + envelope.len());
+        let mut command = Cmd::with_capacity(14, COMMAND_BYTES + names + envelope.len());
         if log.size == 0 {
-            command.arg("PUBLISH");
+            command.arg(verb);
             command.write_arg_fmt(keys::channel(room));
             let mut payload = command.writer_for_next_arg();
             // Writing to memory cannot fail.
@@ -94,10 +96,31 @@ impl Item {
         command.arg(log.size).arg(ttl(log.ttl));
         command.arg(ttl(log.ttl.saturating_add(EPOCH_TTL)));
         command.write_arg_fmt(Epoch::from_bits(fastrand::u64(..)));
-        command.arg(run);
+        command.arg(run).arg(verb);
         command.write_arg_fmt(keys::channel(room));
         command.arg(&envelope[..]);
         command
+    }
+
+    /// The room that it is for.
+    pub(super) fn room(&self) -> &RoomName {
+        &self.publish.room
+    }
+
+    /// How long it has waited.
+    pub(super) fn age(&self) -> Duration {
+        self.since.elapsed()
+    }
+
+    /// What it weighs in a queue.
+    pub(super) fn weight(&self) -> usize {
+        self.publish.envelope.len()
+    }
+
+    /// Answers that it was not done.
+    pub(super) fn fail(self, error: BackendError) {
+        // Whoever asked may have gone.
+        let _ = self.answer.send(Err(error));
     }
 
     fn outcome(&self, reply: &Value) -> Result<Option<Position>, Refusal> {
@@ -119,7 +142,7 @@ impl Item {
     }
 }
 
-impl Publisher {
+impl Publisher<'_> {
     /// Sends what waits, until the link is lost. What is under way then is dropped, and so
     /// answered: unavailable.
     pub(super) async fn run(mut self, queue: &Queue<Item>) -> Loss {
@@ -146,18 +169,27 @@ impl Publisher {
             let mut demoted = false;
             let sent = std::mem::take(batch);
             let count = sent.len();
+            let mut astray = Astray::default();
             for (item, reply) in sent.into_iter().zip(&replies) {
                 match item.outcome(reply) {
                     Err(Refusal::NoScript) => batch.push(item),
+                    Err(Refusal::Astray(_)) => astray.push(item),
                     outcome => {
                         if let Err(refusal) = &outcome {
                             demoted |= *refusal == Refusal::Demoted;
                             self.note(refusal);
+                        } else {
+                            astray.overtaken(item.room());
                         }
                         item.answer(outcome, &self.seconds);
                     }
                 }
             }
+            for item in &*batch {
+                // About to be sent again, here and at once.
+                astray.overtaken(item.room());
+            }
+            self.shard.hold(astray.items);
             if demoted {
                 return Err(Loss::Demoted);
             }
@@ -187,7 +219,7 @@ impl Publisher {
             pipeline.add_command(self.script.loading());
         }
         for item in batch {
-            pipeline.add_command(item.command(self.script.sha(), &self.run));
+            pipeline.add_command(item.command(self.script.sha(), &self.run, self.shard.verb()));
         }
         let mut replies = self
             .connection
@@ -206,6 +238,26 @@ impl Publisher {
     fn note(&self, refusal: &Refusal) {
         if let Some(unlogged) = self.stats.refused.now() {
             tracing::error!(unlogged, "Redis refuses publications: {refusal}");
+        }
+    }
+}
+
+/// What was not done because its slot is elsewhere, in order, and can still be without overtaking
+/// nor being overtaken by another publication of its room.
+#[derive(Default)]
+struct Astray {
+    items: Vec<Item>,
+}
+
+impl Astray {
+    fn push(&mut self, item: Item) {
+        self.items.push(item);
+    }
+
+    /// A later publication of the room was done: the earlier ones must not be any more.
+    fn overtaken(&mut self, room: &RoomName) {
+        for late in self.items.extract_if(.., |item| item.room() == room) {
+            late.fail(BackendError::Unavailable);
         }
     }
 }

@@ -92,6 +92,22 @@ impl<T> Queue<T> {
         }
     }
 
+    /// Takes out of the middle what `chosen` chooses, in order.
+    pub(super) fn extract(&self, mut chosen: impl FnMut(&T) -> bool) -> Vec<T> {
+        let mut state = self.lock();
+        let (out, left): (VecDeque<_>, _) = std::mem::take(&mut state.waiting)
+            .into_iter()
+            .partition(|(item, _)| chosen(item));
+        state.waiting = left;
+        state.weight -= out.iter().map(|(_, weight)| weight).sum::<usize>();
+        out.into_iter().map(|(item, _)| item).collect()
+    }
+
+    /// Whether items are taken.
+    pub(super) fn is_open(&self) -> bool {
+        self.lock().open
+    }
+
     /// Begins to take items.
     pub(super) fn open(&self) {
         self.lock().open = true;
@@ -139,6 +155,20 @@ mod tests {
         let mut batch = Vec::new();
         queue.take(&mut batch, BOUND).await;
         assert_eq!(batch, [5]);
+    }
+
+    #[tokio::test]
+    async fn what_is_extracted_leaves_the_rest_in_order_and_makes_room() {
+        let queue = Queue::new(BOUND);
+        queue.open();
+        for item in 1..=3 {
+            queue.push(item, 3).unwrap();
+        }
+        assert_eq!(queue.extract(|item| item % 2 == 1), [1, 3]);
+        queue.push(4, 7).unwrap();
+        let mut batch = Vec::new();
+        queue.take(&mut batch, BOUND).await;
+        assert_eq!(batch, [2, 4]);
     }
 
     #[tokio::test]

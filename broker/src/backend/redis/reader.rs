@@ -13,6 +13,7 @@ use super::publisher::ttl;
 use super::queue::{Load, Queue};
 use super::refusal::Refusal;
 use super::script::Script;
+use super::shard::Shard;
 use super::stats::{Stats, Unreadable};
 use super::{BackendError, EPOCH_TTL, Log, Read, Snapshot, inbound, keys};
 
@@ -32,7 +33,8 @@ pub(super) struct Item {
 }
 
 /// Sends one link's reads.
-pub(super) struct Reader {
+pub(super) struct Reader<'a> {
+    pub(super) shard: &'a Shard,
     pub(super) connection: MultiplexedConnection,
     pub(super) script: Script,
     /// The server's run, for the script.
@@ -173,7 +175,7 @@ fn array<const N: usize>(value: Value) -> Option<[Value; N]> {
     }
 }
 
-impl Reader {
+impl Reader<'_> {
     /// Reads what is asked for, until the link is lost.
     pub(super) async fn run(mut self, queue: &Queue<Item>) -> Loss {
         let mut batch = Vec::new();
@@ -205,6 +207,9 @@ impl Reader {
                 Err(Refusal::NoScript) => again.push(item),
                 outcome => {
                     demoted |= matches!(outcome, Err(Refusal::Demoted));
+                    if matches!(outcome, Err(Refusal::Astray(_))) {
+                        self.shard.doubt();
+                    }
                     // Whoever asked may have gone.
                     let _ = item.answer.send(outcome.map_err(Into::into));
                 }

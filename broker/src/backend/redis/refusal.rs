@@ -14,6 +14,9 @@ pub(super) enum Refusal {
     /// The server is a replica now: its master is elsewhere.
     #[error("it is a replica now")]
     Demoted,
+    /// The server does not have the slot, or not all of it; nothing was done.
+    #[error("{0}")]
+    Astray(String),
     /// The server cannot write just now.
     #[error("{0}")]
     Passing(String),
@@ -23,7 +26,7 @@ pub(super) enum Refusal {
 }
 
 /// Codes of states that pass, or that an operator ends without touching the nodes.
-const PASSING: [&str; 9] = [
+const PASSING: [&str; 8] = [
     "BUSY",
     "CLUSTERDOWN",
     "LOADING",
@@ -31,9 +34,11 @@ const PASSING: [&str; 9] = [
     "MISCONF",
     "NOREPLICAS",
     "OOM",
-    "TRYAGAIN",
     "UNKILLABLE",
 ];
+
+/// Codes by which a node of a cluster says that a slot is elsewhere, or on its way there.
+const ASTRAY: [&str; 3] = ["MOVED", "ASK", "TRYAGAIN"];
 
 impl Refusal {
     /// Sorts an error of a call: a refusal, or the link is broken.
@@ -66,6 +71,8 @@ impl Refusal {
             Self::NoScript
         } else if is("READONLY") {
             Self::Demoted
+        } else if ASTRAY.contains(&code) {
+            Self::Astray(text())
         } else if PASSING.into_iter().any(is) {
             Self::Passing(text())
         } else {
@@ -77,7 +84,9 @@ impl Refusal {
 impl From<Refusal> for BackendError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::NoScript | Refusal::Demoted | Refusal::Passing(_) => Self::Unavailable,
+            Refusal::NoScript | Refusal::Demoted | Refusal::Astray(_) | Refusal::Passing(_) => {
+                Self::Unavailable
+            }
             Refusal::Lasting(text) => Self::Failed(text.into()),
         }
     }
@@ -93,6 +102,7 @@ mod tests {
         assert_eq!(sort("NOSCRIPT", "No matching script."), Refusal::NoScript);
         assert_eq!(sort("READONLY", "You can't write"), Refusal::Demoted);
         assert!(matches!(sort("OOM", "command"), Refusal::Passing(_)));
+        assert!(matches!(sort("MOVED", "1 h:1"), Refusal::Astray(_)));
         assert!(matches!(sort("WRONGTYPE", "x"), Refusal::Lasting(_)));
         assert!(matches!(sort("ERR", "about OOM"), Refusal::Lasting(_)));
     }

@@ -4,22 +4,21 @@ use std::sync::Arc;
 
 use fanfare_shared::RoomName;
 
+use super::cluster::Cluster;
+use super::publisher::Item;
 use super::ranking::Ranking;
 use super::shard::Shard;
 use super::{BackendError, Pending};
 
 /// Which shard has which rooms.
-pub(super) struct Route {
-    shards: Vec<Arc<Shard>>,
-    ranking: Arc<Ranking>,
+pub(super) enum Route {
+    /// Each of some servers has the rooms for which it ranks highest.
+    Ranked(Vec<Arc<Shard>>, Arc<Ranking>),
+    /// A cluster says which of its masters has which.
+    Cluster(Arc<Cluster>),
 }
 
 impl Route {
-    /// Rooms spread over shards as they rank.
-    pub(super) fn new(shards: Vec<Arc<Shard>>, ranking: Arc<Ranking>) -> Self {
-        Self { shards, ranking }
-    }
-
     /// Asks a room's shard for something. Where no shard has the room, that is unavailable.
     ///
     /// `ask` must neither wait nor call the sink: the shard stays the room's until it returns.
@@ -35,12 +34,33 @@ impl Route {
 
     /// Does something with a room's shard, if it has one; on the terms of [`Route::ask`].
     pub(super) fn with<T>(&self, room: &RoomName, act: impl FnOnce(&Shard) -> T) -> Option<T> {
-        let shard = self.shards.get(self.ranking.first(room))?;
-        Some(act(shard))
+        match self {
+            Self::Ranked(shards, ranking) => {
+                let shard = shards.get(ranking.first(room))?;
+                Some(act(shard))
+            }
+            Self::Cluster(cluster) => cluster.with(room, act),
+        }
     }
 
-    /// The shards there are now.
-    pub(super) fn shards(&self) -> &[Arc<Shard>] {
-        &self.shards
+    /// Hands a publication to its room's shard.
+    pub(super) fn publish(&self, item: Item) -> Result<(), BackendError> {
+        match self {
+            Self::Ranked(shards, ranking) => {
+                let shard = shards.get(ranking.first(item.room()));
+                let weight = item.weight();
+                let shard = shard.ok_or(BackendError::Unavailable)?;
+                shard.publications.push(item, weight)
+            }
+            Self::Cluster(cluster) => cluster.publish(item),
+        }
+    }
+
+    /// The shards that there are now.
+    pub(super) fn shards(&self) -> Vec<Arc<Shard>> {
+        match self {
+            Self::Ranked(shards, _) => shards.clone(),
+            Self::Cluster(cluster) => cluster.shards(),
+        }
     }
 }

@@ -3,14 +3,15 @@
 //! Each shard has a [`supervisor`] and with it a link of its own; it fails, heals and catches up
 //! by itself. Invariant: only the shard's own rooms hear of that.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Weak};
 
 use fanfare_shared::RoomName;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
+use super::cluster::Cluster;
 use super::connect::ConnectError;
 use super::link::Link;
 use super::place::Place;
@@ -18,10 +19,10 @@ use super::predecessor::Predecessor;
 use super::queue::{Load, Queue};
 use super::stats::{Families, Stats};
 use super::subscriber::Interest;
-use super::{Nobody, Options, Scope, Sink, publisher, reader, supervisor};
+use super::{BackendError, Nobody, Options, Scope, Sink, keys, publisher, reader, supervisor};
 
 /// The most bytes of envelopes that wait for a shard; more are refused as
-/// [`BackendError::Overloaded`](super::BackendError::Overloaded).
+/// [`BackendError::Overloaded`].
 const MAX_QUEUED_BYTES: usize = 64 * 1024 * 1024;
 
 /// What the calls and the tasks of one shard's link have in common.
@@ -38,6 +39,8 @@ pub(super) struct Shard {
     pub(super) gapped: AtomicBool,
     /// Which rooms are the shard's.
     pub(super) rooms: Box<Scope>,
+    /// The cluster that it is part of.
+    cluster: Option<Weak<Cluster>>,
 }
 
 impl Shard {
@@ -67,11 +70,71 @@ impl Shard {
             ready: watch::Sender::new(false),
             gapped: AtomicBool::new(false),
             rooms: Box::new(rooms),
+            cluster: None,
         }
     }
 
+    /// Makes it part of a cluster.
+    pub(super) fn within(self, cluster: &Weak<Cluster>) -> Self {
+        Self {
+            cluster: Some(Weak::clone(cluster)),
+            ..self
+        }
+    }
+
+    // --- in a cluster ---
+
+    /// Whether it is part of a cluster, whose channels belong to slots like keys.
+    pub(super) const fn is_sharded(&self) -> bool {
+        self.cluster.is_some()
+    }
+
+    /// The command that publishes.
+    pub(super) const fn verb(&self) -> &'static str {
+        if self.is_sharded() {
+            "SPUBLISH"
+        } else {
+            "PUBLISH"
+        }
+    }
+
+    /// The channel of the node's probe: in a cluster, one that is the shard's.
+    pub(super) fn probe_channel(&self) -> String {
+        let node = &self.options.node;
+        let Some(cluster) = self.cluster() else {
+            return keys::probe(node);
+        };
+        cluster.own_name(self, |number| keys::numbered_probe(node, number))
+    }
+
+    /// Notes that the cluster's slots may be elsewhere than they were.
+    pub(super) fn doubt(&self) {
+        if let Some(cluster) = self.cluster() {
+            cluster.doubt();
+        }
+    }
+
+    /// Keeps publications that found their slots elsewhere until it is known where.
+    pub(super) fn hold(&self, items: Vec<publisher::Item>) {
+        if items.is_empty() {
+            return;
+        }
+        match self.cluster() {
+            Some(cluster) => cluster.hold(self, items),
+            None => items
+                .into_iter()
+                .for_each(|item| item.fail(BackendError::Unavailable)),
+        }
+    }
+
+    fn cluster(&self) -> Option<Arc<Cluster>> {
+        self.cluster.as_ref()?.upgrade()
+    }
+
+    // --- the link ---
+
     /// Tries once whether the server can be used for all that a node does.
-    pub(super) async fn check(&self) -> Result<(), ConnectError> {
+    pub(super) async fn check(self: &Arc<Self>) -> Result<(), ConnectError> {
         let nobody: Arc<dyn Sink> = Arc::new(Nobody);
         let mut link = Link::make(self, &nobody).await?;
         link.touch_a_key().await

@@ -100,6 +100,17 @@ impl Families {
         }
     }
 
+    /// Forgets a server that is no more: one that is away for ever is nobody's concern.
+    pub(super) fn forget(&self, server: &str) {
+        // Those that are not there need not be removed.
+        let _ = self.connected.remove_label_values(&[server]);
+        let _ = self.publish.remove_label_values(&[server]);
+        let _ = self.lag.remove_label_values(&[server]);
+        for loss in Loss::ALL {
+            let _ = self.reconnects.remove_label_values(&[server, loss.label()]);
+        }
+    }
+
     pub(super) fn collectors(&self) -> Vec<Box<dyn Collector>> {
         vec![
             Box::new(self.connected.clone()),

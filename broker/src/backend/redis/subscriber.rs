@@ -1,7 +1,11 @@
-//! Which rooms the node wants, and the task that tells Redis.
+//! Which rooms the node wants at a shard, and the task that tells Redis.
 //!
 //! Calls only note what is wanted; the task takes all that was noted since it last looked and
 //! sends it in few commands. A room noted twice meanwhile is sent once, as it was noted last.
+//!
+//! In a cluster a room can be wanted here while its subscription is not in place: just after its
+//! slot came from another shard, or after the server said that the slot has gone. Such a room is
+//! unsettled: nothing is read for it, and whoever moved it waits until it is settled.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,13 +13,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use fanfare_shared::RoomName;
 use redis::RedisResult;
 use redis::aio::MultiplexedConnection;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 
+use super::inbound::Inbound;
 use super::link::Loss;
 use super::refusal::Refusal;
-use super::{BackendError, Pending, keys};
+use super::shard::Shard;
+use super::{BackendError, Pending, keys, sharded};
 
-/// The most channels in one SUBSCRIBE or UNSUBSCRIBE.
+/// The most channels in one SUBSCRIBE or UNSUBSCRIBE, and in a cluster in one round trip.
 const MAX_CHANNELS: usize = 1_000;
 
 type Answer = oneshot::Sender<Result<(), BackendError>>;
@@ -24,6 +30,7 @@ type Answer = oneshot::Sender<Result<(), BackendError>>;
 pub(super) struct Interest {
     state: Mutex<State>,
     changed: Notify,
+    settled: watch::Sender<()>,
     /// The most changes that wait.
     bound: usize,
 }
@@ -31,9 +38,14 @@ pub(super) struct Interest {
 struct State {
     /// Whether there is a link to tell.
     open: bool,
-    /// The rooms whose subscription was confirmed, on this link or an earlier one, and that are
-    /// wanted still. As many as the node has rooms.
+    /// The rooms whose subscription was confirmed, on this link or an earlier one, or that came
+    /// from another shard, and that are wanted still. As many as the node has rooms.
     rooms: HashSet<RoomName>,
+    /// Those of them whose subscription is not in place.
+    unsettled: HashSet<RoomName>,
+    /// In a cluster: the rooms that a round trip under way subscribes to, and whether the server
+    /// has ended their subscriptions meanwhile.
+    asked: HashMap<RoomName, bool>,
     changes: HashMap<RoomName, Change>,
 }
 
@@ -49,9 +61,12 @@ impl Interest {
             state: Mutex::new(State {
                 open: false,
                 rooms: HashSet::new(),
+                unsettled: HashSet::new(),
+                asked: HashMap::new(),
                 changes: HashMap::new(),
             }),
             changed: Notify::new(),
+            settled: watch::Sender::new(()),
             bound,
         }
     }
@@ -62,7 +77,7 @@ impl Interest {
         if !state.open {
             return Pending::ready(Err(BackendError::Unavailable));
         }
-        if state.rooms.contains(room) {
+        if state.rooms.contains(room) && !state.unsettled.contains(room) {
             return Pending::ready(Ok(()));
         }
         if state.changes.len() >= self.bound {
@@ -80,12 +95,14 @@ impl Interest {
     /// Wants a room no more.
     pub(super) fn unsubscribe(&self, room: &RoomName) {
         let mut state = self.lock();
+        state.unsettled.remove(room);
         // Also while a new connection is being subscribed to what was wanted before.
         if state.rooms.remove(room) || state.open {
             // Whoever waits for a subscription is answered all the same: it was in vain.
             state.changes.entry(room.clone()).or_default().wanted = false;
             drop(state);
             self.changed.notify_one();
+            self.settled.send_replace(());
         }
     }
 
@@ -103,36 +120,127 @@ impl Interest {
         drop(dropped);
     }
 
-    /// The channels of all wanted rooms, a SUBSCRIBE at a time. What changes from here on is
-    /// noted, and sent after them.
-    fn channels(&self) -> Vec<Vec<String>> {
+    // --- rooms that come and go with their slots ---
+
+    /// Gives up all rooms in these slots. Whoever waits for one of their subscriptions is refused.
+    pub(super) fn give(&self, moved: impl Fn(&RoomName) -> bool) -> Vec<RoomName> {
         let mut state = self.lock();
-        state.changes.clear();
-        let rooms: Vec<_> = state.rooms.iter().collect();
-        rooms
-            .chunks(MAX_CHANNELS)
-            .map(|rooms| {
-                rooms
-                    .iter()
-                    .map(|room| keys::channel(room).to_string())
-                    .collect()
-            })
-            .collect()
+        let given: Vec<_> = state.rooms.extract_if(|room| moved(room)).collect();
+        for room in &given {
+            state.unsettled.remove(room);
+        }
+        let dropped: Vec<_> = state.changes.extract_if(|room, _| moved(room)).collect();
+        drop(state);
+        drop(dropped);
+        self.settled.send_replace(());
+        given
     }
 
-    /// Subscribes a new connection to everything that is wanted.
+    /// Takes over a room from another shard; it is unsettled until [retried](Interest::retry).
+    pub(super) fn take_over(&self, room: &RoomName) {
+        let mut state = self.lock();
+        state.unsettled.insert(room.clone());
+        state.rooms.insert(room.clone());
+    }
+
+    /// Notes that the server ended a subscription; answers whether it was wanted.
+    pub(super) fn unsettle(&self, room: &RoomName) -> bool {
+        let mut state = self.lock();
+        // What it confirmed just before is not noted yet.
+        let asked = state.asked.get_mut(room).map(|ended| *ended = true);
+        let wanted = state.rooms.contains(room);
+        if wanted {
+            state.unsettled.insert(room.clone());
+        }
+        wanted || asked.is_some()
+    }
+
+    /// Tries once more to subscribe to the rooms that are unsettled, and answers which they are.
+    pub(super) fn retry(&self) -> HashSet<RoomName> {
+        let mut state = self.lock();
+        let unsettled = state.unsettled.clone();
+        // A link that is made anew subscribes to all rooms.
+        if state.open {
+            for room in &unsettled {
+                state.changes.entry(room.clone()).or_default().wanted = true;
+            }
+        }
+        drop(state);
+        if !unsettled.is_empty() {
+            self.changed.notify_one();
+        }
+        unsettled
+    }
+
+    /// Whether a room's subscription is not in place.
+    pub(super) fn is_unsettled(&self, room: &RoomName) -> bool {
+        self.lock().unsettled.contains(room)
+    }
+
+    /// Waits until none of these rooms is unsettled.
+    pub(super) async fn settled(&self, rooms: &HashSet<RoomName>) {
+        let mut settled = self.settled.subscribe();
+        // Fails only without a sender, which lives as long as `self`.
+        let _ = settled
+            .wait_for(|()| self.lock().unsettled.is_disjoint(rooms))
+            .await;
+    }
+
+    // --- the link's side ---
+
+    /// All wanted rooms, a round trip's at a time. What changes from here on is noted, and sent
+    /// after them.
+    fn wanted(&self) -> Vec<Vec<RoomName>> {
+        let mut state = self.lock();
+        state.changes.clear();
+        let rooms: Vec<_> = state.rooms.iter().cloned().collect();
+        rooms.chunks(MAX_CHANNELS).map(<[_]>::to_vec).collect()
+    }
+
+    /// Subscribes a new connection to the probe's channel and to everything that is wanted. In a
+    /// cluster, rooms that the server says are elsewhere are left unsettled.
     pub(super) async fn resubscribe(
         &self,
         connection: &mut MultiplexedConnection,
+        shard: &Shard,
+        inbound: &Inbound,
     ) -> RedisResult<()> {
-        for channels in self.channels() {
-            connection.subscribe(channels).await?;
+        if !shard.is_sharded() {
+            connection.subscribe(inbound.probe_channel()).await?;
+            for rooms in self.wanted() {
+                connection.subscribe(channels(rooms.iter())).await?;
+            }
+            return Ok(());
         }
+        let probe = [inbound.probe_channel().to_owned()];
+        let outcomes = sharded::subscribe(connection, inbound, &probe).await?;
+        if let Some(refusal) = outcomes.into_iter().find_map(Result::err) {
+            return Err((redis::ErrorKind::Client, "no slot", refusal.to_string()).into());
+        }
+        for rooms in self.wanted() {
+            self.ask(rooms.iter());
+            let outcomes = sharded::subscribe(connection, inbound, &channels(rooms.iter())).await?;
+            let mut state = self.lock();
+            for (room, outcome) in rooms.into_iter().zip(outcomes) {
+                let ended = state.asked.get(&room) == Some(&true);
+                if outcome.is_ok() && !ended {
+                    state.unsettled.remove(&room);
+                } else if state.rooms.contains(&room) {
+                    state.unsettled.insert(room);
+                }
+            }
+        }
+        self.settled.send_replace(());
         Ok(())
     }
 
     /// Tells Redis what is wanted, until the link is lost.
-    pub(super) async fn apply(&self, mut connection: MultiplexedConnection) -> Loss {
+    pub(super) async fn apply(
+        &self,
+        mut connection: MultiplexedConnection,
+        shard: &Shard,
+        inbound: &Inbound,
+    ) -> Loss {
         loop {
             let changes = std::mem::take(&mut self.lock().changes);
             if changes.is_empty() {
@@ -141,13 +249,13 @@ impl Interest {
             }
             let (wanted, unwanted): (Vec<_>, Vec<_>) =
                 changes.into_iter().partition(|(_, change)| change.wanted);
-            if let Err(loss) = self.drop_rooms(&mut connection, unwanted).await {
+            if let Err(loss) = drop_rooms(&mut connection, shard, inbound, unwanted).await {
                 return loss;
             }
             let mut wanted = wanted.into_iter().peekable();
             while wanted.peek().is_some() {
                 let batch: Vec<_> = wanted.by_ref().take(MAX_CHANNELS).collect();
-                if let Err(loss) = self.add_rooms(&mut connection, batch).await {
+                if let Err(loss) = self.add_rooms(&mut connection, shard, inbound, batch).await {
                     return loss;
                 }
             }
@@ -157,46 +265,70 @@ impl Interest {
     async fn add_rooms(
         &self,
         connection: &mut MultiplexedConnection,
+        shard: &Shard,
+        inbound: &Inbound,
         batch: Vec<(RoomName, Change)>,
     ) -> Result<(), Loss> {
-        let channels: Vec<_> = batch
-            .iter()
-            .map(|(room, _)| keys::channel(room).to_string())
-            .collect();
-        let outcome = match connection.subscribe(channels).await {
-            Ok(()) => Ok(()),
-            Err(error) => Err(Refusal::of(&error)?.into()),
-        };
-        if outcome.is_ok() {
-            let mut state = self.lock();
-            for (room, _) in &batch {
-                let still_wanted = state.changes.get(room).is_none_or(|change| change.wanted);
-                if still_wanted {
-                    state.rooms.insert(room.clone());
+        let channels = channels(batch.iter().map(|(room, _)| room));
+        if !shard.is_sharded() {
+            let outcome = match connection.subscribe(channels).await {
+                Ok(()) => Ok(()),
+                Err(error) => Err(Refusal::of(&error)?.into()),
+            };
+            for (room, change) in batch {
+                if outcome.is_ok() {
+                    self.confirm(&room);
                 }
+                change.answer(&outcome);
             }
+            return Ok(());
         }
-        answer(batch, &outcome);
+        self.ask(batch.iter().map(|(room, _)| room));
+        let outcomes = match sharded::subscribe(connection, inbound, &channels).await {
+            Ok(outcomes) => outcomes,
+            Err(error) => {
+                Refusal::of(&error)?;
+                return Err(Loss::Closed);
+            }
+        };
+        for ((room, change), outcome) in batch.into_iter().zip(outcomes) {
+            let outcome = match outcome {
+                Ok(()) => {
+                    self.confirm(&room);
+                    // Its slot may have gone before the answer was read; then nobody took it over.
+                    if (shard.rooms)(&room) || self.give(|given| *given == room).is_empty() {
+                        Ok(())
+                    } else {
+                        Err(BackendError::Unavailable)
+                    }
+                }
+                Err(refusal) => {
+                    shard.doubt();
+                    Err(refusal.into())
+                }
+            };
+            change.answer(&outcome);
+        }
+        self.settled.send_replace(());
         Ok(())
     }
 
-    async fn drop_rooms(
-        &self,
-        connection: &mut MultiplexedConnection,
-        rooms: Vec<(RoomName, Change)>,
-    ) -> Result<(), Loss> {
-        for batch in rooms.chunks(MAX_CHANNELS) {
-            let channels: Vec<_> = batch
-                .iter()
-                .map(|(room, _)| keys::channel(room).to_string())
-                .collect();
-            if let Err(error) = connection.unsubscribe(channels).await {
-                // Refused, we go on receiving what nobody wants: a cost, not a fault.
-                Refusal::of(&error)?;
+    /// Notes which rooms a round trip subscribes to.
+    fn ask<'a>(&self, rooms: impl Iterator<Item = &'a RoomName>) {
+        self.lock().asked = rooms.map(|room| (room.clone(), false)).collect();
+    }
+
+    /// Notes that a subscription is in place, or was, unless the room is wanted no more.
+    fn confirm(&self, room: &RoomName) {
+        let mut state = self.lock();
+        if state.changes.get(room).is_none_or(|change| change.wanted) {
+            state.rooms.insert(room.clone());
+            if state.asked.get(room) == Some(&true) {
+                state.unsettled.insert(room.clone());
+            } else {
+                state.unsettled.remove(room);
             }
         }
-        answer(rooms, &Ok(()));
-        Ok(())
     }
 
     /// No code panics under the lock.
@@ -205,9 +337,39 @@ impl Interest {
     }
 }
 
-fn answer(batch: Vec<(RoomName, Change)>, outcome: &Result<(), BackendError>) {
-    for waiting in batch.into_iter().flat_map(|(_, change)| change.waiting) {
-        // Whoever asked may have gone.
-        let _ = waiting.send(outcome.clone());
+impl Change {
+    fn answer(self, outcome: &Result<(), BackendError>) {
+        for waiting in self.waiting {
+            // Whoever asked may have gone.
+            let _ = waiting.send(outcome.clone());
+        }
     }
+}
+
+async fn drop_rooms(
+    connection: &mut MultiplexedConnection,
+    shard: &Shard,
+    inbound: &Inbound,
+    rooms: Vec<(RoomName, Change)>,
+) -> Result<(), Loss> {
+    for batch in rooms.chunks(MAX_CHANNELS) {
+        let channels = channels(batch.iter().map(|(room, _)| room));
+        let dropped = if shard.is_sharded() {
+            sharded::unsubscribe(connection, inbound, &channels).await
+        } else {
+            connection.unsubscribe(channels).await
+        };
+        if let Err(error) = dropped {
+            // Refused, we go on receiving what nobody wants: a cost, not a fault.
+            Refusal::of(&error)?;
+        }
+    }
+    for (_, change) in rooms {
+        change.answer(&Ok(()));
+    }
+    Ok(())
+}
+
+fn channels<'a>(rooms: impl Iterator<Item = &'a RoomName>) -> Vec<String> {
+    rooms.map(|room| keys::channel(room).to_string()).collect()
 }

@@ -48,12 +48,14 @@ async fn keep(shard: Arc<Shard>, sink: Arc<dyn Sink>) {
                 let (since, address) = (Instant::now(), link.server.address.clone());
                 let loss = serve(&shard, &sink, link).await;
                 shard.stats.lost(loss);
+                shard.doubt();
                 tracing::warn!(address, reason = loss.label(), "lost Redis");
                 if since.elapsed() > MAX_BACKOFF {
                     backoff = MIN_BACKOFF;
                 }
             }
             Err(error) => {
+                shard.doubt();
                 if let Some(unlogged) = seldom.now() {
                     tracing::warn!(unlogged, "{error}");
                 }

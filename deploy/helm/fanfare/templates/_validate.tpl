@@ -13,6 +13,12 @@
 {{- if and $v.redis.url $v.redis.caSecret (not (regexMatch "^(rediss|valkeys)://" $v.redis.url)) -}}
 {{- fail "redis.caSecret is for TLS, and redis.url does not start with rediss://" -}}
 {{- end -}}
+{{- if and $v.redis.sentinels $v.redis.cluster -}}
+{{- fail "redis.sentinels and redis.cluster are both set; a cluster replaces its masters by itself: leave one out" -}}
+{{- end -}}
+{{- if and (or $v.redis.sentinels $v.redis.cluster) (not (include "fanfare.redis" .)) -}}
+{{- fail "redis.sentinels and redis.cluster say how to understand the address: set redis.url or redis.existingSecret" -}}
+{{- end -}}
 {{- if not (include "fanfare.redis" .) -}}
 {{- if and $v.autoscaling.enabled (gt (int $v.autoscaling.maxReplicas) 1) -}}
 {{- fail "autoscaling needs Redis, or nodes would not hear each other: set redis.url or redis.existingSecret" -}}

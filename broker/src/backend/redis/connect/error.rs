@@ -47,7 +47,8 @@ pub enum ConnectError {
     /// The user may not do what a node has to.
     #[error(
         "Redis at {0} does not permit what a node has to do: {1}; grant the user \
-         +@read +@write +@pubsub +@scripting +@connection +info ~fanfare:* &fanfare:*"
+         +@read +@write +@pubsub +@scripting +@connection +info ~fanfare:* &fanfare:*, and in a \
+         cluster +cluster|info +cluster|slots"
     )]
     Permission(String, String),
     /// The server has no such database.
@@ -77,12 +78,20 @@ pub enum ConnectError {
          name that they watch it by (sentinel monitor NAME ...)"
     )]
     Unnamed(String),
-    /// The sentinels name a master that is none.
+    /// What is named as a master is none.
     #[error(
-        "the sentinels say that Redis at {0} is the master, but it is a replica of {1}; a failover \
-         may be under way, else ask them again: redis-cli -p 26379 sentinel masters"
+        "{2} that Redis at {0} is a master, but it is a replica of {1}; is a failover under way?"
     )]
-    NotPromoted(String, String),
+    NotPromoted(String, String, &'static str),
+    /// The cluster does not serve.
+    #[error(
+        "the cluster that Redis at {0} belongs to is down (cluster_state is not ok); see \
+         redis-cli --cluster check {0}"
+    )]
+    ClusterDown(String),
+    /// The cluster has no sharded channels.
+    #[error("Redis at {0} is too old for redis.cluster; run Redis 7 or newer, or Valkey")]
+    TooOldForCluster(String),
     /// The server is part of something else.
     #[error("Redis at {0} runs in {1} mode; {2}")]
     Mode(String, String, &'static str),
@@ -108,6 +117,7 @@ impl ConnectError {
                 | Self::Sentinels(..)
                 | Self::Replica(..)
                 | Self::NotPromoted(..)
+                | Self::ClusterDown(_)
                 | Self::Renewed(..)
                 | Self::Refused(..)
         )

@@ -1,0 +1,229 @@
+//! Follows the cluster: reads the map again when somebody doubts it, and now and then by itself;
+//! moves rooms to the shards that have their slots now, and tells the sink of just these rooms.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use fanfare_shared::RoomName;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{sleep, timeout};
+
+use super::map::Map;
+use super::{Cluster, Shard, Sink, slot};
+use crate::backend::redis::stats::Seldom;
+use crate::backend::redis::supervisor;
+
+/// How long the map is believed when nobody doubts it.
+const BELIEVED: Duration = Duration::from_secs(30);
+
+/// How often the cluster is asked while something is amiss: a shard without a link, a room without
+/// its subscription, a publication that waits for its slot.
+const AMISS: Duration = Duration::from_millis(200);
+
+/// The least time between two questions, however many doubts there are.
+const PAUSE: Duration = Duration::from_millis(25);
+
+/// How often a cluster that cannot be read is logged.
+const LOG_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How long is waited after a fault of this program.
+const FAULT_PAUSE: Duration = Duration::from_secs(2);
+
+/// Follows the cluster until dropped, and keeps a link to each of its masters.
+pub(in crate::backend::redis) async fn run(cluster: Arc<Cluster>, sink: Arc<dyn Sink>) {
+    loop {
+        let mut following = JoinSet::new();
+        following.spawn(keep(Arc::clone(&cluster), Arc::clone(&sink)));
+        // Comes to an end only by a panic, in the sink for example.
+        let _ = following.join_next().await;
+        tracing::error!("following the cluster failed by a fault in this program");
+        sleep(FAULT_PAUSE).await;
+    }
+}
+
+async fn keep(cluster: Arc<Cluster>, sink: Arc<dyn Sink>) {
+    let mut follower = Follower {
+        cluster,
+        sink,
+        tasks: JoinSet::new(),
+        supervisors: HashMap::new(),
+        movers: HashMap::new(),
+        seldom: Seldom::new(LOG_INTERVAL),
+    };
+    loop {
+        let amiss = follower.follow().await;
+        sleep(PAUSE).await;
+        let patience = if amiss { AMISS } else { BELIEVED };
+        // Asked in any case when that is over.
+        let _ = timeout(patience, follower.cluster.doubted.notified()).await;
+    }
+}
+
+struct Follower {
+    cluster: Arc<Cluster>,
+    sink: Arc<dyn Sink>,
+    /// Supervisors and movers: they end with this.
+    tasks: JoinSet<()>,
+    supervisors: HashMap<String, AbortHandle>,
+    movers: HashMap<String, Mover>,
+    seldom: Seldom,
+}
+
+/// Waits for a shard's rooms to be subscribed, then has the sink catch up.
+struct Mover {
+    rooms: Arc<HashSet<RoomName>>,
+    task: AbortHandle,
+}
+
+impl Follower {
+    /// Asks once, and acts on the answer; answers whether something is amiss.
+    async fn follow(&mut self) -> bool {
+        while self.tasks.try_join_next().is_some() {}
+        let mut moved = Vec::new();
+        match self.cluster.look().await {
+            Ok(map) => moved = self.cluster.swap(&map),
+            Err(error) => {
+                if let Some(unlogged) = self.seldom.now() {
+                    tracing::warn!(unlogged, "{error}");
+                }
+            }
+        }
+        let shards = self.cluster.shards();
+        self.supervise(&shards);
+        let mut amiss = self.cluster.is_holding() || shards.is_empty();
+        for shard in &shards {
+            amiss |= !shard.is_ready();
+            let arrived = moved.iter().filter(|room| (shard.rooms)(room)).cloned();
+            amiss |= self.settle(shard, arrived);
+        }
+        // Last: from here on, what is published finds the rooms where they are.
+        self.cluster.release();
+        self.cluster.mapped.send_if_modified(|mapped| {
+            let first = !*mapped && !shards.is_empty();
+            *mapped |= first;
+            first
+        });
+        amiss
+    }
+
+    /// Gives every shard a supervisor, and ends those whose shards are no more.
+    fn supervise(&mut self, shards: &[Arc<Shard>]) {
+        for shard in shards {
+            let address = shard.place.name();
+            if !self.supervisors.contains_key(address) {
+                let (shard, sink) = (Arc::clone(shard), Arc::clone(&self.sink));
+                let name = address.to_owned();
+                let task = self.tasks.spawn(supervisor::run(shard, sink));
+                self.supervisors.insert(name, task);
+            }
+        }
+        let lives = |address: &String| shards.iter().any(|shard| shard.place.name() == address);
+        let families = &self.cluster.families;
+        self.supervisors.retain(|address, task| {
+            let lives = lives(address);
+            if !lives {
+                task.abort();
+                families.forget(address);
+            }
+            lives
+        });
+        self.movers.retain(|address, _| lives(address));
+    }
+
+    /// Has a shard subscribe to rooms that came to it, just now or earlier, and the sink catch up
+    /// with them then; answers whether there are such.
+    fn settle(&mut self, shard: &Arc<Shard>, arrived: impl Iterator<Item = RoomName>) -> bool {
+        let address = shard.place.name();
+        let mut rooms = shard.interest.retry();
+        // Even if they are subscribed to already: what came before that was missed.
+        let fresh: Vec<_> = arrived.collect();
+        let nothing_new = fresh.is_empty();
+        rooms.extend(fresh);
+        if rooms.is_empty() {
+            return false;
+        }
+        let mover = self.movers.remove(address);
+        if let Some(mover) = mover.filter(|mover| !mover.task.is_finished()) {
+            if nothing_new && rooms.is_subset(&mover.rooms) {
+                self.movers.insert(address.to_owned(), mover);
+                return true;
+            }
+            mover.task.abort();
+            rooms.extend(mover.rooms.iter().cloned());
+        }
+        let rooms = Arc::new(rooms);
+        let concerned = Arc::clone(&rooms);
+        self.sink.lost(&move |room| concerned.contains(room));
+        let (shard, sink, moved) = (
+            Arc::clone(shard),
+            Arc::clone(&self.sink),
+            Arc::clone(&rooms),
+        );
+        let name = address.to_owned();
+        let task = self.tasks.spawn(async move {
+            shard.interest.settled(&moved).await;
+            sink.restored(&move |room| moved.contains(room)).await;
+        });
+        self.movers.insert(name, Mover { rooms, task });
+        true
+    }
+}
+
+impl Cluster {
+    /// Takes a new map: shards for masters that are new, rooms and what waits for them to where
+    /// their slots are; answers which rooms have changed hands.
+    pub(super) fn swap(&self, map: &Map) -> Vec<RoomName> {
+        let state = &mut *self.lock();
+        let mut moved = HashSet::new();
+        let mut givers: Vec<Arc<Shard>> = Vec::new();
+        for (slots, server) in &map.0 {
+            let shard = match state.shards.get(&server.address) {
+                Some(shard) => Arc::clone(shard),
+                None => {
+                    let shard = self.shard_at(&server.address, server.clone());
+                    let address = server.address.clone();
+                    state.shards.insert(address, Arc::clone(&shard));
+                    shard
+                }
+            };
+            for slot in slots.clone() {
+                let owner = &mut state.owners[usize::from(slot)];
+                if owner
+                    .as_ref()
+                    .is_some_and(|owner| Arc::ptr_eq(owner, &shard))
+                {
+                    continue;
+                }
+                moved.insert(slot);
+                if let Some(giver) = owner.replace(Arc::clone(&shard))
+                    && !givers.iter().any(|known| Arc::ptr_eq(known, &giver))
+                {
+                    givers.push(giver);
+                }
+            }
+        }
+        if !moved.is_empty() {
+            let (slots, masters) = (moved.len(), state.shards.len());
+            tracing::info!(slots, masters, "slots of the cluster have changed hands");
+        }
+        let mut rooms = Vec::new();
+        let is_moved = |room: &RoomName| moved.contains(&slot::of_room(room));
+        for giver in givers {
+            let waiting = giver.publications.extract(|item| is_moved(item.room()));
+            state.keep(waiting);
+            for room in giver.interest.give(is_moved) {
+                if let Some(owner) = state.owner(slot::of_room(&room)) {
+                    owner.interest.take_over(&room);
+                    rooms.push(room);
+                }
+            }
+        }
+        let owners = &state.owners;
+        state.shards.retain(|_, shard| {
+            let mut owned = owners.iter().flatten();
+            owned.any(|owner| Arc::ptr_eq(owner, shard))
+        });
+        rooms
+    }
+}
