@@ -22,8 +22,8 @@ const ENDLESS: Log = Log {
 
 /// How many are called at once, without being awaited, and how many may be unanswered: their order
 /// has to hold, too.
-const AT_ONCE: usize = 4;
-const UNANSWERED: usize = 512;
+const AT_ONCE: usize = 8;
+const UNANSWERED: usize = 20_000;
 
 /// Publishes numbers into a room until told to end.
 pub(crate) struct Stream {

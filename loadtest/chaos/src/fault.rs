@@ -43,6 +43,9 @@ pub(crate) enum Fault {
     Cut,
     /// Nothing passes between nodes and Redis, or nothing one way; later all of it does.
     Blackhole,
+    /// Nothing passes on the connections between nodes and Redis that are there, while new ones
+    /// work; later what was on its way arrives.
+    Stuck,
     /// What passes between nodes and Redis takes its time.
     Delay,
     /// Some subscribers stop reading while much is published.
@@ -84,7 +87,7 @@ impl Fault {
     /// Whether it can happen there.
     pub(crate) const fn fits(self, kind: Kind) -> bool {
         match self {
-            Self::Cut | Self::Blackhole | Self::Delay => kind.has_proxies(),
+            Self::Cut | Self::Blackhole | Self::Stuck | Self::Delay => kind.has_proxies(),
             // Replicas would copy the emptiness, or the cluster would not know the server again.
             Self::RedisWipe | Self::RedisRollback => !kind.fails_over(),
             Self::Failover => matches!(kind, Kind::Sentinel),
@@ -118,6 +121,7 @@ impl Fault {
                 | Self::NodeDrain
                 | Self::Cut
                 | Self::Blackhole
+                | Self::Stuck
                 | Self::Delay
                 | Self::Storm
         )
@@ -140,7 +144,7 @@ impl Fault {
         let (shortest, longest) = match self {
             Self::NodeKill | Self::RedisKill | Self::RedisWipe => (0, 3_000),
             Self::NodeStop | Self::Cut | Self::Blackhole => (1_000, 7_000),
-            Self::RedisStop => (4_000, 6_000),
+            Self::RedisStop | Self::Stuck => (4_000, 6_000),
             Self::MasterKill => (4_000, 8_000),
             _ => (1_000, 3_000),
         };
@@ -195,6 +199,7 @@ impl Strike {
                 let ways = [Way::Both, Way::ToServer, Way::ToNode];
                 self.path(world, Path::Held(ways[self.target % ways.len()]))
             }
+            Fault::Stuck => self.path(world, Path::Stuck),
             Fault::Delay => self.path(world, Path::Slow(self.delay)),
             Fault::SlowReaders => {
                 world.stage.order(|orders| {
@@ -247,7 +252,9 @@ impl Strike {
                 );
                 Ok(())
             }
-            Fault::Cut | Fault::Blackhole | Fault::Delay => self.path(world, Path::Open),
+            Fault::Cut | Fault::Blackhole | Fault::Stuck | Fault::Delay => {
+                self.path(world, Path::Open)
+            }
             Fault::SlowReaders => {
                 world.stage.order(|orders| orders.slow = false);
                 Ok(())

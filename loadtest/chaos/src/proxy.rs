@@ -21,6 +21,8 @@ pub(crate) enum Path {
     /// Nothing goes through, nothing is closed; later everything arrives late, as after a cable was
     /// pulled for a while.
     Held(Way),
+    /// Nothing goes through connections that are there already; new ones are open.
+    Stuck,
     /// Each chunk waits this long.
     Slow(Duration),
 }
@@ -34,8 +36,13 @@ pub(crate) enum Way {
 }
 
 impl Path {
-    fn holds(self, way: Way) -> bool {
-        self == Self::Held(Way::Both) || self == Self::Held(way)
+    /// Whether a connection that was made at a time when the path was `born` has to wait.
+    fn holds(self, way: Way, born: Self) -> bool {
+        match self {
+            Self::Held(held) => held == Way::Both || held == way,
+            Self::Stuck => born != Self::Stuck,
+            _ => false,
+        }
     }
 }
 
@@ -105,13 +112,14 @@ async fn pump(
     way: Way,
     mut path: watch::Receiver<Path>,
 ) -> std::io::Result<()> {
+    let born = *path.borrow();
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let read = from.read(&mut buffer).await?;
         if read == 0 {
             return Ok(());
         }
-        let path = path.wait_for(|path| !path.holds(way)).await;
+        let path = path.wait_for(|path| !path.holds(way, born)).await;
         let path = path.map_or(Path::Cut, |path| *path);
         if let Path::Slow(delay) = path {
             sleep(delay).await;

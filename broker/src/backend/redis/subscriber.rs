@@ -43,6 +43,9 @@ struct State {
     rooms: HashSet<RoomName>,
     /// Those of them whose subscription is not in place.
     unsettled: HashSet<RoomName>,
+    /// In a cluster: the rooms that a round trip under way subscribes to, and whether the server
+    /// has ended their subscriptions meanwhile.
+    asked: HashMap<RoomName, bool>,
     changes: HashMap<RoomName, Change>,
 }
 
@@ -59,6 +62,7 @@ impl Interest {
                 open: false,
                 rooms: HashSet::new(),
                 unsettled: HashSet::new(),
+                asked: HashMap::new(),
                 changes: HashMap::new(),
             }),
             changed: Notify::new(),
@@ -142,11 +146,13 @@ impl Interest {
     /// Notes that the server ended a subscription; answers whether it was wanted.
     pub(super) fn unsettle(&self, room: &RoomName) -> bool {
         let mut state = self.lock();
+        // What it confirmed just before is not noted yet.
+        let asked = state.asked.get_mut(room).map(|ended| *ended = true);
         let wanted = state.rooms.contains(room);
         if wanted {
             state.unsettled.insert(room.clone());
         }
-        wanted
+        wanted || asked.is_some()
     }
 
     /// Tries once more to subscribe to the rooms that are unsettled, and answers which they are.
@@ -212,10 +218,12 @@ impl Interest {
             return Err((redis::ErrorKind::Client, "no slot", refusal.to_string()).into());
         }
         for rooms in self.wanted() {
+            self.ask(rooms.iter());
             let outcomes = sharded::subscribe(connection, inbound, &channels(rooms.iter())).await?;
             let mut state = self.lock();
             for (room, outcome) in rooms.into_iter().zip(outcomes) {
-                if outcome.is_ok() {
+                let ended = state.asked.get(&room) == Some(&true);
+                if outcome.is_ok() && !ended {
                     state.unsettled.remove(&room);
                 } else if state.rooms.contains(&room) {
                     state.unsettled.insert(room);
@@ -275,6 +283,7 @@ impl Interest {
             }
             return Ok(());
         }
+        self.ask(batch.iter().map(|(room, _)| room));
         let outcomes = match sharded::subscribe(connection, inbound, &channels).await {
             Ok(outcomes) => outcomes,
             Err(error) => {
@@ -304,12 +313,21 @@ impl Interest {
         Ok(())
     }
 
-    /// Notes that a subscription is in place, unless the room is wanted no more.
+    /// Notes which rooms a round trip subscribes to.
+    fn ask<'a>(&self, rooms: impl Iterator<Item = &'a RoomName>) {
+        self.lock().asked = rooms.map(|room| (room.clone(), false)).collect();
+    }
+
+    /// Notes that a subscription is in place, or was, unless the room is wanted no more.
     fn confirm(&self, room: &RoomName) {
         let mut state = self.lock();
         if state.changes.get(room).is_none_or(|change| change.wanted) {
-            state.unsettled.remove(room);
             state.rooms.insert(room.clone());
+            if state.asked.get(room) == Some(&true) {
+                state.unsettled.insert(room.clone());
+            } else {
+                state.unsettled.remove(room);
+            }
         }
     }
 
