@@ -2,7 +2,8 @@
 //
 //   node report.cjs LINES COMMIT OUT
 
-const { readFileSync, writeFileSync } = require("node:fs");
+const { existsSync, readFileSync, writeFileSync } = require("node:fs");
+const { dirname, join } = require("node:path");
 
 const [, , linesFile, commit, out] = process.argv;
 const runs = readFileSync(linesFile, "utf8").trim().split("\n").map((line) => JSON.parse(line));
@@ -36,12 +37,12 @@ function table(run) {
     return (
       `| ${s.server} | ${fixed(s.cpu_per_delivery, 2)} | ${fixed(s.user_per_delivery, 2)} | ` +
       `${fixed(s.ratio, 2)} | ${fixed(low, 2)}–${fixed(high, 2)} | ${fixed(s.latency.p50, 0)} | ` +
-      `${fixed(s.latency.p99, 0)} |`
+      `${fixed(s.latency.p99, 0)} | ${s.rounds.at(-1).frame_bytes} |`
     );
   });
   return [
-    "| server | CPU µs per delivery | of which user | ÷ floor | range | p50 µs | p99 µs |",
-    "|---|---|---|---|---|---|---|",
+    "| server | CPU µs per delivery | of which user | ÷ floor | range | p50 µs | p99 µs | frame, B |",
+    "|---|---|---|---|---|---|---|---|",
     ...rows,
   ];
 }
@@ -79,14 +80,28 @@ function chart() {
   );
 }
 
+// The peers' versions, as installed beside the measurements.
+function versions() {
+  const packages = join(dirname(linesFile), "node_modules");
+  const found = ["ws", "socket.io", "@socket.io/redis-adapter", "bun"]
+    .map((name) => [name, join(packages, name, "package.json")])
+    .filter(([, file]) => existsSync(file))
+    .map(([name, file]) => `${name} ${JSON.parse(readFileSync(file, "utf8")).version}`);
+  return [`Node.js ${process.versions.node}`, ...found].join(", ");
+}
+
 const { machine } = runs[0];
 const markdown = [
   "# Fanfare beside its peers",
   "",
   `Commit ${commit}; \`loadtest/compare/run\`; ${machine.cores} × ${machine.cpu}, ` +
     `${Math.round(machine.memory_mib / 1024)} GiB, Linux ${machine.kernel}; load average ${machine.load} at ` +
-    "the first run's end. Medians of interleaved rounds; the same clients drove all of them. Fanfare speaks",
-  "its real protocol, in JSON, with history, heartbeats and metrics on.",
+    `the first run's end. ${versions()}.`,
+  "",
+  "Medians of interleaved rounds; the same clients drove all of them. Fanfare speaks its real protocol, in",
+  "JSON with room, sender, time and offset, and has history, heartbeats and metrics on; `ws` and Bun pass on",
+  "the payload as it came, hence their smaller frames, and keep nothing. With Redis, only the servers' own CPU",
+  "time counts, not Redis'.",
   "",
   "![CPU time per delivery](compare.svg)",
   ...runs.flatMap((run) => ["", `## ${title(run)}`, "", `\`${run.command.replace(/ --peer.*/, "")}\``, "", ...table(run)]),

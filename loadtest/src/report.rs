@@ -27,12 +27,23 @@ impl Machine {
             value.map_or_else(String::new, |(_, value)| value.trim().to_owned())
         };
         let memory = value(&read("/proc/meminfo"), "MemTotal");
+        let cpuinfo = read("/proc/cpuinfo");
+        let release = read("/proc/sys/kernel/osrelease");
         let kilobytes = memory.split(' ').next().and_then(|n| n.parse::<u64>().ok());
         Self {
-            cpu: value(&read("/proc/cpuinfo"), "model name"),
-            cores: std::thread::available_parallelism().map_or(0, usize::from),
+            cpu: value(&cpuinfo, "model name"),
+            // Not those that this process may use, which --pin makes fewer.
+            cores: cpuinfo
+                .lines()
+                .filter(|line| line.starts_with("processor"))
+                .count(),
             memory_mib: kilobytes.unwrap_or_default() / 1024,
-            kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+            // The version; what follows names one build of it.
+            kernel: release
+                .split(['-', '\n'])
+                .next()
+                .unwrap_or_default()
+                .to_owned(),
             load: read("/proc/loadavg")
                 .split(' ')
                 .next()
