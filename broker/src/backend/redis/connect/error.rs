@@ -47,7 +47,7 @@ pub enum ConnectError {
     /// The user may not do what a node has to.
     #[error(
         "Redis at {0} does not permit what a node has to do: {1}; grant the user \
-         +@read +@write +@pubsub +@scripting +@connection +info ~fanfare:* &fanfare:*, and in a \
+         +@read +@write +@pubsub +@scripting +@connection +info +time ~fanfare:* &fanfare:*, and in a \
          cluster +cluster|info +cluster|slots"
     )]
     Permission(String, String),
