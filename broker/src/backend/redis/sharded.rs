@@ -123,7 +123,11 @@ mod tests {
                     push("sunsubscribe", "fanfare:{gone}") + &push("ssubscribe", channel)
                 }
                 ("SSUBSCRIBE", channel) => push("ssubscribe", channel),
-                ("UNSUBSCRIBE", channel) => push("unsubscribe", channel),
+                ("UNSUBSCRIBE", channel) => {
+                    // Late, so that whoever does not wait for it goes on before.
+                    std::thread::sleep(Duration::from_millis(5));
+                    push("unsubscribe", channel)
+                }
                 _ => "+OK\r\n".to_owned(),
             };
             replies.write_all(reply.as_bytes())?;
