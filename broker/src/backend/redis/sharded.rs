@@ -96,6 +96,7 @@ mod tests {
     /// cannot be made to do on purpose: the end of another subscription comes before each answer
     /// to the channel `b`. Channels that begin with `elsewhere` are.
     fn give_away(stream: TcpStream) -> std::io::Result<()> {
+        stream.set_nodelay(true)?;
         let mut replies = stream.try_clone()?;
         let mut requests = BufReader::new(stream);
         let mut line = String::new();
@@ -123,11 +124,7 @@ mod tests {
                     push("sunsubscribe", "fanfare:{gone}") + &push("ssubscribe", channel)
                 }
                 ("SSUBSCRIBE", channel) => push("ssubscribe", channel),
-                ("UNSUBSCRIBE", channel) => {
-                    // Late, so that whoever does not wait for it goes on before.
-                    std::thread::sleep(Duration::from_millis(5));
-                    push("unsubscribe", channel)
-                }
+                ("UNSUBSCRIBE", channel) => push("unsubscribe", channel),
                 _ => "+OK\r\n".to_owned(),
             };
             replies.write_all(reply.as_bytes())?;
