@@ -121,6 +121,8 @@ mod tests {
                     "-MOVED 1 10.0.0.1:1\r\n".to_owned()
                 }
                 ("SSUBSCRIBE", channel @ "b") => {
+                    // Late, so that whoever does not wait for the fence goes on before.
+                    std::thread::sleep(Duration::from_millis(3));
                     push("sunsubscribe", "fanfare:{gone}") + &push("ssubscribe", channel)
                 }
                 ("SSUBSCRIBE", channel) => push("ssubscribe", channel),
