@@ -13,6 +13,12 @@ mod metrics;
 #[path = "../support/node.rs"]
 mod node;
 #[allow(dead_code, reason = "the broker's tests use more of it")]
+#[path = "../../../broker/tests/support/redis_cluster.rs"]
+mod redis_cluster;
+#[allow(dead_code, reason = "the broker's tests use more of it")]
+#[path = "../../../broker/tests/support/redis_sentinel.rs"]
+mod redis_sentinel;
+#[allow(dead_code, reason = "the broker's tests use more of it")]
 #[path = "../../../broker/tests/support/redis_server.rs"]
 mod redis_server;
 #[path = "../support/socket.rs"]
@@ -28,3 +34,4 @@ mod page;
 mod plain;
 mod presence;
 mod slow_consumer;
+mod topology;

@@ -373,3 +373,56 @@ async fn drop_rooms(
 fn channels<'a>(rooms: impl Iterator<Item = &'a RoomName>) -> Vec<String> {
     rooms.map(|room| keys::channel(room).to_string()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(name: &str) -> RoomName {
+        RoomName::new(name).unwrap()
+    }
+
+    #[test]
+    fn what_ends_in_the_round_trip_that_began_it_is_unsettled() {
+        let interest = Interest::new(10);
+        let (ended, stays) = (named("ended"), named("stays"));
+        interest.ask([&ended, &stays].into_iter());
+        assert!(interest.unsettle(&ended), "it was asked for");
+        assert!(!interest.unsettle(&named("other")), "nobody wants it");
+        interest.confirm(&ended);
+        interest.confirm(&stays);
+        assert!(interest.is_unsettled(&ended));
+        assert!(!interest.is_unsettled(&stays));
+        // Once more, and nothing ends it.
+        interest.ask([&ended].into_iter());
+        interest.confirm(&ended);
+        assert!(!interest.is_unsettled(&ended));
+    }
+
+    #[tokio::test]
+    async fn rooms_go_with_their_slots_and_whoever_waits_is_refused() {
+        let (from, to) = (Interest::new(10), Interest::new(10));
+        from.open();
+        let (goes, stays, asked) = (named("goes"), named("stays"), named("goes, too"));
+        from.confirm(&goes);
+        from.confirm(&stays);
+        let waiting = from.subscribe(&asked);
+        let given = from.give(|room| room.as_str().starts_with("goes"));
+        assert_eq!(given, std::slice::from_ref(&goes));
+        assert!(matches!(waiting.await, Err(BackendError::Unavailable)));
+
+        to.take_over(&goes);
+        assert!(to.is_unsettled(&goes));
+        assert_eq!(to.retry(), HashSet::from([goes.clone()]));
+        let rooms = HashSet::from([goes.clone()]);
+        let settled = to.settled(&rooms);
+        to.confirm(&goes);
+        to.settled.send_replace(());
+        settled.await;
+        assert!(!to.is_unsettled(&goes));
+        // A room that is wanted no more is nobody's wait.
+        assert!(from.unsettle(&stays));
+        from.unsubscribe(&stays);
+        from.settled(&HashSet::from([stays])).await;
+    }
+}
