@@ -11,6 +11,7 @@
 //!   wait in one pipeline, the next when the last was answered. `publish.lua` assigns the offset,
 //!   appends to the stream and publishes on the channel, atomically;
 //! - `read` goes the same way through the `reader` and `read.lua`;
+//! - who is in a room goes that way, too, through the `members` task and `members.lua`;
 //! - `subscribe` and `unsubscribe` note a wish, which the `subscriber` sends with all others;
 //! - what arrives goes from the socket through `inbound` straight into the sink;
 //! - a probe, a message that the node sends itself through both connections, says every
@@ -53,6 +54,14 @@
 //! new shard. A publication that is refused since its slot is elsewhere or on its way was not done;
 //! it waits, for 5 s at most, and later ones of the slot behind it. Reads and subscriptions do not
 //! wait: they are unavailable. Each move ends an epoch, whose positions go on to hold.
+//!
+//! # Who is in a room?
+//!
+//! Beside its log a room has its members, each held under the `lease` of its node. The leases are
+//! in a register on the shard of one room, and renewed by `lease.lua`; `members.lua` enters, takes
+//! out, lists, and takes out what is held under a lease that ended. A server in a run that the node
+//! has not met may lack what was entered, or still have what was taken out: the node then takes
+//! another lease, and enters its members again.
 //!
 //! # What must Redis be like?
 //!
