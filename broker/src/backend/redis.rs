@@ -113,7 +113,6 @@ use super::{
 };
 use cluster::Cluster;
 use connect::Server;
-use lease::Leases;
 use place::Place;
 use presence::Attendance;
 use ranking::Ranking;
@@ -168,21 +167,16 @@ pub struct Redis {
 impl Redis {
     /// Checks the options; connects to nothing yet.
     pub fn new(options: Options) -> Result<Self, ConnectError> {
-        let options = Arc::new(options);
-        let families = Families::new().map_err(|error| ConnectError::Metrics(Arc::new(error)))?;
-        let families = Arc::new(families);
-        let leases = Arc::new(Leases::new(options.lease, Arc::clone(&families)));
+        let common = Common::new(options);
+        let common = common.map_err(|error| ConnectError::Metrics(Arc::new(error)))?;
+        let options = Arc::clone(&common.options);
         let read = |key, urls: &[String]| {
             let servers = urls.iter().map(|url| Server::new(key, url, &options));
             servers.collect::<Result<Vec<_>, _>>()
         };
         let servers = read("redis.url", &options.urls)?;
         let sentinels = read("redis.sentinels", &options.sentinels)?;
-        let common = Common {
-            options: Arc::clone(&options),
-            families: Arc::clone(&families),
-            leases: Arc::clone(&leases),
-        };
+        let (families, leases) = (Arc::clone(&common.families), Arc::clone(&common.leases));
         let route = if options.cluster {
             Route::Cluster(Cluster::new(common, servers))
         } else {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use fanfare_broker::backend::redis::Redis;
 use fanfare_broker::backend::{Backend, BackendError, Log, Read, Snapshot};
 use fanfare_shared::Position;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::publications::{LOG, named, text};
@@ -20,8 +20,10 @@ const ENDLESS: Log = Log {
     ..LOG
 };
 
-/// How many are under way at once: their order has to hold, too.
-const AT_ONCE: usize = 4;
+/// How many are called at once, without being awaited, and how many may be unanswered: their order
+/// has to hold, too.
+const AT_ONCE: usize = 8;
+const UNANSWERED: usize = 20_000;
 
 /// Publishes numbers into a room until told to end.
 pub(crate) struct Stream {
@@ -41,28 +43,31 @@ impl Stream {
     pub(crate) fn begin(node: &Arc<Redis>, room: &str) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (count, answered) = watch::channel(0);
+        let (called, mut calls) = mpsc::channel(UNANSWERED);
         let (node, stopped, name) = (Arc::clone(node), Arc::clone(&stop), room.to_owned());
-        let publishing = tokio::spawn(async move {
-            let mut accepted = Vec::new();
+        tokio::spawn(async move {
             let mut number = 0;
             while !stopped.load(Ordering::SeqCst) {
-                let mut pending = Vec::new();
                 for _ in 0..AT_ONCE {
                     number += 1;
                     let content = format!("{number:08}");
-                    pending.push((node.publish(text(&name, ENDLESS, &content)), content));
+                    let outcome = node.publish(text(&name, ENDLESS, &content));
+                    called.send((outcome, content)).await.expect("awaited");
                 }
-                for (outcome, content) in pending {
-                    match outcome.await {
-                        Ok(position) => accepted.push((content, position.expect("a position"))),
-                        // Whether it got there is not known: it may.
-                        Err(BackendError::Unavailable) => {}
-                        Err(error) => panic!("{content}: {error}"),
-                    }
-                }
-                count.send_replace(accepted.len());
                 // A pace, lest a node without a link does nothing but answer.
                 tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        });
+        let publishing = tokio::spawn(async move {
+            let mut accepted = Vec::new();
+            while let Some((outcome, content)) = calls.recv().await {
+                match outcome.await {
+                    Ok(position) => accepted.push((content, position.expect("a position"))),
+                    // Whether it got there is not known: it may.
+                    Err(BackendError::Unavailable) => {}
+                    Err(error) => panic!("{content}: {error}"),
+                }
+                count.send_replace(accepted.len());
             }
             accepted
         });

@@ -77,3 +77,98 @@ async fn exchange(
         ))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+    use std::sync::{Arc, Weak};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::backend::redis::connect::Server;
+    use crate::backend::redis::place::Place;
+    use crate::backend::redis::shard::{Common, Shard};
+    use crate::backend::redis::{Nobody, Options};
+
+    /// Answers as Redis does that gives a slot away at the worst of times, which the real one
+    /// cannot be made to do on purpose: the end of another subscription comes before each answer
+    /// to the channel `b`. Channels that begin with `elsewhere` are.
+    fn give_away(stream: TcpStream) -> std::io::Result<()> {
+        stream.set_nodelay(true)?;
+        let mut replies = stream.try_clone()?;
+        let mut requests = BufReader::new(stream);
+        let mut line = String::new();
+        while requests.read_line(&mut line)? > 0 {
+            let count = line[1..].trim().parse().expect("a count");
+            let mut words = Vec::new();
+            for _ in 0..count {
+                line.clear();
+                requests.read_line(&mut line)?;
+                let mut word = vec![0; line[1..].trim().parse::<usize>().expect("a length") + 2];
+                requests.read_exact(&mut word)?;
+                words.push(String::from_utf8_lossy(&word).trim().to_owned());
+            }
+            line.clear();
+            let push = |kind: &str, channel: &str| {
+                let (of, length) = (kind.len(), channel.len());
+                format!(">3\r\n${of}\r\n{kind}\r\n${length}\r\n{channel}\r\n:1\r\n")
+            };
+            let reply = match (&*words[0], &*words[1]) {
+                ("HELLO", _) => "%1\r\n+proto\r\n:3\r\n".to_owned(),
+                ("SSUBSCRIBE", channel) if channel.starts_with("elsewhere") => {
+                    "-MOVED 1 10.0.0.1:1\r\n".to_owned()
+                }
+                ("SSUBSCRIBE", channel @ "b") => {
+                    push("sunsubscribe", "fanfare:{gone}") + &push("ssubscribe", channel)
+                }
+                ("SSUBSCRIBE", channel) => push("ssubscribe", channel),
+                ("UNSUBSCRIBE", channel) => push("unsubscribe", channel),
+                _ => "+OK\r\n".to_owned(),
+            };
+            replies.write_all(reply.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn an_end_that_nobody_asked_for_is_no_answer() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let url = format!("redis://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || give_away(listener.accept().unwrap().0));
+        let common = Common::new(Options {
+            urls: vec![url.clone()],
+            sentinels: Vec::new(),
+            cluster: true,
+            authorities: None,
+            node: "n".to_owned(),
+            probe_interval: Duration::from_secs(9),
+            probe_timeout: Duration::from_secs(9),
+            connect_timeout: Duration::from_secs(9),
+            pipeline: 1,
+            lease: Duration::from_secs(9),
+            announce_each: 1,
+            queue: 1,
+        })
+        .unwrap();
+        let server = Server::new("redis.url", &url, &common.options).unwrap();
+        let place = Place::Fixed(server.clone());
+        let shard = Shard::new(&common, place, |_| true).within(&Weak::new());
+        let inbound = Arc::new(Inbound::new(Arc::new(Nobody), Arc::new(shard)));
+        let pushed = Arc::clone(&inbound);
+        let mut connection = server.open(move |push| pushed.push(push)).await.unwrap();
+
+        let mut outcomes = async |channels: &[&str]| -> Vec<bool> {
+            let channels: Vec<_> = channels.iter().map(|name| (*name).to_owned()).collect();
+            let outcomes = subscribe(&mut connection, &inbound, &channels).await;
+            outcomes.unwrap().iter().map(Result::is_ok).collect()
+        };
+        let mixed = ["a", "elsewhere 1", "b", "c", "elsewhere 2"];
+        for _ in 0..20 {
+            assert_eq!(outcomes(&mixed).await, [true, false, true, true, false]);
+            assert_eq!(outcomes(&["elsewhere", "a"]).await, [false, true]);
+            assert_eq!(outcomes(&["b"; 3]).await, [true; 3]);
+            assert_eq!(outcomes(&["elsewhere"]).await, [false]);
+        }
+    }
+}

@@ -43,6 +43,9 @@ struct State {
     rooms: HashSet<RoomName>,
     /// Those of them whose subscription is not in place.
     unsettled: HashSet<RoomName>,
+    /// In a cluster: the rooms that a round trip under way subscribes to, and whether the server
+    /// has ended their subscriptions meanwhile.
+    asked: HashMap<RoomName, bool>,
     changes: HashMap<RoomName, Change>,
 }
 
@@ -59,6 +62,7 @@ impl Interest {
                 open: false,
                 rooms: HashSet::new(),
                 unsettled: HashSet::new(),
+                asked: HashMap::new(),
                 changes: HashMap::new(),
             }),
             changed: Notify::new(),
@@ -142,11 +146,13 @@ impl Interest {
     /// Notes that the server ended a subscription; answers whether it was wanted.
     pub(super) fn unsettle(&self, room: &RoomName) -> bool {
         let mut state = self.lock();
+        // What it confirmed just before is not noted yet.
+        let asked = state.asked.get_mut(room).map(|ended| *ended = true);
         let wanted = state.rooms.contains(room);
         if wanted {
             state.unsettled.insert(room.clone());
         }
-        wanted
+        wanted || asked.is_some()
     }
 
     /// Tries once more to subscribe to the rooms that are unsettled, and answers which they are.
@@ -212,10 +218,12 @@ impl Interest {
             return Err((redis::ErrorKind::Client, "no slot", refusal.to_string()).into());
         }
         for rooms in self.wanted() {
+            self.ask(rooms.iter());
             let outcomes = sharded::subscribe(connection, inbound, &channels(rooms.iter())).await?;
             let mut state = self.lock();
             for (room, outcome) in rooms.into_iter().zip(outcomes) {
-                if outcome.is_ok() {
+                let ended = state.asked.get(&room) == Some(&true);
+                if outcome.is_ok() && !ended {
                     state.unsettled.remove(&room);
                 } else if state.rooms.contains(&room) {
                     state.unsettled.insert(room);
@@ -275,6 +283,7 @@ impl Interest {
             }
             return Ok(());
         }
+        self.ask(batch.iter().map(|(room, _)| room));
         let outcomes = match sharded::subscribe(connection, inbound, &channels).await {
             Ok(outcomes) => outcomes,
             Err(error) => {
@@ -304,12 +313,21 @@ impl Interest {
         Ok(())
     }
 
-    /// Notes that a subscription is in place, unless the room is wanted no more.
+    /// Notes which rooms a round trip subscribes to.
+    fn ask<'a>(&self, rooms: impl Iterator<Item = &'a RoomName>) {
+        self.lock().asked = rooms.map(|room| (room.clone(), false)).collect();
+    }
+
+    /// Notes that a subscription is in place, or was, unless the room is wanted no more.
     fn confirm(&self, room: &RoomName) {
         let mut state = self.lock();
         if state.changes.get(room).is_none_or(|change| change.wanted) {
-            state.unsettled.remove(room);
             state.rooms.insert(room.clone());
+            if state.asked.get(room) == Some(&true) {
+                state.unsettled.insert(room.clone());
+            } else {
+                state.unsettled.remove(room);
+            }
         }
     }
 
@@ -354,4 +372,57 @@ async fn drop_rooms(
 
 fn channels<'a>(rooms: impl Iterator<Item = &'a RoomName>) -> Vec<String> {
     rooms.map(|room| keys::channel(room).to_string()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(name: &str) -> RoomName {
+        RoomName::new(name).unwrap()
+    }
+
+    #[test]
+    fn what_ends_in_the_round_trip_that_began_it_is_unsettled() {
+        let interest = Interest::new(10);
+        let (ended, stays) = (named("ended"), named("stays"));
+        interest.ask([&ended, &stays].into_iter());
+        assert!(interest.unsettle(&ended), "it was asked for");
+        assert!(!interest.unsettle(&named("other")), "nobody wants it");
+        interest.confirm(&ended);
+        interest.confirm(&stays);
+        assert!(interest.is_unsettled(&ended));
+        assert!(!interest.is_unsettled(&stays));
+        // Once more, and nothing ends it.
+        interest.ask([&ended].into_iter());
+        interest.confirm(&ended);
+        assert!(!interest.is_unsettled(&ended));
+    }
+
+    #[tokio::test]
+    async fn rooms_go_with_their_slots_and_whoever_waits_is_refused() {
+        let (from, to) = (Interest::new(10), Interest::new(10));
+        from.open();
+        let (goes, stays, asked) = (named("goes"), named("stays"), named("goes, too"));
+        from.confirm(&goes);
+        from.confirm(&stays);
+        let waiting = from.subscribe(&asked);
+        let given = from.give(|room| room.as_str().starts_with("goes"));
+        assert_eq!(given, std::slice::from_ref(&goes));
+        assert!(matches!(waiting.await, Err(BackendError::Unavailable)));
+
+        to.take_over(&goes);
+        assert!(to.is_unsettled(&goes));
+        assert_eq!(to.retry(), HashSet::from([goes.clone()]));
+        let rooms = HashSet::from([goes.clone()]);
+        let settled = to.settled(&rooms);
+        to.confirm(&goes);
+        to.settled.send_replace(());
+        settled.await;
+        assert!(!to.is_unsettled(&goes));
+        // A room that is wanted no more is nobody's wait.
+        assert!(from.unsettle(&stays));
+        from.unsubscribe(&stays);
+        from.settled(&HashSet::from([stays])).await;
+    }
 }
