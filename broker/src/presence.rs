@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use fanfare_shared::{ClientId, Identity, Member, Roll, RoomName};
 use tokio::sync::{Notify, oneshot, watch};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep_until};
 
 use crate::Metrics;
 use crate::backend::{BackendError, Page, Pending, Presence, Standing};
@@ -46,8 +46,8 @@ struct State {
     open: bool,
     /// Whether members of nodes that are gone have to be looked for once it can.
     survey: bool,
-    /// Whether something that is due was tried in vain, and is not queued.
-    failed: bool,
+    /// When what was tried in vain, and is due but not queued, is to be tried again.
+    retry: Option<Instant>,
     /// Flat rather than by room: most rooms have few members on a node, and a map each would cost
     /// more than what is in it.
     members: HashMap<(RoomName, ClientId), Entry>,
@@ -83,7 +83,6 @@ enum Due {
 /// A call under way.
 enum Call {
     Member(RoomName, ClientId, bool, Pending<()>),
-    Members(Pending<Roll>, Answer<Roll>),
     Survey(Pending<Roll>),
     Resign(Pending<()>, Answer<()>),
 }
@@ -100,7 +99,7 @@ impl Roster {
             state: Mutex::new(State {
                 open,
                 survey: false,
-                failed: false,
+                retry: None,
                 members: HashMap::new(),
                 due: VecDeque::new(),
             }),
@@ -222,13 +221,14 @@ impl Roster {
                 self.tell(batch).await;
                 continue;
             }
-            let failed = self.lock().failed;
+            let retry = self.lock().retry;
             tokio::select! {
                 changed = standing.changed() => if changed.is_err() {
                     return;
                 },
                 () = self.filled.notified() => {}
-                () = sleep(RETRY), if failed => self.lock().queue_members(),
+                // However many changes come before.
+                () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {}
                 _ = renewal.tick() => self.enter_all(),
             }
         }
@@ -255,7 +255,10 @@ impl Roster {
     /// Takes what is next, and makes the calls.
     fn take(&self) -> Vec<Call> {
         let mut state = self.lock();
-        if state.open && !state.failed && std::mem::take(&mut state.survey) {
+        if state.retry.is_some_and(|at| at <= Instant::now()) {
+            state.queue_members();
+        }
+        if state.open && state.retry.is_none() && std::mem::take(&mut state.survey) {
             state.queue_surveys();
         }
         let mut calls = Vec::new();
@@ -289,7 +292,8 @@ impl Roster {
                 Call::Member(room, client, present, pending)
             }
             Due::Members(room, page, announce, answer) => {
-                Call::Members(backend.members(&room, page, announce), answer)
+                forward(backend.members(&room, page, announce), answer);
+                return None;
             }
             Due::Survey(room, announce) => {
                 let nobody = Page {
@@ -311,7 +315,6 @@ impl Roster {
                     self.told(room, client, present, done);
                 }
                 // Whoever asked may have gone.
-                Call::Members(pending, answer) => drop(answer.send(pending.await)),
                 Call::Resign(pending, answer) => drop(answer.send(pending.await)),
                 Call::Survey(pending) => {
                     if pending.await.is_err() {
@@ -343,17 +346,28 @@ impl Roster {
     }
 }
 
+/// Hands an answer on when it comes. Nobody waits for it here: one that takes long, since members
+/// of a node that is gone have to be taken out first, must not keep changes from being told.
+fn forward<T: Send + 'static>(mut pending: Pending<T>, answer: Answer<T>) {
+    // Whoever asked may have gone.
+    if let Pending::Ready(outcome) = &mut pending {
+        drop(outcome.take().map(|outcome| answer.send(outcome)));
+    } else {
+        tokio::spawn(async move { drop(answer.send(pending.await)) });
+    }
+}
+
 impl State {
     /// Notes that something has to be tried again.
     fn fail(&mut self) -> &mut Self {
-        self.failed = true;
+        self.retry.get_or_insert_with(|| Instant::now() + RETRY);
         self
     }
 
     /// Queues every member that is due.
     fn queue_members(&mut self) {
+        self.retry = None;
         if self.open {
-            self.failed = false;
             let due = self.members.iter().filter(|(_, entry)| entry.due);
             self.due
                 .extend(due.map(|((room, client), _)| Due::Member(room.clone(), *client)));

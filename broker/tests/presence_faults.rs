@@ -13,6 +13,9 @@ mod publications;
 #[allow(dead_code, reason = "not every suite looks at everything")]
 #[path = "support/recording.rs"]
 mod recording;
+#[allow(dead_code, reason = "not every suite moves slots step by step")]
+#[path = "support/redis_cluster.rs"]
+mod redis_cluster;
 #[allow(dead_code, reason = "not every suite does everything to its server")]
 #[path = "support/redis_server.rs"]
 mod redis_server;
@@ -32,6 +35,7 @@ use members::{anonymous, clients, first, headcount, until_open, user};
 use node::{linked, options, subscribe};
 use publications::named;
 use recording::{DEADLINE, Recording};
+use redis_cluster::{MASTERS, RedisCluster};
 use redis_server::RedisServer;
 
 /// Short, since tests wait for its end; long beside what a busy machine makes of a renewal.
@@ -51,6 +55,18 @@ impl Node {
             node: name.to_owned(),
             lease: LEASE,
             ..options(server.url())
+        })
+        .await
+    }
+
+    async fn within(cluster: &RedisCluster, name: &str) -> Self {
+        Self::with(Options {
+            urls: cluster.seeds(),
+            cluster: true,
+            connect_timeout: Duration::from_secs(2),
+            node: name.to_owned(),
+            lease: LEASE,
+            ..options(String::new())
         })
         .await
     }
@@ -86,19 +102,21 @@ impl Node {
 
     /// Asks again until exactly these are there: what only time brings about, or a new link.
     async fn until_members(&self, expected: &[u64]) -> Roll {
+        let mut last = None;
         let asking = async {
             loop {
                 let listed = self.roster.members(&named("a"), first(1_000), true).await;
-                if let Ok(roll) = listed
-                    && clients(&roll) == expected
+                if let Ok(roll) = &listed
+                    && clients(roll) == expected
                 {
-                    return roll;
+                    return roll.clone();
                 }
+                last = Some(listed);
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
         let there = tokio::time::timeout(DEADLINE, asking).await;
-        there.unwrap_or_else(|_| panic!("waited in vain for {expected:?}"))
+        there.unwrap_or_else(|_| panic!("waited in vain for {expected:?}; last: {last:?}"))
     }
 
     /// How many leases it has had.
@@ -385,5 +403,54 @@ async fn nothing_that_presence_keeps_lives_for_ever() {
     for key in keys {
         let ttl: i64 = server.ask(&["PTTL", &key]).await;
         assert!(ttl > 0, "{key}");
+    }
+}
+
+// --- in a cluster ---
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_move_with_their_rooms_slot() {
+    let cluster = RedisCluster::start(DEADLINE).await;
+    let alder = Node::within(&cluster, "alder").await;
+    let birch = Node::within(&cluster, "birch").await;
+    alder.enter(user(1, "ann"));
+    birch.enter(user(2, "ann"));
+    birch.enter(anonymous(3));
+    alder.until_members(&[1, 2, 3]).await;
+    let slot = cluster.slot("a").await;
+    let home = RedisCluster::home(slot);
+    let next = (home + 1) % MASTERS;
+    cluster.begin_move(slot, home, next).await;
+    birch.exit(3);
+    assert!(cluster.move_keys(slot, home, next, 1).await > 0);
+    // Half here and half there, nothing can be done; it is told again until it can.
+    alder.enter(anonymous(4));
+    birch.exit(2);
+    while cluster.move_keys(slot, home, next, 100).await > 0 {}
+    cluster.finish_move(slot, home, next).await;
+    for node in [&alder, &birch] {
+        let roll = node.until_members(&[1, 4]).await;
+        assert_eq!(roll.headcount, headcount(2, 1));
+    }
+    assert!(!alder.left().contains(&1), "{:?}", alder.left());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everyone_is_there_after_a_replica_took_over() {
+    let mut cluster = RedisCluster::start(Duration::from_secs(2)).await;
+    let alder = Node::within(&cluster, "alder").await;
+    let birch = Node::within(&cluster, "birch").await;
+    alder.enter(user(1, "ann"));
+    birch.enter(user(2, "bo"));
+    birch.enter(user(3, "bo"));
+    alder.until_members(&[1, 2, 3]).await;
+    let home = RedisCluster::home(cluster.slot("a").await);
+    cluster.nodes[home].kill();
+    birch.exit(3);
+    alder.enter(anonymous(4));
+    cluster.until_master(MASTERS + home).await;
+    for node in [&alder, &birch] {
+        let roll = node.until_members(&[1, 2, 4]).await;
+        assert_eq!(roll.headcount, headcount(3, 2));
     }
 }

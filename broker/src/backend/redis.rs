@@ -11,6 +11,7 @@
 //!   wait in one pipeline, the next when the last was answered. `publish.lua` assigns the offset,
 //!   appends to the stream and publishes on the channel, atomically;
 //! - `read` goes the same way through the `reader` and `read.lua`;
+//! - who is in a room goes that way, too, through the `members` task and `members.lua`;
 //! - `subscribe` and `unsubscribe` note a wish, which the `subscriber` sends with all others;
 //! - what arrives goes from the socket through `inbound` straight into the sink;
 //! - a probe, a message that the node sends itself through both connections, says every
@@ -53,6 +54,14 @@
 //! new shard. A publication that is refused since its slot is elsewhere or on its way was not done;
 //! it waits, for 5 s at most, and later ones of the slot behind it. Reads and subscriptions do not
 //! wait: they are unavailable. Each move ends an epoch, whose positions go on to hold.
+//!
+//! # Who is in a room?
+//!
+//! Beside its log a room has its members, each held under the `lease` of its node. The leases are
+//! in a register on the shard of one room, and renewed by `lease.lua`; `members.lua` enters, takes
+//! out, lists, and takes out what is held under a lease that ended. A server in a run that the node
+//! has not met may lack what was entered, or still have what was taken out: the node then takes
+//! another lease, and enters its members again.
 //!
 //! # What must Redis be like?
 //!
@@ -104,7 +113,6 @@ use super::{
 };
 use cluster::Cluster;
 use connect::Server;
-use lease::Leases;
 use place::Place;
 use presence::Attendance;
 use ranking::Ranking;
@@ -159,21 +167,16 @@ pub struct Redis {
 impl Redis {
     /// Checks the options; connects to nothing yet.
     pub fn new(options: Options) -> Result<Self, ConnectError> {
-        let options = Arc::new(options);
-        let families = Families::new().map_err(|error| ConnectError::Metrics(Arc::new(error)))?;
-        let families = Arc::new(families);
-        let leases = Arc::new(Leases::new(options.lease, Arc::clone(&families)));
+        let common = Common::new(options);
+        let common = common.map_err(|error| ConnectError::Metrics(Arc::new(error)))?;
+        let options = Arc::clone(&common.options);
         let read = |key, urls: &[String]| {
             let servers = urls.iter().map(|url| Server::new(key, url, &options));
             servers.collect::<Result<Vec<_>, _>>()
         };
         let servers = read("redis.url", &options.urls)?;
         let sentinels = read("redis.sentinels", &options.sentinels)?;
-        let common = Common {
-            options: Arc::clone(&options),
-            families: Arc::clone(&families),
-            leases: Arc::clone(&leases),
-        };
+        let (families, leases) = (Arc::clone(&common.families), Arc::clone(&common.leases));
         let route = if options.cluster {
             Route::Cluster(Cluster::new(common, servers))
         } else {

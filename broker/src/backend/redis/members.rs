@@ -183,6 +183,8 @@ impl Attendant<'_> {
                     Some(refusal) => {
                         if matches!(refusal, Refusal::Astray(_)) {
                             self.shard.doubt();
+                        } else if let Some(unlogged) = self.shard.stats.refused.now() {
+                            tracing::error!(unlogged, "Redis refuses who is in a room: {refusal}");
                         }
                         (item.answer)(Err(refusal));
                     }

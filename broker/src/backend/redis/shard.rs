@@ -36,6 +36,17 @@ pub(super) struct Common {
     pub(super) leases: Arc<Leases>,
 }
 
+impl Common {
+    pub(super) fn new(options: Options) -> Result<Self, prometheus::Error> {
+        let families = Arc::new(Families::new()?);
+        Ok(Self {
+            leases: Arc::new(Leases::new(options.lease, Arc::clone(&families))),
+            options: Arc::new(options),
+            families,
+        })
+    }
+}
+
 /// What the calls and the tasks of one shard's link have in common.
 pub(super) struct Shard {
     pub(super) options: Arc<Options>,

@@ -88,8 +88,7 @@ mod tests {
     use super::*;
     use crate::backend::redis::connect::Server;
     use crate::backend::redis::place::Place;
-    use crate::backend::redis::shard::Shard;
-    use crate::backend::redis::stats::Families;
+    use crate::backend::redis::shard::{Common, Shard};
     use crate::backend::redis::{Nobody, Options};
 
     /// Answers as Redis does that gives a slot away at the worst of times, which the real one
@@ -139,7 +138,7 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let url = format!("redis://{}", listener.local_addr().unwrap());
         std::thread::spawn(move || give_away(listener.accept().unwrap().0));
-        let options = Arc::new(Options {
+        let common = Common::new(Options {
             urls: vec![url.clone()],
             sentinels: Vec::new(),
             cluster: true,
@@ -149,12 +148,14 @@ mod tests {
             probe_timeout: Duration::from_secs(9),
             connect_timeout: Duration::from_secs(9),
             pipeline: 1,
+            lease: Duration::from_secs(9),
+            announce_each: 1,
             queue: 1,
-        });
-        let server = Server::new("redis.url", &url, &options).unwrap();
-        let families = Families::new().unwrap();
+        })
+        .unwrap();
+        let server = Server::new("redis.url", &url, &common.options).unwrap();
         let place = Place::Fixed(server.clone());
-        let shard = Shard::new(options, place, &families, |_| true).within(&Weak::new());
+        let shard = Shard::new(&common, place, |_| true).within(&Weak::new());
         let inbound = Arc::new(Inbound::new(Arc::new(Nobody), Arc::new(shard)));
         let pushed = Arc::clone(&inbound);
         let mut connection = server.open(move |push| pushed.push(push)).await.unwrap();
