@@ -83,6 +83,12 @@ impl Hub {
         })
     }
 
+    /// How many workers there are.
+    #[must_use]
+    pub const fn workers(&self) -> usize {
+        self.inboxes.len()
+    }
+
     /// What a worker has to do.
     #[must_use]
     pub fn inbox(&self, worker: usize) -> &Arc<Inbox> {

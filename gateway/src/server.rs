@@ -24,25 +24,15 @@ use tokio::time::interval;
 use crate::cpu::CpuSeconds;
 use crate::internal::{self, Internal, Readiness};
 use crate::metrics::Metrics;
-use crate::worker::{self, Order, Shared};
+use crate::worker::{Order, Shared};
+use crate::workers::{WorkerHandle, Workers};
 use crate::{listener, nofile};
-
-/// How many sockets may wait for a worker to look at them; more wait in the kernel's queue.
-const ORDERS: usize = 64;
 
 /// How often a drain says how far it is.
 const PROGRESS: Duration = Duration::from_secs(1);
 
 /// How often logs and rooms are swept of what has had its time.
 const SWEEP: Duration = Duration::from_secs(1);
-
-/// How the rest of the node reaches a worker.
-#[derive(Clone)]
-pub(crate) struct WorkerHandle {
-    pub(crate) orders: mpsc::Sender<Order>,
-    /// How many sockets it has.
-    pub(crate) load: Arc<AtomicUsize>,
-}
 
 /// Runs a node until the first of `signals`, then stops it in good order; a second signal ends it
 /// at once.
@@ -71,8 +61,9 @@ pub async fn run(
     let private_address = private.local_addr()?;
     tokio::spawn(async move { axum::serve(private, internal::router(internal)).await });
 
+    let workers = Workers::spawn(worker_count(&config)).await?;
     let hub = tokio::select! {
-        hub = build_hub(&config, &registry, wait) => hub?,
+        hub = build_hub(&config, &registry, wait, workers.home_of_backend()) => hub?,
         _ = signals.recv() => return Ok(()),
     };
     let shared = Arc::new(Shared {
@@ -83,7 +74,7 @@ pub async fn run(
         clients: AtomicU32::new(0),
         connections: AtomicUsize::new(0),
     });
-    let (workers, mut ended) = spawn_workers(&shared)?;
+    let (workers, mut ended) = workers.start(&shared);
     let _ = readiness.backend.set(Arc::clone(hub.backend()));
     announce(&config, public.local_addr()?, private_address)?;
     tokio::spawn(listener::accept(public, workers.clone(), config.limits));
@@ -140,8 +131,13 @@ fn worker_count(config: &Config) -> usize {
     }
 }
 
-/// Builds the hub and its backend, each the other's counterpart.
-async fn build_hub(config: &Config, registry: &Registry, wait: bool) -> anyhow::Result<Arc<Hub>> {
+/// Builds the hub and its backend, each the other's counterpart, to live on `runtime`.
+async fn build_hub(
+    config: &Config,
+    registry: &Registry,
+    wait: bool,
+    runtime: Handle,
+) -> anyhow::Result<Arc<Hub>> {
     let rules = config.clone();
     let options = Options {
         workers: worker_count(config),
@@ -158,7 +154,6 @@ async fn build_hub(config: &Config, registry: &Registry, wait: bool) -> anyhow::
         }),
     };
     let metrics = fanfare_broker::Metrics::register(registry)?;
-    let runtime = Handle::current();
     let hub = if config.redis.url.is_empty() {
         let memory = Arc::new(Memory::default());
         let backend = Arc::clone(&memory) as Arc<dyn Backend>;
@@ -216,25 +211,6 @@ async fn every(period: Duration, act: impl Fn() + Send) {
         tick.tick().await;
         act();
     }
-}
-
-/// Starts the workers. The receiver hears of one that fails, and ends when all have drained.
-fn spawn_workers(shared: &Arc<Shared>) -> anyhow::Result<(Vec<WorkerHandle>, mpsc::Receiver<()>)> {
-    let (ended, all_ended) = mpsc::channel(1);
-    let mut workers = Vec::new();
-    for index in 0..worker_count(&shared.config) {
-        let (orders, receiver) = mpsc::channel(ORDERS);
-        let (shared, ended) = (Arc::clone(shared), ended.clone());
-        thread::Builder::new()
-            .name(format!("worker-{index}"))
-            .spawn(move || worker::run(index, shared, receiver, ended))
-            .context("cannot start a worker thread")?;
-        workers.push(WorkerHandle {
-            orders,
-            load: Arc::default(),
-        });
-    }
-    Ok((workers, all_ended))
 }
 
 /// Says where to connect: the first thing a person wants to know, and a script reads.

@@ -14,6 +14,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::child;
 use crate::progress;
 use crate::report::{self, Table};
 
@@ -51,8 +52,9 @@ struct Figure {
     name: &'static str,
     /// Where it is in the run's JSON. `servers/-1` is the last server: Fanfare.
     path: &'static str,
-    /// At most this.
     target: f64,
+    /// Whether the target is the least that is wanted, not the most.
+    at_least: bool,
     /// What to multiply with before comparing.
     scale: f64,
     /// Whether it is a ratio to the floor, which a check repeats.
@@ -64,8 +66,20 @@ const fn ratio(name: &'static str, path: &'static str, target: f64) -> Figure {
         name,
         path,
         target,
+        at_least: false,
         scale: 1.0,
         checked: true,
+    }
+}
+
+const fn at_least(name: &'static str, path: &'static str, target: f64) -> Figure {
+    Figure {
+        name,
+        path,
+        target,
+        at_least: true,
+        scale: 1.0,
+        checked: false,
     }
 }
 
@@ -74,6 +88,7 @@ const fn absolute(name: &'static str, path: &'static str, target: f64, scale: f6
         name,
         path,
         target,
+        at_least: false,
         scale,
         checked: false,
     }
@@ -140,12 +155,30 @@ const RUNS: &[Run] = &[
     },
     Run {
         arguments: "nodes --members 1 --rate 500",
-        figures: &[absolute(
-            "two nodes, p99 ÷ bare Redis",
-            "p99_ratio",
-            2.0,
-            1.0,
-        )],
+        figures: &[
+            absolute("two nodes, p99 ÷ bare Redis", "p99_ratio", 2.0, 1.0),
+            absolute(
+                "publications that a node without members receives",
+                "bystander/received",
+                0.0,
+                1.0,
+            ),
+        ],
+    },
+    Run {
+        arguments: "saturate",
+        figures: &[
+            at_least(
+                "one Redis, publications/s ÷ redis-benchmark's",
+                "rate_ratio",
+                0.85,
+            ),
+            at_least(
+                "one Redis, redis-benchmark's Redis CPU each ÷ Fanfare's",
+                "cost_ratio",
+                0.85,
+            ),
+        ],
     },
     Run {
         arguments: "fanout --members 100 --pin --compare-floor",
@@ -187,6 +220,8 @@ struct Measured {
     name: String,
     value: f64,
     target: f64,
+    #[serde(default)]
+    at_least: bool,
 }
 
 /// What is written down.
@@ -225,6 +260,7 @@ impl Bench {
                     name: figure.name.to_owned(),
                     value: value * figure.scale,
                     target: figure.target,
+                    at_least: figure.at_least,
                 });
             }
             record.runs.push(output);
@@ -244,7 +280,8 @@ impl Bench {
         if let Some(bin) = &self.bin {
             command.arg("--bin").arg(bin);
         }
-        let output = command.stderr(Stdio::inherit()).output()?;
+        command.stdout(Stdio::piped()).stdin(Stdio::null());
+        let output = child::tie(&mut command).spawn()?.wait_with_output()?;
         ensure!(output.status.success(), "`{}` failed", run.arguments);
         Ok(serde_json::from_slice(&output.stdout)?)
     }
@@ -261,14 +298,15 @@ impl Bench {
             name,
             value,
             target,
+            at_least,
         } in &record.figures
         {
-            let verdict = if value <= target {
-                "reached"
-            } else {
-                "not yet"
+            let (sign, reached) = match at_least {
+                false => ("≤", value <= target),
+                true => ("≥", value >= target),
             };
-            let (target, value) = (format!("≤ {}", figure(*target)), figure(*value));
+            let verdict = if reached { "reached" } else { "not yet" };
+            let (target, value) = (format!("{sign} {}", figure(*target)), figure(*value));
             writeln!(markdown, "| {name} | {target} | {value} | {verdict} |")?;
             table.row([name.clone(), target, value, verdict.to_owned()]);
         }
@@ -294,24 +332,22 @@ fn compare(record: &Record, baseline: &Record) -> anyhow::Result<()> {
     let mut worse = 0;
     for now in &record.figures {
         let known = baseline.figures.iter().find(|then| then.name == now.name);
-        let Some(then) = known else { continue };
-        let verdict = if is_worse(now.value, then.value) {
-            worse += 1;
-            "WORSE"
-        } else {
-            ""
+        let (then, verdict) = match known.map(|then| then.value) {
+            None => ("–".to_owned(), "not in the baseline"),
+            Some(then) if is_worse(now.value, then) => {
+                worse += 1;
+                (figure(then), "WORSE")
+            }
+            Some(then) => (figure(then), ""),
         };
-        table.row([
-            now.name.clone(),
-            figure(then.value),
-            figure(now.value),
-            verdict.to_owned(),
-        ]);
+        let row = [&now.name, &then, &figure(now.value), verdict];
+        table.row(row.map(ToOwned::to_owned));
     }
     report::print(&table.to_string())?;
     if worse > 0 {
         bail!(
-            "{worse} figures are more than 10% worse than at commit {}",
+            "{worse} of {} figures more than 10% worse than at commit {}",
+            record.figures.len(),
             baseline.commit
         );
     }
@@ -352,9 +388,30 @@ mod tests {
         assert_eq!(find(&output, "servers/-1/none"), None);
     }
 
+    fn record(value: f64) -> Record {
+        Record {
+            commit: "0000000".into(),
+            figures: vec![Measured {
+                name: "fanout".into(),
+                value,
+                target: 1.12,
+                at_least: false,
+            }],
+            runs: Vec::new(),
+        }
+    }
+
     #[test]
-    fn ten_percent_is_the_limit() {
-        assert!(!is_worse(1.20, 1.10));
-        assert!(is_worse(1.22, 1.10));
+    fn a_check_fails_where_a_figure_is_more_than_ten_percent_worse() {
+        compare(&record(1.20), &record(1.10)).unwrap();
+        let error = compare(&record(1.22), &record(1.10)).unwrap_err();
+        assert!(error.to_string().contains("1 of 1 figures"));
+    }
+
+    #[test]
+    fn a_check_can_do_without_a_figure_in_the_baseline() {
+        let mut baseline = record(1.0);
+        baseline.figures.clear();
+        compare(&record(9.0), &baseline).unwrap();
     }
 }

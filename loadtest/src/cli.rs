@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::scenario::{delivery, history, idle, nodes, slow, storm};
+use crate::scenario::{delivery, history, idle, nodes, part, saturate, slow, storm};
 use crate::{bench, floor};
 
 /// Drive a WebSocket broker and say what it costs.
@@ -22,9 +22,11 @@ enum Scenario {
     Storm(storm::Storm),
     Nodes(nodes::Nodes),
     Slow(slow::Slow),
+    Saturate(saturate::Saturate),
     History(history::History),
     Floor(floor::Options),
     Bench(bench::Bench),
+    Part(part::Part),
 }
 
 /// Runs what the command line asks for.
@@ -37,8 +39,10 @@ pub(crate) fn run() -> anyhow::Result<()> {
         Scenario::Storm(storm) => storm.run(),
         Scenario::Nodes(nodes) => nodes.run(),
         Scenario::Slow(slow) => slow.run(),
+        Scenario::Saturate(saturate) => saturate.run(),
         Scenario::History(history) => history.run(),
         Scenario::Bench(bench) => bench.run(),
+        Scenario::Part(part) => part.run(),
         Scenario::Floor(options) => floor::run(&options),
     }
 }

@@ -7,6 +7,7 @@
 
 mod frames;
 mod request;
+mod uring;
 
 use std::collections::HashMap;
 use std::io::{IoSlice, Write as _};
@@ -27,6 +28,7 @@ use rustix::net::{
 
 use self::frames::Frames;
 use self::request::Request;
+use self::uring::{Ring, Sent};
 use crate::nofile;
 
 /// How a publication goes to its members' sockets.
@@ -36,6 +38,8 @@ pub(crate) enum Method {
     Send,
     /// One `writev()` per socket for all messages that were read together.
     Writev,
+    /// All sends of a message in one system call, by io_uring.
+    Uring,
 }
 
 impl Method {
@@ -44,7 +48,16 @@ impl Method {
         match self {
             Self::Send => "send",
             Self::Writev => "writev",
+            Self::Uring => "uring",
         }
+    }
+
+    /// Refuses what this kernel does not permit.
+    pub(crate) fn ensure_possible(self) -> anyhow::Result<()> {
+        if self == Self::Uring {
+            Ring::new()?;
+        }
+        Ok(())
     }
 }
 
@@ -57,6 +70,9 @@ pub(crate) struct Options {
     /// How publications are written
     #[arg(long, value_enum, default_value = "send")]
     method: Method,
+    /// The same as `--method uring`
+    #[arg(long, conflicts_with = "method")]
+    uring: bool,
     /// Bytes of each publication's payload
     #[arg(long, default_value_t = 128)]
     payload: usize,
@@ -80,6 +96,8 @@ struct Connection {
 
 struct Floor {
     method: Method,
+    /// For [`Method::Uring`].
+    ring: Option<Ring>,
     frames: Frames,
     epoll: OwnedFd,
     listener: OwnedFd,
@@ -95,6 +113,12 @@ struct Floor {
 /// Serves until it is killed.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     nofile::raise();
+    let method = if options.uring {
+        Method::Uring
+    } else {
+        options.method
+    };
+    let ring = (method == Method::Uring).then(Ring::new).transpose()?;
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let listener = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
     sockopt::set_socket_reuseaddr(&listener, true)?;
@@ -109,11 +133,12 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     writeln!(
         out,
         "public    http://{address}/  (the floor, {})",
-        options.method.as_str()
+        method.as_str()
     )?;
     out.flush()?;
     Floor {
-        method: options.method,
+        method,
+        ring,
         frames: Frames::new(options.payload)?,
         epoll,
         listener,
@@ -258,6 +283,10 @@ impl Floor {
                             let frame = frame.to_vec();
                             self.fan_out(room, &[IoSlice::new(&frame)])?;
                         }
+                        Method::Uring => {
+                            let frame = frame.to_vec();
+                            self.fan_out_by_ring(room, &frame)?;
+                        }
                         Method::Writev => self.batch.push((room, format, frame.to_vec())),
                     }
                 }
@@ -290,6 +319,33 @@ impl Floor {
             };
             self.write(file, frames)?;
         }
+        Ok(())
+    }
+
+    fn fan_out_by_ring(&mut self, room: usize, frame: &[u8]) -> anyhow::Result<()> {
+        let Some(mut ring) = self.ring.take() else {
+            return self.fan_out(room, &[IoSlice::new(frame)]);
+        };
+        let is_behind = |file: &usize| {
+            let connection = self.connections[*file].as_ref();
+            connection.is_some_and(|connection| !connection.unsent.is_empty())
+        };
+        let (behind, ready): (Vec<_>, Vec<_>) =
+            self.members[room].iter().copied().partition(is_behind);
+        for file in behind {
+            self.write(file, &[IoSlice::new(frame)])?;
+        }
+        let mut short = Vec::new();
+        ring.send(frame, &ready, |Sent { file, bytes }| {
+            // The next read of one that failed says so, too.
+            if let Some(bytes) = bytes.filter(|bytes| *bytes < frame.len()) {
+                short.push((file, bytes));
+            }
+        })?;
+        for (file, bytes) in short {
+            self.keep(file, &[IoSlice::new(frame)], bytes)?;
+        }
+        self.ring = Some(ring);
         Ok(())
     }
 
@@ -326,6 +382,14 @@ impl Floor {
                 Err(_) => return Ok(()),
             };
         }
+        self.keep(file, frames, written)
+    }
+
+    /// Keeps what the kernel did not take, if there is any, until it takes more.
+    fn keep(&mut self, file: usize, frames: &[IoSlice<'_>], written: usize) -> anyhow::Result<()> {
+        let Some(connection) = &mut self.connections[file] else {
+            return Ok(());
+        };
         let total: usize = frames.iter().map(|frame| frame.len()).sum();
         if written < total {
             let rest = frames.iter().flat_map(|frame| frame.iter()).skip(written);

@@ -31,6 +31,16 @@ impl Faults {
     pub(crate) fn none(self) -> bool {
         self == Self::default()
     }
+
+    /// Ends a run in which something went wrong; `whom` says at which server, or nothing.
+    pub(crate) fn ensure_none(self, whom: &str) -> anyhow::Result<()> {
+        let colon = if whom.is_empty() { "" } else { ": " };
+        anyhow::ensure!(
+            self.none(),
+            "{whom}{colon}not every member got everything once and in order: {self:?}"
+        );
+        Ok(())
+    }
 }
 
 impl std::ops::AddAssign for Faults {

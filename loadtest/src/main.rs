@@ -6,6 +6,7 @@
 //! driven by the same clients, so that every figure has something to be divided by.
 
 mod bench;
+mod child;
 mod cli;
 mod clock;
 mod dialect;

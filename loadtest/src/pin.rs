@@ -22,6 +22,21 @@ fn use_only(cores: &[usize]) -> anyhow::Result<()> {
     sched_setaffinity(None, &set).context("cannot choose cores")
 }
 
+/// Runs `start`, whose process gets the first core for itself; the caller and what it starts later
+/// keep the others.
+pub(crate) fn alone<T>(start: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let cores = cores()?;
+    ensure!(
+        cores.len() >= 2,
+        "it needs two cores at least: one is for Redis alone"
+    );
+    let (first, others) = cores.split_at(1);
+    use_only(first)?;
+    let started = start();
+    use_only(others)?;
+    started
+}
+
 /// Runs `start`, whose processes get all cores but the last; the caller keeps the last.
 pub(crate) fn apart<T>(start: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
     let cores = cores()?;

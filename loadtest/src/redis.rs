@@ -1,21 +1,26 @@
-//! A Redis of the run's own, and the least that can be asked of it: PUBLISH on one connection,
-//! the message on another. What a broker adds to that is its own.
+//! A Redis of the run's own, what to compare a broker on it with ([`bare`] latency, [`benchmark`]ed
+//! throughput), and a [`tap`] on the way to it.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+pub(crate) mod bare;
+pub(crate) mod benchmark;
+pub(crate) mod tap;
+
+use std::io::{BufRead as _, BufReader, Read as _, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 
+use crate::child::Dependent;
 use crate::usage::Process;
 
 /// A Redis that ends with this value.
 pub(crate) struct Redis {
     pub(crate) address: SocketAddr,
     pub(crate) process: Process,
-    child: Child,
+    _child: Dependent,
 }
 
 impl Redis {
@@ -23,18 +28,19 @@ impl Redis {
     pub(crate) fn start() -> anyhow::Result<Self> {
         // Free a moment ago, and so most probably still.
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-        let child = Command::new("redis-server")
+        let mut command = Command::new("redis-server");
+        command
             .args(["--port", &address.port().to_string()])
             .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
+            .stdout(Stdio::null());
+        let mut child = Dependent::spawn(&mut command)
             .context("cannot start redis-server; is it installed?")?;
-        let process = Process::open(child.id())?;
+        let process = Process::open(child.process().id())?;
         let redis = Self {
             address,
             process,
-            child,
+            _child: child,
         };
         for _ in 0..100 {
             if TcpStream::connect(address).is_ok() {
@@ -49,71 +55,37 @@ impl Redis {
     pub(crate) fn url(&self) -> String {
         format!("redis://{}", self.address)
     }
-}
 
-impl Drop for Redis {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A publisher and a subscriber of one channel.
-pub(crate) struct Bare {
-    publisher: TcpStream,
-    replies: BufReader<TcpStream>,
-    messages: BufReader<TcpStream>,
-}
-
-/// The channel of the bare measurement.
-const CHANNEL: &str = "load-bare";
-
-impl Bare {
-    pub(crate) fn connect(address: SocketAddr) -> anyhow::Result<Self> {
-        let connect = || -> anyhow::Result<TcpStream> {
-            let stream = TcpStream::connect(address)?;
-            stream.set_nodelay(true)?;
-            stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-            Ok(stream)
-        };
-        let (publisher, mut subscriber) = (connect()?, connect()?);
-        write_command(&mut subscriber, &[b"SUBSCRIBE", CHANNEL.as_bytes()])?;
-        let mut messages = BufReader::new(subscriber);
-        // *3, "subscribe", the channel, :1
-        for _ in 0..6 {
-            messages.read_line(&mut String::new())?;
+    /// Sends a command and answers the reply's first line; of an array its first element's, of a
+    /// bulk string its text.
+    pub(crate) fn ask(&self, words: &[&[u8]]) -> anyhow::Result<String> {
+        let mut stream = connect(self.address)?;
+        write_command(&mut stream, words)?;
+        let mut replies = BufReader::new(stream);
+        let mut line = String::new();
+        replies.read_line(&mut line)?;
+        if line.starts_with('*') {
+            line.clear();
+            replies.read_line(&mut line)?;
         }
-        Ok(Self {
-            replies: BufReader::new(publisher.try_clone()?),
-            publisher,
-            messages,
-        })
-    }
-
-    /// Publishes and waits for the message.
-    pub(crate) fn round_trip(&mut self, payload: &[u8]) -> anyhow::Result<()> {
-        write_command(
-            &mut self.publisher,
-            &[b"PUBLISH", CHANNEL.as_bytes(), payload],
-        )?;
-        // *3, "message", the channel, the payload's length, the payload.
-        for _ in 0..6 {
-            self.messages.read_line(&mut String::new())?;
+        if let Some(len) = line.strip_prefix('$') {
+            let mut text = vec![0; len.trim().parse()?];
+            replies.read_exact(&mut text)?;
+            return Ok(String::from_utf8(text)?);
         }
-        let mut received = vec![0; payload.len() + 2];
-        self.messages.read_exact(&mut received)?;
-        Ok(())
-    }
-
-    /// Reads the reply to the PUBLISH, which is of no interest to the latency.
-    pub(crate) fn reply(&mut self) -> anyhow::Result<()> {
-        self.replies.read_line(&mut String::new())?;
-        Ok(())
+        ensure!(!line.starts_with('-'), "Redis refuses: {}", line.trim());
+        Ok(line.trim().to_owned())
     }
 }
 
-fn write_command(stream: &mut TcpStream, words: &[&[u8]]) -> anyhow::Result<()> {
+fn connect(address: SocketAddr) -> anyhow::Result<TcpStream> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    Ok(stream)
+}
+
+fn write_command(mut stream: impl Write, words: &[&[u8]]) -> anyhow::Result<()> {
     let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
     for word in words {
         bytes.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());

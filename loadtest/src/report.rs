@@ -8,7 +8,7 @@ use serde::Serialize;
 
 /// The machine, without its name.
 #[derive(Debug, Serialize)]
-pub(crate) struct Machine {
+struct Machine {
     cpu: String,
     cores: usize,
     memory_mib: u64,
@@ -19,7 +19,7 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// This one.
-    pub(crate) fn this() -> Self {
+    fn this() -> Self {
         let read = |path| fs::read_to_string(path).unwrap_or_default();
         let value = |text: &str, key: &str| {
             let line = text.lines().find(|line| line.starts_with(key));
@@ -42,8 +42,27 @@ impl Machine {
     }
 }
 
+/// What every run's JSON begins with.
+#[derive(Debug, Serialize)]
+pub(crate) struct Run {
+    pub(crate) scenario: &'static str,
+    pub(crate) command: String,
+    machine: Machine,
+}
+
+impl Run {
+    /// This run, of a scenario; to be made at its end, for the load meanwhile.
+    pub(crate) fn of(scenario: &'static str) -> Self {
+        Self {
+            scenario,
+            command: command(),
+            machine: Machine::this(),
+        }
+    }
+}
+
 /// How this run was called, without directories of this machine.
-pub(crate) fn command() -> String {
+fn command() -> String {
     let mut words = vec!["fanfare-load".to_owned()];
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
@@ -59,6 +78,19 @@ pub(crate) fn command() -> String {
 /// Writes one line of JSON to standard output.
 pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
     print(&serde_json::to_string(value)?)
+}
+
+/// Writes a result: for machines, or as `show` has it for people.
+pub(crate) fn result<T: Serialize>(
+    result: &T,
+    for_machines: bool,
+    show: impl FnOnce(&T) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    if for_machines {
+        json(result)
+    } else {
+        show(result)
+    }
 }
 
 /// Writes to standard output.

@@ -1,10 +1,14 @@
 //! The scenarios, and what they have in common: which servers, which protocol, how many rounds.
 
+mod crowd;
 pub(crate) mod delivery;
 mod drive;
+mod fleet;
 pub(crate) mod history;
 pub(crate) mod idle;
 pub(crate) mod nodes;
+pub(crate) mod part;
+pub(crate) mod saturate;
 pub(crate) mod slow;
 pub(crate) mod storm;
 
@@ -17,6 +21,7 @@ use clap::{Args, ValueEnum as _};
 use crate::dialect::Dialect;
 use crate::floor::Method;
 use crate::pin;
+use crate::progress;
 use crate::server::{self, Server};
 use crate::stamp;
 use crate::swarm::Rooms;
@@ -98,6 +103,11 @@ impl Common {
         self.payload as usize
     }
 
+    /// Whether other servers than the ones that are started are asked for.
+    fn compares(&self) -> bool {
+        self.compare_floor || self.url.is_some() || !self.peer.is_empty()
+    }
+
     /// Room names for this run.
     pub(crate) fn rooms() -> Rooms {
         Rooms {
@@ -155,6 +165,11 @@ impl Common {
         let mut servers = Vec::new();
         if self.compare_floor {
             for method in floors {
+                if let Err(error) = method.ensure_possible() {
+                    let name = method.as_str();
+                    progress::line(&format!("left out: the floor with {name}: {error:#}"));
+                    continue;
+                }
                 let floor = Server::floor(*method, self.payload())?;
                 servers.push((floor, self.protocol));
             }

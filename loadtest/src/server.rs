@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 
+use crate::child::Dependent;
 use crate::floor::Method;
-use crate::usage::Process;
+use crate::usage::{Process, Usage};
 
 /// How long a server may take to say where it listens.
 const START: Duration = Duration::from_secs(20);
@@ -26,7 +27,7 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     /// None where nobody said which process it is: then there is no accounting.
     pub(crate) process: Option<Process>,
-    child: Option<Child>,
+    child: Option<Dependent>,
     recipe: Recipe,
 }
 
@@ -91,6 +92,22 @@ impl Server {
         Self::spawn(name, command)
     }
 
+    /// What it has used so far; none where there is no accounting.
+    pub(crate) fn usage(&self) -> anyhow::Result<Option<Usage>> {
+        self.process.as_ref().map(Process::usage).transpose()
+    }
+
+    /// What it has used since `before`, which [`Self::usage`] answered.
+    pub(crate) fn used_since(&self, before: Option<Usage>) -> anyhow::Result<Option<Usage>> {
+        let both = self.usage()?.zip(before);
+        Ok(both.map(|(after, before)| after.since(before)))
+    }
+
+    /// Its resident memory in bytes; none where there is no accounting.
+    pub(crate) fn rss(&self) -> anyhow::Result<Option<u64>> {
+        self.process.as_ref().map(Process::rss).transpose()
+    }
+
     /// Kills it, as a crash would, and starts it again where it was.
     pub(crate) fn restart(&mut self) -> anyhow::Result<()> {
         self.kill();
@@ -119,19 +136,20 @@ impl Server {
 
     /// Starts a process and waits until it says where it listens.
     fn spawn(name: &str, mut command: Command) -> anyhow::Result<Self> {
-        let mut child = command
+        command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
+            .stderr(Stdio::piped());
+        let mut child = Dependent::spawn(&mut command)
             .with_context(|| format!("cannot start {}", command.get_program().display()))?;
-        let stdout = child.stdout.take().context("standard output is piped")?;
-        let stderr = child.stderr.take().context("standard error is piped")?;
+        let process = child.process();
+        let stdout = process.stdout.take().context("standard output is piped")?;
+        let stderr = process.stderr.take().context("standard error is piped")?;
         let last = keep_last_line(stderr);
         let mut server = Self {
             name: name.to_owned(),
             address: ANY_PORT,
-            process: Some(Process::open(child.id())?),
+            process: Some(Process::open(process.id())?),
             child: Some(child),
             recipe: Recipe::None,
         };
@@ -160,17 +178,7 @@ impl Server {
 
     /// Kills it, as a crash would.
     pub(crate) fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            // It may have ended by itself.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.kill();
+        self.child = None;
     }
 }
 
@@ -187,7 +195,7 @@ pub(crate) fn parse_address(url: &str) -> Option<SocketAddr> {
 }
 
 /// Reads a stream to its end, so that the writer never waits, and keeps the newest line.
-fn keep_last_line(stream: impl Read + Send + 'static) -> Arc<Mutex<String>> {
+pub(crate) fn keep_last_line(stream: impl Read + Send + 'static) -> Arc<Mutex<String>> {
     let last = Arc::new(Mutex::new(String::new()));
     let kept = Arc::clone(&last);
     thread::spawn(move || {

@@ -21,12 +21,13 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 use serde::Deserialize;
 
-pub(crate) use self::connect::WINDOW;
+pub(crate) use self::connect::{WINDOW, use_sources_of};
 use self::member::{Member, Phase};
-use crate::clock;
+use crate::clock::{self, Schedule};
 use crate::dialect::{Dialect, Reaction, client_frame};
 use crate::latency::Latency;
 use crate::ledger::{Faults, Ledger};
+use crate::progress;
 use crate::stamp::{self, Stamp};
 
 /// How much is read from a socket at once.
@@ -223,6 +224,38 @@ impl Swarm {
             bytes.extend(self.dialect.publish(&room, &stamp.payload(size)));
         }
         self.send(member, &bytes)
+    }
+
+    /// Publishes the first `publications` of every room, through the room's first member, each
+    /// when the one before has reached all members. For members opened in turn: room 0, 1, ….
+    pub(crate) fn publish_in_step(
+        &mut self,
+        rooms: u32,
+        publications: u32,
+        size: usize,
+        within: Duration,
+    ) -> anyhow::Result<()> {
+        let members = self.joined as u64;
+        for seq in 0..publications {
+            for room in 0..rooms {
+                let due = clock::now();
+                self.publish(room as usize, &[Stamp { room, seq, due }], size)?;
+            }
+            let wanted = u64::from(seq + 1) * members;
+            let done = self.turn_until(within, |swarm| swarm.seen.deliveries >= wanted)?;
+            let reached = self.seen.deliveries;
+            anyhow::ensure!(done, "only {reached} of {wanted} deliveries");
+            progress::show(&format!("{} of {publications} publications", seq + 1));
+        }
+        Ok(())
+    }
+
+    /// Turns until `index` is due.
+    pub(crate) fn turn_until_due(&mut self, plan: &Schedule, index: u32) -> anyhow::Result<()> {
+        while let Some(left) = plan.until(index) {
+            self.turn(left)?;
+        }
+        Ok(())
     }
 
     /// Writes to a member's socket, turning while it would block.

@@ -130,7 +130,10 @@ fn parse_switches(status: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
+    use crate::child::Dependent;
 
     #[test]
     fn the_kernels_lines_are_read() {
@@ -141,14 +144,15 @@ mod tests {
         assert_eq!(parse_switches(status), 15);
     }
 
+    /// Another process: the threads of this one come and go with the tests they run.
     #[test]
-    fn a_process_sees_its_own_work() {
-        let this = Process::open(std::process::id()).unwrap();
-        let before = this.usage().unwrap();
-        let mut sum = 0u64;
-        while this.usage().unwrap().cpu - before.cpu < 20_000_000 {
-            sum = std::hint::black_box(sum.wrapping_add(1));
-        }
-        assert!(this.rss().unwrap() > 100_000);
+    fn work_is_charged_to_the_process_that_does_it() {
+        let mut busy = Command::new("sh");
+        busy.args(["-c", "while :; do :; done"]);
+        let mut busy = Dependent::spawn(&mut busy).unwrap();
+        let process = Process::open(busy.process().id()).unwrap();
+        let before = process.usage().unwrap();
+        while process.usage().unwrap().since(before).cpu < 20_000_000 {}
+        assert!(process.rss().unwrap() > 100_000);
     }
 }

@@ -94,6 +94,11 @@ pub struct Limits {
     /// `slow_consumer` rule decides. At least `max_message`. Default 262144; raise it for
     /// large bursts or slow links, at the cost of memory per slow connection.
     pub outbox_bytes: usize,
+    /// What may wait to be written on the whole node, in bytes of memory: a frame that waits for
+    /// many connections counts once for each worker. Each worker may hold an even share; with
+    /// more, it closes with 4008 the connections for which the most waits, until a tenth is free.
+    /// At least `outbox_bytes`. Default 268435456 (256 MiB); set it by the node's memory.
+    pub backlog_bytes: usize,
     /// Rooms that one connection may be in; one more is refused with `room_limit`.
     /// Default 128.
     pub rooms_per_connection: usize,
@@ -195,6 +200,7 @@ impl Default for Limits {
             handshake_bytes: 16 * 1024,
             max_message: 64 * 1024,
             outbox_bytes: 256 * 1024,
+            backlog_bytes: 256 * 1024 * 1024,
             rooms_per_connection: 128,
             inflight_commands: 256,
             bad_commands: 20,

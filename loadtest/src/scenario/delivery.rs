@@ -11,7 +11,7 @@ use crate::dialect::Dialect;
 use crate::floor::Method;
 use crate::latency::Quantiles;
 use crate::ledger::Faults;
-use crate::report::{Machine, Table, median, spread};
+use crate::report::{Run, Table, median, spread};
 use crate::swarm::WINDOW;
 use crate::usage::Usage;
 use crate::{nofile, progress, report};
@@ -72,7 +72,8 @@ struct Pace {
 impl Fanout {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         let plan = self.pace.plan(1, self.members, 1, &self.common)?;
-        run("fanout", &self.common, plan, &[Method::Send])
+        let floors = [Method::Send, Method::Uring];
+        run("fanout", &self.common, plan, &floors)
     }
 }
 
@@ -86,7 +87,8 @@ impl Many {
 impl Burst {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         let plan = self.pace.plan(1, self.members, self.burst, &self.common)?;
-        run("burst", &self.common, plan, &[Method::Send, Method::Writev])
+        let floors = [Method::Send, Method::Writev, Method::Uring];
+        run("burst", &self.common, plan, &floors)
     }
 }
 
@@ -131,9 +133,8 @@ struct Figures {
 
 #[derive(Debug, Serialize)]
 struct Result {
-    scenario: &'static str,
-    command: String,
-    machine: Machine,
+    #[serde(flatten)]
+    run: Run,
     protocol: Dialect,
     plan: Plan,
     servers: Vec<Figures>,
@@ -145,15 +146,10 @@ fn run(
     plan: Plan,
     floors: &[Method],
 ) -> anyhow::Result<()> {
-    let limit = nofile::raise();
-    let servers = common.servers(floors)?;
     let sockets = plan.rooms as usize * plan.members as usize;
-    let at_once = sockets * servers.len() <= limit;
-    ensure!(
-        sockets <= limit,
-        "{sockets} sockets are more than this process may open ({limit}); raise the hard limit \
-         on open files"
-    );
+    nofile::ensure(sockets)?;
+    let servers = common.servers(floors)?;
+    let at_once = sockets * servers.len() <= nofile::raise();
     let names = Common::rooms();
     let mut rigs = Vec::new();
     for (server, protocol) in servers {
@@ -185,25 +181,14 @@ fn run(
         .map(|rig| figures(rig, compared.then_some(&base)))
         .collect();
     let result = Result {
-        scenario,
-        command: report::command(),
-        machine: Machine::this(),
+        run: Run::of(scenario),
         protocol: common.protocol,
         plan,
         servers: figures,
     };
-    if common.json {
-        report::json(&result)?;
-    } else {
-        show(&result)?;
-    }
+    report::result(&result, common.json, show)?;
     for figures in &result.servers {
-        let faults = figures.faults();
-        ensure!(
-            faults.none(),
-            "{}: not every member got everything once and in order: {faults:?}",
-            figures.server
-        );
+        figures.faults().ensure_none(&figures.server)?;
     }
     Ok(())
 }
@@ -298,7 +283,7 @@ fn show(result: &Result) -> anyhow::Result<()> {
     report::print(&format!(
         "{}: {rooms} room{} × {members} members, {payload} B, {pace}, {} rounds; \
          per delivery, medians\n\n{table}",
-        result.scenario,
+        result.run.scenario,
         if rooms == 1 { "" } else { "s" },
         result.servers[0].rounds.len(),
     ))

@@ -6,14 +6,15 @@ use std::time::Duration;
 use anyhow::ensure;
 use serde::Serialize;
 
+use crate::clock::{self, Schedule};
 use crate::dialect::Dialect;
 use crate::latency::{Latency, Quantiles};
 use crate::ledger::Faults;
+use crate::progress;
 use crate::server::Server;
 use crate::stamp::Stamp;
 use crate::swarm::{Rooms, Swarm};
-use crate::usage::{Process, Usage};
-use crate::{clock, progress};
+use crate::usage::Usage;
 
 /// How long after the last publication its deliveries may come.
 const SETTLE: Duration = Duration::from_secs(10);
@@ -153,20 +154,17 @@ impl Rig {
         // Heartbeats that came while another server was measured are answered first.
         self.swarm.turn(Duration::ZERO)?;
         self.begin();
-        let before = self.usage()?;
+        let before = self.server.usage()?;
         let start = clock::now();
         let publications = match self.plan.rate {
-            Some(rate) => self.at_rate(rate, start)?,
+            Some(rate) => self.at_rate(rate)?,
             None => self.in_step(start)?,
         };
         let expected = publications * u64::from(self.plan.members);
         self.swarm
             .turn_until(SETTLE, |swarm| swarm.seen.deliveries >= expected)?;
         let wall = clock::now() - start;
-        let usage = match (self.usage()?, before) {
-            (Some(after), Some(before)) => Some(after.since(before)),
-            _ => None,
-        };
+        let usage = self.server.used_since(before)?;
         self.ensure_no_refusal()?;
         self.end(publications, wall, usage);
         Ok(())
@@ -193,11 +191,6 @@ impl Rig {
         });
     }
 
-    fn usage(&self) -> anyhow::Result<Option<Usage>> {
-        let process = self.server.process.as_ref();
-        process.map(Process::usage).transpose()
-    }
-
     /// One burst after the other, each when the one before has arrived everywhere.
     fn in_step(&mut self, start: u64) -> anyhow::Result<u64> {
         let end = start + clock::nanos(Duration::from_secs_f64(self.plan.seconds));
@@ -217,29 +210,15 @@ impl Rig {
 
     /// Bursts at fixed times, however the server keeps up. What cannot be sent in time is sent as
     /// soon as can be, and its latency counts from when it was due.
-    fn at_rate(&mut self, rate: f64, start: u64) -> anyhow::Result<u64> {
-        #[allow(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "positive, and at most what a round can send"
-        )]
-        let bursts = (rate * self.plan.seconds).ceil().max(1.0) as u64;
+    fn at_rate(&mut self, rate: f64) -> anyhow::Result<u64> {
+        let plan = Schedule::begin(rate);
+        let bursts = clock::count(rate, self.plan.seconds);
         for index in 0..bursts {
-            #[allow(clippy::cast_precision_loss, reason = "an index of one round")]
-            let after = Duration::from_secs_f64(index as f64 / rate);
-            let due = start + clock::nanos(after);
-            loop {
-                let now = clock::now();
-                if now >= due {
-                    break;
-                }
-                self.swarm.turn(Duration::from_nanos(due - now))?;
-            }
-            #[allow(clippy::cast_possible_truncation, reason = "below the number of rooms")]
-            let room = (index % u64::from(self.plan.rooms)) as u32;
-            self.publish(room, due, self.plan.burst)?;
+            self.swarm.turn_until_due(&plan, index)?;
+            let room = index % self.plan.rooms;
+            self.publish(room, plan.due(index), self.plan.burst)?;
             self.swarm.turn(Duration::ZERO)?;
         }
-        Ok(bursts * u64::from(self.plan.burst))
+        Ok(u64::from(bursts) * u64::from(self.plan.burst))
     }
 }

@@ -11,10 +11,8 @@ use super::Common;
 use crate::dialect::Dialect;
 use crate::latency::Quantiles;
 use crate::ledger::Faults;
-use crate::report::Machine;
-use crate::stamp::Stamp;
+use crate::report::Run;
 use crate::swarm::{Swarm, WINDOW};
-use crate::usage::Process;
 use crate::{clock, nofile, progress, report};
 
 /// How long one publication may take to be acknowledged by its delivery.
@@ -41,9 +39,8 @@ pub(crate) struct History {
 
 #[derive(Debug, Serialize)]
 struct Result {
-    scenario: &'static str,
-    command: String,
-    machine: Machine,
+    #[serde(flatten)]
+    run: Run,
     members: u32,
     rooms: u32,
     missed: u32,
@@ -66,10 +63,7 @@ impl History {
             "--protocol: positions are read from JSON only"
         );
         ensure!(self.rooms > 0, "--rooms: at least 1");
-        ensure!(
-            (self.members + self.rooms) as usize <= nofile::raise(),
-            "--members: too many"
-        );
+        nofile::ensure((self.members + self.rooms) as usize)?;
         let server = self.common.server()?;
         let names = Common::rooms();
         // One in each room stays, and publishes.
@@ -83,38 +77,23 @@ impl History {
                     .context("the server told no position")?,
             );
         }
-        for seq in 0..self.missed {
-            for room in 0..self.rooms {
-                let due = clock::now();
-                let stamp = Stamp { room, seq, due };
-                staying.publish(room as usize, &[stamp], self.common.payload())?;
-            }
-            let wanted = u64::from(seq + 1) * u64::from(self.rooms);
-            let done = staying.turn_until(SETTLE, |swarm| swarm.seen.deliveries >= wanted)?;
-            ensure!(done, "the publishers get no answer");
-            progress::show(&format!("{seq} of {} publications", self.missed));
-        }
+        staying.publish_in_step(self.rooms, self.missed, self.common.payload(), SETTLE)?;
 
         let mut returning = Swarm::new(Dialect::Json, names, server.address)?;
         returning.come_back_since(since);
-        let usage = || server.process.as_ref().map(Process::usage).transpose();
-        let before = usage()?;
+        let before = server.usage()?;
         let start = clock::now();
         returning.open(
             (0..self.members).map(|index| index % self.rooms),
             self.window,
         )?;
         let seconds = (clock::now() - start) as f64 / 1e9;
-        let cpu = usage()?
-            .zip(before)
-            .map(|(after, before)| after.since(before).cpu);
+        let cpu = server.used_since(before)?.map(|used| used.cpu);
         let mut faults = returning.seen.faults;
         faults.lost = returning.lost(|_| self.missed);
         progress::clear();
         let result = Result {
-            scenario: "history",
-            command: report::command(),
-            machine: Machine::this(),
+            run: Run::of("history"),
             members: self.members,
             rooms: self.rooms,
             missed: self.missed,
@@ -124,16 +103,8 @@ impl History {
             recovery: returning.handshakes.quantiles(),
             faults,
         };
-        if self.common.json {
-            report::json(&result)?;
-        } else {
-            show(&result)?;
-        }
-        ensure!(
-            faults.none(),
-            "not every member got what it had missed: {faults:?}"
-        );
-        Ok(())
+        report::result(&result, self.common.json, show)?;
+        faults.ensure_none("")
     }
 }
 

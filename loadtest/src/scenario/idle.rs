@@ -4,43 +4,42 @@
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
 
 use super::Common;
+use super::crowd::Crowd;
+use super::fleet::Spread;
 use crate::dialect::Dialect;
 use crate::floor::Method;
 use crate::latency::Quantiles;
-use crate::report::{Machine, Table};
+use crate::report::{Run, Table};
 use crate::server::Server;
-use crate::stamp::Stamp;
-use crate::swarm::{Swarm, WINDOW};
-use crate::{clock, nofile, progress, report};
+use crate::swarm::WINDOW;
+use crate::{progress, report};
 
 /// How long all members may take to get a publication.
 const SETTLE: Duration = Duration::from_secs(30);
 
 /// How long a process is left alone before its memory is read.
-const REST: Duration = Duration::from_millis(500);
+pub(super) const REST: Duration = Duration::from_millis(500);
 
 /// Connections that say nothing: memory and the handshake's cost
 #[derive(Debug, Args)]
 pub(crate) struct Idle {
-    /// Connections
-    #[arg(long, default_value_t = 15_000)]
-    connections: u32,
-    /// Connections in each room
-    #[arg(long, default_value_t = 1000)]
-    members: u32,
+    #[command(flatten)]
+    pub(super) crowd: Crowd,
     /// Publications into each room before memory is read
     #[arg(long, default_value_t = 10)]
-    publications: u32,
+    pub(super) publications: u32,
     /// Seconds to hold the connections after the traffic, answering heartbeats
     #[arg(long, default_value_t = 2.0)]
-    hold: f64,
+    pub(super) hold: f64,
     #[command(flatten)]
-    common: Common,
+    spread: Spread,
+    #[command(flatten)]
+    pub(super) common: Common,
 }
 
 /// One server's figures.
@@ -65,9 +64,8 @@ struct Figures {
 
 #[derive(Debug, Serialize)]
 struct Result {
-    scenario: &'static str,
-    command: String,
-    machine: Machine,
+    #[serde(flatten)]
+    run: Run,
     protocol: Dialect,
     connections: u32,
     servers: Vec<Figures>,
@@ -75,15 +73,10 @@ struct Result {
 
 impl Idle {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
-        let limit = nofile::raise();
-        ensure!(
-            self.connections as usize <= limit,
-            "{} connections are more than this process may open ({limit}); raise the hard limit \
-             on open files",
-            self.connections
-        );
-        ensure!(self.members > 0, "--members: at least 1");
-        ensure!(self.connections > 0, "--connections: at least 1");
+        if let Some(fleet) = self.spread.fleet(self)? {
+            return fleet.run();
+        }
+        self.crowd.ensure_possible()?;
         let mut servers: Vec<Figures> = Vec::new();
         for (server, protocol) in self.common.servers(&[Method::Send])? {
             let mut figures = self.measure(&server, protocol)?;
@@ -94,17 +87,12 @@ impl Idle {
         }
         progress::clear();
         let result = Result {
-            scenario: "idle",
-            command: report::command(),
-            machine: Machine::this(),
+            run: Run::of("idle"),
             protocol: self.common.protocol,
-            connections: self.connections,
+            connections: self.crowd.connections,
             servers,
         };
-        if self.common.json {
-            return report::json(&result);
-        }
-        show(&result)
+        report::result(&result, self.common.json, show)
     }
 
     #[allow(clippy::cast_precision_loss, reason = "bytes and times of one run")]
@@ -112,30 +100,16 @@ impl Idle {
         let process = server.process.as_ref().context("--pid is needed")?;
         thread::sleep(REST);
         let empty = process.rss()?;
-        let before = process.usage()?;
-        let mut swarm = Swarm::new(protocol, Common::rooms(), server.address)?;
-        let rooms = self.connections.div_ceil(self.members);
-        swarm.open((0..self.connections).map(|index| index % rooms), WINDOW)?;
-        let handshakes = process.usage()?.since(before);
+        let (mut swarm, handshakes) = self.crowd.come(server, protocol, WINDOW)?;
+        let handshakes = handshakes.context("--pid is needed")?;
         swarm.turn_until(REST, |_| false)?;
         let fresh = process.rss()?;
 
         progress::show(&format!("{}: traffic", server.name));
-        for seq in 0..self.publications {
-            for room in 0..rooms {
-                let due = clock::now();
-                let stamp = Stamp { room, seq, due };
-                swarm.publish(room as usize, &[stamp], self.common.payload())?;
-            }
-            let wanted = u64::from(seq + 1) * u64::from(self.connections);
-            let done = swarm.turn_until(SETTLE, |swarm| swarm.seen.deliveries >= wanted)?;
-            let reached = swarm.seen.deliveries;
-            ensure!(
-                done,
-                "{}: only {reached} of {wanted} deliveries",
-                server.name
-            );
-        }
+        let (rooms, payload) = (self.crowd.rooms(), self.common.payload());
+        swarm
+            .publish_in_step(rooms, self.publications, payload, SETTLE)
+            .with_context(|| server.name.clone())?;
         progress::show(&format!("{}: silence", server.name));
         swarm.turn_until(REST, |_| false)?;
         let before = process.usage()?;
@@ -143,17 +117,16 @@ impl Idle {
         let held = process.usage()?.since(before);
         let used = process.rss()?;
 
-        let each = |bytes: u64| bytes.saturating_sub(empty) as f64 / f64::from(self.connections);
+        let connections = f64::from(self.crowd.connections);
+        let each = |bytes: u64| bytes.saturating_sub(empty) as f64 / connections;
         Ok(Figures {
             server: server.name.clone(),
             empty,
             fresh_per_connection: each(fresh),
             used_per_connection: each(used),
-            cpu_per_handshake: handshakes.cpu as f64 / 1000.0 / f64::from(self.connections),
+            cpu_per_handshake: handshakes.cpu as f64 / 1000.0 / connections,
             handshake_ratio: None,
-            cpu_per_idle_second: held.cpu as f64
-                / self.hold.max(f64::MIN_POSITIVE)
-                / f64::from(self.connections),
+            cpu_per_idle_second: held.cpu as f64 / self.hold.max(f64::MIN_POSITIVE) / connections,
             handshake: swarm.handshakes.quantiles(),
             closed: swarm.seen.closed.values().sum(),
         })

@@ -8,22 +8,28 @@ use clap::Args;
 use serde::Serialize;
 
 use super::Common;
+use crate::clock::{self, Schedule};
 use crate::dialect::Dialect;
 use crate::latency::{Latency, Quantiles};
 use crate::ledger::Faults;
-use crate::redis::{Bare, Redis};
-use crate::report::{Machine, Table, median};
+use crate::redis::Redis;
+use crate::redis::bare::Bare;
+use crate::redis::tap::Tap;
+use crate::report::{Run, Table, median};
 use crate::server::Server;
 use crate::stamp::Stamp;
-use crate::swarm::{Swarm, WINDOW};
+use crate::swarm::{Rooms, Swarm, WINDOW};
 use crate::usage::{Process, Usage};
-use crate::{clock, nofile, progress, report};
+use crate::{nofile, progress, report};
 
 /// How long the last deliveries of a round may take.
 const SETTLE: Duration = Duration::from_secs(10);
 
 /// The longest that the publisher's own connection is left unread.
 const TURN: Duration = Duration::from_millis(20);
+
+/// Seconds to publish with a member at the bystander.
+const CONTROL: f64 = 0.2;
 
 /// Publisher and members on different nodes, through Redis
 #[derive(Debug, Args)]
@@ -47,7 +53,22 @@ struct Cost {
     redis: f64,
     publishing_node: f64,
     receiving_node: f64,
+    /// Beyond what it uses while nothing is published.
     bystander: f64,
+}
+
+/// What Redis sent to the node without members.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+struct Bystander {
+    /// Publications of the room, over all rounds: should be 0.
+    received: u64,
+    /// Bytes for each publication, beyond what came while nothing was published. Probes come each
+    /// second, and so one more or less in a round.
+    bytes_each: f64,
+    /// Publications that came once it had a member of the room: should be `published_then`. Shows
+    /// that those before would have been seen.
+    received_with_member: u64,
+    published_then: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -60,17 +81,24 @@ struct Round {
 
 #[derive(Debug, Serialize)]
 struct Result {
-    scenario: &'static str,
-    command: String,
-    machine: Machine,
+    #[serde(flatten)]
+    run: Run,
     protocol: Dialect,
     members: u32,
     rate: f64,
     /// Median over rounds of Fanfare's divided by the bare way's.
     p50_ratio: Option<f64>,
     p99_ratio: Option<f64>,
+    bystander: Bystander,
     faults: Faults,
     rounds: Vec<Round>,
+}
+
+/// What the bystander uses while nothing is published, in a round's time.
+struct Resting {
+    /// Microseconds.
+    cpu: f64,
+    bytes: f64,
 }
 
 /// Everything that runs.
@@ -81,26 +109,27 @@ struct Rig {
     publisher: Swarm,
     members: Swarm,
     bare: Bare,
+    /// On the bystander's way to Redis.
+    tap: Tap,
     published: u32,
 }
 
 impl Nodes {
+    #[allow(clippy::cast_precision_loss, reason = "bytes of one round")]
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         ensure!(self.rate > 0.0, "--rate: more than 0");
         ensure!(self.members > 0, "--members: at least 1");
-        ensure!(
-            self.members as usize <= nofile::raise(),
-            "--members: too many sockets"
-        );
+        nofile::ensure(self.members as usize)?;
         let redis = Redis::start()?;
-        let start = |name| {
-            let url = ("FANFARE_REDIS__URL".to_owned(), redis.url());
+        let tap = Tap::on(redis.address)?;
+        let start = |name, url| {
+            let url = ("FANFARE_REDIS__URL".to_owned(), url);
             self.common.start(name, vec![url])
         };
         let nodes = [
-            start("publisher's")?,
-            start("members'")?,
-            start("bystander")?,
+            start("publisher's", redis.url())?,
+            start("members'", redis.url())?,
+            start("bystander", tap.url())?,
         ];
         let names = Common::rooms();
         let mut publisher = Swarm::new(self.common.protocol, names, nodes[0].address)?;
@@ -116,16 +145,24 @@ impl Nodes {
             nodes,
             publisher,
             members,
+            tap,
             published: 0,
         };
         // Once unmeasured: connections and caches are warm, everyone is there.
         self.through_nodes(&mut rig, 0.5)?;
         let mut rounds = Vec::new();
         let mut faults = Faults::default();
+        let mut bystander = Bystander::default();
         for round in 0..self.common.rounds {
             progress::show(&format!("round {} of {}", round + 1, self.common.rounds));
             let (bare, bare_redis_cpu) = self.through_redis(&mut rig)?;
-            let (cost, lost) = self.through_nodes(&mut rig, self.seconds)?;
+            let resting = self.at_rest(&mut rig)?;
+            let (_, bytes_before) = rig.tap.counts();
+            let (mut cost, lost) = self.through_nodes(&mut rig, self.seconds)?;
+            let count = f64::from(clock::count(self.rate, self.seconds));
+            cost.bystander -= resting.cpu / count;
+            let bytes = (rig.tap.counts().1 - bytes_before) as f64;
+            bystander.bytes_each += (bytes - resting.bytes) / count / f64::from(self.common.rounds);
             faults += rig.members.seen.faults;
             faults.lost += lost;
             rounds.push(Round {
@@ -135,6 +172,8 @@ impl Nodes {
                 cost,
             });
         }
+        bystander.received = rig.tap.counts().0;
+        self.join_bystander(&mut rig, names, &mut bystander)?;
         progress::clear();
         let ratio = |point: fn(&Quantiles) -> f64| {
             median(
@@ -144,40 +183,61 @@ impl Nodes {
             )
         };
         let result = Result {
-            scenario: "nodes",
-            command: report::command(),
-            machine: Machine::this(),
+            run: Run::of("nodes"),
             protocol: self.common.protocol,
             members: self.members,
             rate: self.rate,
             p50_ratio: ratio(|quantiles| quantiles.p50),
             p99_ratio: ratio(|quantiles| quantiles.p99),
+            bystander,
             faults,
             rounds,
         };
-        if self.common.json {
-            report::json(&result)?;
-        } else {
-            show(&result)?;
-        }
+        report::result(&result, self.common.json, show)?;
+        let Bystander {
+            received_with_member,
+            published_then,
+            ..
+        } = bystander;
         ensure!(
-            faults.none(),
-            "not every member got everything once and in order: {faults:?}"
+            received_with_member == published_then,
+            "the tap saw {received_with_member} of {published_then} publications"
         );
+        faults.ensure_none("")
+    }
+
+    /// Leaves everything alone for as long as a round lasts; answers what the bystander used.
+    #[allow(clippy::cast_precision_loss, reason = "times and bytes of one round")]
+    fn at_rest(&self, rig: &mut Rig) -> anyhow::Result<Resting> {
+        let (before, (_, bytes)) = (rig.nodes[2].usage()?, rig.tap.counts());
+        let rest = Duration::from_secs_f64(self.seconds);
+        rig.members.turn_until(rest, |_| false)?;
+        let used = rig.nodes[2].used_since(before)?.unwrap_or_default();
+        Ok(Resting {
+            cpu: used.cpu as f64 / 1000.0,
+            bytes: (rig.tap.counts().1 - bytes) as f64,
+        })
+    }
+
+    /// Gives the bystander a member of the room, and publishes once more.
+    fn join_bystander(
+        &self,
+        rig: &mut Rig,
+        names: Rooms,
+        bystander: &mut Bystander,
+    ) -> anyhow::Result<()> {
+        let mut joining = Swarm::new(self.common.protocol, names, rig.nodes[2].address)?;
+        joining.open([0].into_iter(), WINDOW)?;
+        // Joining may read the log, which is no publication sent by Redis of its own accord.
+        let (before, _) = rig.tap.counts();
+        let first = rig.published;
+        joining.reset(|_| first);
+        self.through_nodes(rig, CONTROL)?;
+        let published = u64::from(rig.published - first);
+        joining.turn_until(SETTLE, |swarm| swarm.seen.deliveries >= published)?;
+        bystander.received_with_member = rig.tap.counts().0 - before;
+        bystander.published_then = published;
         Ok(())
-    }
-
-    #[allow(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "some thousands"
-    )]
-    fn count(&self, seconds: f64) -> u32 {
-        (self.rate * seconds).ceil().max(1.0) as u32
-    }
-
-    fn due(&self, start: u64, index: u32) -> u64 {
-        start + clock::nanos(Duration::from_secs_f64(f64::from(index) / self.rate))
     }
 
     /// PUBLISH → message at the rate; answers the latency and Redis's CPU time per publication.
@@ -185,10 +245,11 @@ impl Nodes {
     fn through_redis(&self, rig: &mut Rig) -> anyhow::Result<(Quantiles, f64)> {
         let mut latency = Latency::default();
         let before = rig.redis.process.usage()?;
-        let (start, count) = (clock::now(), self.count(self.seconds));
+        let count = clock::count(self.rate, self.seconds);
+        let plan = Schedule::begin(self.rate);
         for index in 0..count {
-            let due = self.due(start, index);
-            std::thread::sleep(Duration::from_nanos(due.saturating_sub(clock::now())));
+            std::thread::sleep(plan.until(index).unwrap_or_default());
+            let due = plan.due(index);
             let stamp = Stamp {
                 room: 0,
                 seq: index,
@@ -209,17 +270,17 @@ impl Nodes {
         rig.members.reset(|_| first);
         rig.publisher.reset(|_| first);
         let before = rig.usages()?;
-        let (start, count) = (clock::now(), self.count(seconds));
+        let count = clock::count(self.rate, seconds);
+        let plan = Schedule::begin(self.rate);
         for index in 0..count {
-            let due = self.due(start, index);
-            while let Some(left) = due.checked_sub(clock::now()).filter(|left| *left > 0) {
+            while let Some(left) = plan.until(index) {
                 rig.publisher.turn(Duration::ZERO)?;
-                rig.members.turn(Duration::from_nanos(left).min(TURN))?;
+                rig.members.turn(left.min(TURN))?;
             }
             let stamp = Stamp {
                 room: 0,
                 seq: rig.published,
-                due,
+                due: plan.due(index),
             };
             rig.publisher.publish(0, &[stamp], self.common.payload())?;
             rig.published += 1;
@@ -288,7 +349,10 @@ fn show(result: &Result) -> anyhow::Result<()> {
     report::print(&format!(
         "nodes: a publisher on one node, {} on another, {}/s, {} rounds; medians\n\n{table}\n\
          ÷ bare           p50 {:.2}, p99 {:.2}\n\
-         CPU µs each      publisher's node {:.1}, members' node {:.1}, a node without members {:.2}",
+         CPU µs each      publisher's node {:.1}, members' node {:.1}\n\
+         without members  a third node got {} publications of the room, {:.2} B and {:.2} µs of CPU \
+         time each beyond rest;\n\
+         \u{20}                once it had a member, {} of {}",
         result.members,
         result.rate,
         result.rounds.len(),
@@ -296,6 +360,10 @@ fn show(result: &Result) -> anyhow::Result<()> {
         result.p99_ratio.unwrap_or_default(),
         over(|round| round.cost.publishing_node),
         over(|round| round.cost.receiving_node),
+        result.bystander.received,
+        result.bystander.bytes_each,
         over(|round| round.cost.bystander),
+        result.bystander.received_with_member,
+        result.bystander.published_then,
     ))
 }

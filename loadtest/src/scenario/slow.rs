@@ -9,12 +9,12 @@ use clap::Args;
 use serde::Serialize;
 
 use super::Common;
+use crate::clock::{self, Schedule};
 use crate::latency::Quantiles;
-use crate::report::{Machine, Table};
+use crate::report::{Run, Table};
 use crate::stamp::Stamp;
 use crate::swarm::{Swarm, WINDOW};
-use crate::usage::Process;
-use crate::{clock, nofile, progress, report};
+use crate::{nofile, progress, report};
 
 /// How long the last publications may take to reach everyone.
 const SETTLE: Duration = Duration::from_secs(5);
@@ -55,9 +55,8 @@ struct Half {
 
 #[derive(Debug, Serialize)]
 struct Result {
-    scenario: &'static str,
-    command: String,
-    machine: Machine,
+    #[serde(flatten)]
+    run: Run,
     members: u32,
     stalled: u32,
     halves: Vec<Half>,
@@ -72,26 +71,22 @@ impl Slow {
             "--stalled: fewer than --members"
         );
         ensure!(self.rate > 0.0, "--rate: more than 0");
-        ensure!(
-            self.members as usize <= nofile::raise(),
-            "--members: too many sockets"
-        );
+        nofile::ensure(self.members as usize)?;
         let server = self.common.server()?;
         let mut swarm = Swarm::new(self.common.protocol, Common::rooms(), server.address)?;
         swarm.open((0..self.members).map(|_| 0), WINDOW)?;
         let mut published = 0;
-        let rss = || server.process.as_ref().map(Process::rss).transpose();
 
         let mut halves = Vec::new();
         let reading = self.publish(&mut swarm, &mut published, self.members)?;
-        halves.push(half("all read", &swarm, reading, rss()?));
+        halves.push(half("all read", &swarm, reading, server.rss()?));
         // The last ones: the first publishes.
         let stalled = (self.members - self.stalled) as usize..self.members as usize;
         for member in stalled.clone() {
             swarm.stall(member)?;
         }
         let reading = self.publish(&mut swarm, &mut published, self.members - self.stalled)?;
-        halves.push(half("some stall", &swarm, reading, rss()?));
+        halves.push(half("some stall", &swarm, reading, server.rss()?));
         for member in stalled {
             swarm.resume(member)?;
         }
@@ -101,40 +96,27 @@ impl Slow {
         })?;
         progress::clear();
         let result = Result {
-            scenario: "slow",
-            command: report::command(),
-            machine: Machine::this(),
+            run: Run::of("slow"),
             members: self.members,
             stalled: self.stalled,
             halves,
             closed: swarm.seen.closed.clone(),
         };
-        if self.common.json {
-            return report::json(&result);
-        }
-        show(&result)
+        report::result(&result, self.common.json, show)
     }
 
     /// Publishes for one half; answers how many publications its `readers` lack.
     fn publish(&self, swarm: &mut Swarm, published: &mut u32, readers: u32) -> anyhow::Result<u64> {
         let first = *published;
         swarm.reset(|_| first);
-        #[allow(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a few thousand"
-        )]
-        let count = (self.rate * self.seconds).ceil() as u32;
-        let start = clock::now();
+        let count = clock::count(self.rate, self.seconds);
+        let plan = Schedule::begin(self.rate);
         for index in 0..count {
-            let due = start + clock::nanos(Duration::from_secs_f64(f64::from(index) / self.rate));
-            while clock::now() < due {
-                swarm.turn(Duration::from_nanos(due.saturating_sub(clock::now())))?;
-            }
+            swarm.turn_until_due(&plan, index)?;
             let stamp = Stamp {
                 room: 0,
                 seq: *published,
-                due,
+                due: plan.due(index),
             };
             swarm.publish(0, &[stamp], self.size as usize)?;
             *published += 1;

@@ -3,19 +3,20 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use clap::Args;
 use serde::Serialize;
 
 use super::Common;
+use super::crowd::Crowd;
 use crate::dialect::Dialect;
 use crate::floor::Method;
 use crate::latency::Quantiles;
-use crate::report::{Machine, Table};
+use crate::report::{Run, Table};
 use crate::server::Server;
 use crate::swarm::Swarm;
-use crate::usage::{Process, Usage};
-use crate::{clock, nofile, progress, report};
+use crate::usage::Usage;
+use crate::{clock, progress, report};
 
 /// How long all may take to come back.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -23,12 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Everyone at once: the connect rate, and the return of all after a crash
 #[derive(Debug, Args)]
 pub(crate) struct Storm {
-    /// Connections
-    #[arg(long, default_value_t = 10_000)]
-    connections: u32,
-    /// Connections in each room
-    #[arg(long, default_value_t = 100)]
-    members: u32,
+    #[command(flatten)]
+    crowd: Crowd,
     /// Handshakes under way at once
     #[arg(long, default_value_t = 512)]
     window: usize,
@@ -65,9 +62,8 @@ struct Figures {
 
 #[derive(Debug, Serialize)]
 struct Result {
-    scenario: &'static str,
-    command: String,
-    machine: Machine,
+    #[serde(flatten)]
+    run: Run,
     protocol: Dialect,
     connections: u32,
     servers: Vec<Figures>,
@@ -75,15 +71,7 @@ struct Result {
 
 impl Storm {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
-        let limit = nofile::raise();
-        ensure!(
-            self.connections as usize <= limit,
-            "{} connections are more than this process may open ({limit}); raise the hard limit \
-             on open files",
-            self.connections
-        );
-        ensure!(self.connections > 0, "--connections: at least 1");
-        ensure!(self.members > 0, "--members: at least 1");
+        self.crowd.ensure_possible()?;
         ensure!(self.window > 0, "--window: at least 1");
         ensure!(self.spread >= 0.0, "--spread: not below 0");
         let mut servers = Vec::new();
@@ -92,37 +80,28 @@ impl Storm {
         }
         progress::clear();
         let result = Result {
-            scenario: "storm",
-            command: report::command(),
-            machine: Machine::this(),
+            run: Run::of("storm"),
             protocol: self.common.protocol,
-            connections: self.connections,
+            connections: self.crowd.connections,
             servers,
         };
-        if self.common.json {
-            return report::json(&result);
-        }
-        show(&result)
+        report::result(&result, self.common.json, show)
     }
 
     fn measure(&self, mut server: Server, protocol: Dialect) -> anyhow::Result<Figures> {
-        let mut swarm = Swarm::new(protocol, Common::rooms(), server.address)?;
-        let rooms = self.connections.div_ceil(self.members);
-        let before = used(&server)?;
         let start = clock::now();
-        let order = (0..self.connections).map(|index| index % rooms);
-        swarm.open(order, self.window)?;
-        let first = self.wave(&mut swarm, start, charged(&server, before)?, 0);
+        let (mut swarm, charged) = self.crowd.come(&server, protocol, self.window)?;
+        let first = self.wave(&mut swarm, start, charged, 0);
         let again = if self.no_kill {
             None
         } else {
             progress::show(&format!("{}: killed, coming back", server.name));
             swarm.forgiving = true;
             server.restart()?;
-            let before = used(&server)?;
+            let before = server.usage()?;
             let start = clock::now();
             let failed = self.come_back(&mut swarm)?;
-            Some(self.wave(&mut swarm, start, charged(&server, before)?, failed))
+            Some(self.wave(&mut swarm, start, server.used_since(before)?, failed))
         };
         Ok(Figures {
             server: server.name.clone(),
@@ -135,7 +114,8 @@ impl Storm {
     fn come_back(&self, swarm: &mut Swarm) -> anyhow::Result<u64> {
         let spread = clock::nanos(Duration::from_secs_f64(self.spread)).max(1);
         let deadline = clock::now() + clock::nanos(PATIENCE);
-        let wanted = self.connections as usize;
+        let connections = self.crowd.connections;
+        let wanted = connections as usize;
         // When to try which member again, the latest first.
         let mut plan: Vec<(u64, usize)> = Vec::new();
         let mut attempts = 0;
@@ -151,9 +131,9 @@ impl Storm {
                 swarm.reconnect(index)?;
                 attempts += 1;
             }
-            let all_tried = attempts >= u64::from(self.connections);
+            let all_tried = attempts >= u64::from(connections);
             if all_tried && swarm.joined() == wanted && plan.is_empty() && swarm.ended.is_empty() {
-                return Ok(attempts - u64::from(self.connections));
+                return Ok(attempts - u64::from(connections));
             }
             let back = swarm.joined();
             ensure!(
@@ -170,7 +150,7 @@ impl Storm {
     fn wave(&self, swarm: &mut Swarm, start: u64, usage: Option<Usage>, failed: u64) -> Wave {
         let seconds = (clock::now() - start) as f64 / 1e9;
         let handshake = std::mem::take(&mut swarm.handshakes).quantiles();
-        let connections = f64::from(self.connections);
+        let connections = f64::from(self.crowd.connections);
         Wave {
             seconds,
             per_second: connections / seconds,
@@ -179,17 +159,6 @@ impl Storm {
             failed,
         }
     }
-}
-
-fn used(server: &Server) -> anyhow::Result<Option<Usage>> {
-    server.process.as_ref().map(Process::usage).transpose()
-}
-
-fn charged(server: &Server, before: Option<Usage>) -> anyhow::Result<Option<Usage>> {
-    let after = used(server)?;
-    before
-        .map(|before| Ok(after.context("the process is gone")?.since(before)))
-        .transpose()
 }
 
 fn show(result: &Result) -> anyhow::Result<()> {

@@ -26,6 +26,9 @@ pub(crate) const WINDOW: usize = 256;
 /// How long no handshake may end before the server counts as stuck.
 const STUCK: Duration = Duration::from_secs(15);
 
+/// Addresses for one of several processes: enough for as many sockets as it can open, twice.
+const SOURCES_PER_PROCESS: u32 = 8;
+
 /// Connections that this process has made.
 static CONNECTIONS: AtomicU32 = AtomicU32::new(0);
 
@@ -226,6 +229,12 @@ impl Drop for Swarm {
 fn reset(socket: &OwnedFd) {
     // A socket that refuses the option is closed in the ordinary way.
     let _ = sockopt::set_socket_linger(socket, Some(Duration::ZERO));
+}
+
+/// Has this process, one of several, connect from addresses that the others do not use.
+pub(crate) fn use_sources_of(process: u16) {
+    let first = u32::from(process) * SOURCES_PER_PROCESS * PER_SOURCE;
+    CONNECTIONS.store(first, Ordering::Relaxed);
 }
 
 fn next_source() -> Ipv4Addr {

@@ -96,6 +96,7 @@ pub const KEYS: &[Key] = &[
     key("limits.handshake_bytes", count("bytes", 1024, 1 << 20)),
     key("limits.max_message", count("bytes", 1, 64 << 20)),
     key("limits.outbox_bytes", count("bytes", 1024, 1 << 30)),
+    key("limits.backlog_bytes", count("bytes", 1024, 1 << 40)),
     key("limits.rooms_per_connection", count("rooms", 1, 100_000)),
     key("limits.inflight_commands", count("commands", 1, 65_536)),
     key("limits.bad_commands", count("commands", 1, 1_000_000)),

@@ -67,6 +67,17 @@ impl Config {
                     .to_owned(),
             });
         }
+        let backlog = self.limits.backlog_bytes;
+        if backlog < outbox {
+            return Err(ConfigError::Value {
+                key: "limits.backlog_bytes".to_owned(),
+                value: backlog.to_string(),
+                origin: None,
+                problem: format!("smaller than limits.outbox_bytes = {outbox}"),
+                remedy: "the node must hold at least one full outbox: raise it, or lower the other"
+                    .to_owned(),
+            });
+        }
         let Drain { window, timeout } = self.drain;
         if timeout <= window {
             return Err(ConfigError::Value {

@@ -180,10 +180,15 @@ fn every_key_can_be_set_by_its_variable_and_its_bounds_are_what_it_says() {
             // What must fit each other does, whatever is set.
             let mut pairs = vec![(name.as_str(), value.as_str())];
             if key.path == "limits.max_message" {
-                pairs.push(("FANFARE_LIMITS__OUTBOX_BYTES", "1073741824"));
+                pairs.push(("FANFARE_LIMITS__OUTBOX_BYTES", "67108864"));
             }
             if key.path == "limits.outbox_bytes" {
                 pairs.push(("FANFARE_LIMITS__MAX_MESSAGE", "1"));
+                pairs.push(("FANFARE_LIMITS__BACKLOG_BYTES", "1073741824"));
+            }
+            if key.path == "limits.backlog_bytes" {
+                pairs.push(("FANFARE_LIMITS__MAX_MESSAGE", "1"));
+                pairs.push(("FANFARE_LIMITS__OUTBOX_BYTES", "1024"));
             }
             if key.path == "redis.cluster" || key.path == "redis.sentinels" {
                 pairs.push(("FANFARE_REDIS__URL", "redis://mymaster"));
@@ -485,6 +490,17 @@ fn an_outbox_must_hold_the_largest_message() {
     assert!(
         message
             .starts_with("limits.outbox_bytes = 262144: smaller than limits.max_message = 1000000"),
+        "{message}"
+    );
+}
+
+#[test]
+fn the_node_must_hold_an_outbox() {
+    let message = refusal(&[("FANFARE_LIMITS__BACKLOG_BYTES", "200000")]);
+    assert!(
+        message.starts_with(
+            "limits.backlog_bytes = 200000: smaller than limits.outbox_bytes = 262144"
+        ),
         "{message}"
     );
 }
