@@ -151,7 +151,7 @@ impl Fault {
         Strike {
             fault: self,
             target: random.usize(..1_000),
-            all: random.u8(..3) == 0,
+            all: random.u8(..3) == 0 || self == Self::Stuck,
             hold: between(random, shortest, longest),
             delay: between(random, 50, 500),
         }

@@ -37,7 +37,7 @@ impl Talker {
         let mut unsettled = BTreeSet::new();
         let mut next = 1;
         loop {
-            sleep(between(&mut self.random, 200, 600)).await;
+            sleep(between(&mut self.random, 100, 300)).await;
             // The stage outlives its clients.
             let _ = orders
                 .wait_for(|orders| orders.tempo != Tempo::Paused)

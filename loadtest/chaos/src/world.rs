@@ -81,11 +81,15 @@ impl World {
         std::fs::write(directory.join("fanfare.toml"), config())?;
         let mut nodes = Vec::new();
         for number in 0..size.nodes {
+            let mut environment = topology.environment(number);
+            // Both ways of a node to do its work.
+            let workers = if number == 0 { "1" } else { "2" };
+            environment.push(("FANFARE_WORKERS".to_owned(), workers.to_owned()));
             let started = Node::start(Recipe {
                 program: program.to_owned(),
                 directory: directory.to_owned(),
                 number,
-                environment: topology.environment(number),
+                environment,
             });
             nodes.push(started.await?);
         }
@@ -261,7 +265,6 @@ fn config() -> String {
     let heartbeat = HEARTBEAT.as_secs();
     format!(
         r#"heartbeat = "{heartbeat}s"
-workers = 2
 
 [redis]
 probe_interval = "500ms"

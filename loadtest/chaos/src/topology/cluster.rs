@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use redis::Value;
 use tokio::time::sleep;
 
 use crate::redis_server::RedisServer;
@@ -106,19 +107,24 @@ pub(crate) async fn migrate(
 /// The master that serves a slot, by its number.
 pub(crate) async fn owner(servers: &[RedisServer], slot: u16) -> anyhow::Result<usize> {
     let server = servers.first().context("no servers")?;
-    type Range = (u16, u16, (String, u16, redis::Value));
-    let ranges: Vec<redis::Value> = server.ask(&["CLUSTER", "SLOTS"]).await?;
+    // Each is a first and a last slot, the master, and its replicas.
+    let ranges: Vec<Vec<Value>> = server.ask(&["CLUSTER", "SLOTS"]).await?;
     for range in ranges {
-        let redis::Value::Array(mut parts) = range else {
-            continue;
+        let [
+            Value::Int(first),
+            Value::Int(last),
+            Value::Array(master),
+            ..,
+        ] = &range[..]
+        else {
+            bail!("a range of slots that is none: {range:?}");
         };
-        parts.truncate(3);
-        let range: Range = redis::from_redis_value(redis::Value::Array(parts))?;
-        if (range.0..=range.1).contains(&slot) {
-            let port = range.2.1;
-            let owner = servers
-                .iter()
-                .position(|server| server.address.port() == port);
+        if (*first..=*last).contains(&i64::from(slot)) {
+            let of_master = |server: &RedisServer| {
+                let port = Value::Int(server.address.port().into());
+                master.get(1) == Some(&port)
+            };
+            let owner = servers.iter().position(of_master);
             return owner.context("a slot of a server that is not ours");
         }
     }
