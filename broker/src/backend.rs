@@ -63,17 +63,20 @@ pub trait Sink: Send + Sync + 'static {
     /// Takes the next publication of a room. Never blocks.
     fn deliver(&self, publication: Arc<Publication>);
 
-    /// Learns that publications may be missed from now on, in any room.
-    fn lost(&self);
+    /// Learns that publications may be missed from now on, in any of these rooms.
+    fn lost(&self, rooms: &Scope);
 
-    /// Learns that every subscription is in place again; answers when each room has caught up
-    /// from its log, or given up. Meanwhile publications are delivered. The future is dropped when
-    /// the link is lost once more.
-    fn restored(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+    /// Learns that every subscription of these rooms is in place again; answers when each has
+    /// caught up from its log, or given up. Meanwhile publications are delivered. The future is
+    /// dropped when the link is lost once more.
+    fn restored<'a>(&'a self, rooms: &'a Scope) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
     /// Whether the node's workers are so far behind that no more should be delivered now.
     fn congested(&self) -> bool;
 }
+
+/// Which rooms are meant: those that share a link.
+pub type Scope = dyn Fn(&RoomName) -> bool + Send + Sync;
 
 /// One publication on its way into a room.
 #[derive(Debug, Clone)]

@@ -19,7 +19,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::backend::{Backend, BackendError, Log, Pending, Read, Sink, Snapshot};
+use crate::backend::{Backend, BackendError, Log, Pending, Read, Scope, Sink, Snapshot};
 use crate::room::{Request, Room};
 use crate::{Inbox, Join, Metrics, RoomKey};
 
@@ -81,6 +81,12 @@ impl Hub {
             next_key: AtomicU64::new(1),
             this: this.clone(),
         })
+    }
+
+    /// How many workers there are.
+    #[must_use]
+    pub const fn workers(&self) -> usize {
+        self.inboxes.len()
     }
 
     /// What a worker has to do.
@@ -380,18 +386,23 @@ impl Sink for Hub {
         }
     }
 
-    fn lost(&self) {
+    fn lost(&self, rooms: &Scope) {
         for stripe in &self.stripes {
-            for room in lock(stripe).values_mut() {
-                room.lose(&self.inboxes);
+            for (name, room) in &mut *lock(stripe) {
+                if rooms(name) {
+                    room.lose(&self.inboxes);
+                }
             }
         }
     }
 
-    fn restored(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+    fn restored<'a>(&'a self, rooms: &'a Scope) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
         Box::pin(async {
             let mut catching_up = JoinSet::new();
             for (name, key, log) in self.rooms(Room::is_behind) {
+                if !rooms(&name) {
+                    continue;
+                }
                 if catching_up.len() == CONCURRENT_SYNCS {
                     catching_up.join_next().await;
                 }

@@ -16,6 +16,7 @@
 //! [`Sink::deliver`]: backend::Sink::deliver
 
 pub mod backend;
+mod backlog;
 mod delivery;
 mod hub;
 mod inbox;
@@ -25,10 +26,11 @@ mod outbox;
 mod recent;
 mod room;
 
+pub use backlog::{Backlog, Frame};
 pub use delivery::Delivery;
 pub use hub::{Hub, Options};
 pub use inbox::{Inbox, Post};
 pub use members::{Members, Slot};
 pub use metrics::Metrics;
-pub use outbox::{Frame, Outbox, Overflow};
+pub use outbox::{Outbox, Overflow};
 pub use room::{Join, Replay, RoomKey, Ticket};

@@ -64,7 +64,7 @@ impl<M> Members<M> {
     }
 
     /// The room's members on this worker, and its rule for slow ones.
-    pub fn of(&self, room: RoomKey) -> Option<(SlowConsumer, impl Iterator<Item = &M>)> {
+    pub fn of(&self, room: RoomKey) -> Option<(SlowConsumer, impl ExactSizeIterator<Item = &M>)> {
         let local = self.rooms.get(&room)?;
         Some((
             local.slow_consumer,

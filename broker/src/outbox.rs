@@ -2,18 +2,10 @@
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
-use std::rc::Rc;
 
-use bytes::Bytes;
 use thiserror::Error;
 
-use crate::RoomKey;
-
-/// A complete frame as a worker's outboxes share it.
-///
-/// Counted per worker without atomics: a fan-out to thousands of sockets would have the workers
-/// fight over the cache line of the count inside `Bytes`.
-pub type Frame = Rc<Bytes>;
+use crate::{Frame, RoomKey};
 
 /// Frames to write, oldest first, and how much of the first is written already.
 ///
@@ -111,6 +103,15 @@ impl Outbox {
         before - self.queue.len()
     }
 
+    /// What is to be written next if it is one frame; none if there are several, or nothing.
+    #[must_use]
+    pub fn single(&self) -> Option<&[u8]> {
+        match self.queue.front() {
+            Some(only) if self.queue.len() == 1 => Some(&only.frame[self.written..]),
+            _ => None,
+        }
+    }
+
     /// Fills `slices` from the front with what is to be written next; answers how many.
     pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut count = 0;
@@ -153,10 +154,13 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
+    use crate::Backlog;
 
     fn frame(text: &'static str) -> Frame {
-        Rc::new(Bytes::from_static(text.as_bytes()))
+        Backlog::default().frame(Bytes::from_static(text.as_bytes()))
     }
 
     fn room(number: u64) -> RoomKey {
@@ -179,11 +183,14 @@ mod tests {
         outbox.push(frame("defg"), 100).unwrap();
         outbox.advance(1);
         assert_eq!(written(&outbox), b"bcdefg");
+        assert_eq!(outbox.single(), None);
         outbox.advance(3);
         assert_eq!(written(&outbox), b"efg");
+        assert_eq!(outbox.single(), Some(&b"efg"[..]));
         assert_eq!(outbox.bytes(), 3);
         outbox.advance(3);
         assert!(outbox.is_empty());
+        assert_eq!(outbox.single(), None);
     }
 
     #[test]

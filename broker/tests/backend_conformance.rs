@@ -1,5 +1,5 @@
-//! What every backend promises, tested by name on each of them: in memory, and on a real Redis
-//! that the test starts itself.
+//! What every backend promises, tested by name on each of them: in memory, and on real Redis in
+//! every topology, which the test starts itself.
 
 #[allow(dead_code, reason = "not every suite needs a node that is not linked")]
 #[path = "support/node.rs"]
@@ -9,6 +9,9 @@ mod publications;
 #[allow(dead_code, reason = "not every suite looks at everything")]
 #[path = "support/recording.rs"]
 mod recording;
+#[allow(dead_code, reason = "nothing fails over here")]
+#[path = "support/redis_sentinel.rs"]
+mod redis_sentinel;
 #[allow(dead_code, reason = "not every suite does everything to its server")]
 #[path = "support/redis_server.rs"]
 mod redis_server;
@@ -23,13 +26,14 @@ use fanfare_shared::{Epoch, Position};
 
 use publications::{LOG, NO_LOG, bytes, keyed, named, text};
 use recording::{DEADLINE, Recording};
+use redis_sentinel::Watched;
 use redis_server::RedisServer;
 
 /// A backend and what it delivers to.
 struct Fixture {
     backend: Arc<dyn Backend>,
     sink: Arc<Recording>,
-    server: Option<RedisServer>,
+    servers: Vec<RedisServer>,
 }
 
 impl Fixture {
@@ -39,17 +43,45 @@ impl Fixture {
         Self {
             backend: Arc::new(memory),
             sink,
-            server: None,
+            servers: Vec::new(),
         }
     }
 
+    /// One server.
     async fn redis() -> Self {
         let server = RedisServer::start();
         let (backend, sink) = node(&server, "n1").await;
         Self {
             backend,
             sink,
-            server: Some(server),
+            servers: vec![server],
+        }
+    }
+
+    /// Three servers that know nothing of each other.
+    async fn several() -> Self {
+        let servers: Vec<_> = (0..3).map(|_| RedisServer::start()).collect();
+        let (backend, sink) = node::linked(node::several(&servers)).await;
+        Self {
+            backend,
+            sink,
+            servers,
+        }
+    }
+
+    /// A master and a replica that sentinels watch.
+    async fn sentinel() -> Self {
+        // Nothing goes down here, however busy the machine is.
+        let Watched { servers, sentinels } = Watched::start(DEADLINE).await;
+        let (backend, sink) = node::linked(Options {
+            sentinels: sentinels.iter().map(RedisServer::url).collect(),
+            ..node::options(Watched::url())
+        })
+        .await;
+        Self {
+            backend,
+            sink,
+            servers: servers.into_iter().chain(sentinels).collect(),
         }
     }
 
@@ -141,6 +173,18 @@ macro_rules! conformance {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $promise() {
                 super::$promise(super::Fixture::redis().await).await;
+            })*
+        }
+        mod several {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $promise() {
+                super::$promise(super::Fixture::several().await).await;
+            })*
+        }
+        mod sentinel {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $promise() {
+                super::$promise(super::Fixture::sentinel().await).await;
             })*
         }
     };
@@ -569,7 +613,7 @@ async fn every_key_in_redis_has_a_ttl() {
     f.read("only read", LOG, Read::Position).await;
     f.publish("no log", NO_LOG, "x").await;
 
-    let mut redis = f.server.as_ref().unwrap().connect().await;
+    let mut redis = f.servers[0].connect().await;
     let mut keys: Vec<String> = ::redis::cmd("KEYS")
         .arg("*")
         .query_async(&mut redis)
@@ -602,7 +646,7 @@ async fn what_cannot_be_read_is_skipped_and_the_position_stays_right() {
     let f = Fixture::redis().await;
     f.subscribe("garbage").await;
     let first = f.publish("garbage", LOG, "1").await.expect("a position");
-    let mut redis = f.server.as_ref().unwrap().connect().await;
+    let mut redis = f.servers[0].connect().await;
     // A publication of a newer release, in the log and on the channel; then plain garbage.
     let newer = f.backend.publish(fanfare_broker::backend::Publish {
         envelope: vec![0x92, 2, 0xc0],

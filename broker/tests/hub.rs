@@ -7,7 +7,9 @@ use std::thread;
 use std::time::Duration;
 
 use fanfare_broker::backend::memory::Memory;
-use fanfare_broker::backend::{Backend, BackendError, Log, Pending, Publish, Read, Sink, Snapshot};
+use fanfare_broker::backend::{
+    Backend, BackendError, Log, Pending, Publish, Read, Scope, Sink, Snapshot,
+};
 use fanfare_broker::{Hub, Join, Metrics, Options, Post, Replay, RoomKey, Ticket};
 use fanfare_shared::{ClientId, Position, Publication, RoomName};
 use prometheus::Registry;
@@ -325,9 +327,12 @@ impl Sink for Obedient {
         }
     }
 
-    fn lost(&self) {}
+    fn lost(&self, _: &Scope) {}
 
-    fn restored(&self) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+    fn restored<'a>(
+        &'a self,
+        _: &'a Scope,
+    ) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
         Box::pin(async {})
     }
 
@@ -357,7 +362,7 @@ async fn members_get_what_was_published_while_the_link_was_lost_once_it_is_resto
         hub.join(&named(room), join(0, Replay::None));
     }
     backend.set_silent(true);
-    hub.lost();
+    hub.lost(&|_| true);
     for room in ["a", "c", "a"] {
         publish(&hub, room, "missed").await;
     }
@@ -366,7 +371,7 @@ async fn members_get_what_was_published_while_the_link_was_lost_once_it_is_resto
     let mut told = Told::default();
     told.take(&hub, 0).await;
     assert!(told.publications.is_empty());
-    hub.restored().await;
+    hub.restored(&|_| true).await;
     publish(&hub, "b", "live").await;
     publish(&hub, "a", "live").await;
     let told = Told::until(&hub, 0, |told| told.publications.len() == 6).await;
@@ -429,9 +434,9 @@ async fn positions_are_compared_at_their_interval_and_only_where_there_are_any()
 async fn a_room_that_could_not_catch_up_is_read_again_by_the_sweep() {
     let (backend, hub, _) = Obedient::with_hub(options(LOG));
     hub.join(&named("a"), join(0, Replay::None));
-    hub.lost();
+    hub.lost(&|_| true);
     backend.set_down(true);
-    hub.restored().await;
+    hub.restored(&|_| true).await;
     publish(&hub, "a", "1").await;
     let before = backend.reads();
     hub.sweep();
@@ -447,9 +452,9 @@ async fn a_lingering_room_that_could_not_catch_up_can_be_joined_again() {
     let (backend, hub, _) = Obedient::with_hub(options(LOG));
     hub.join(&named("a"), join(0, Replay::None));
     hub.leave(&named("a"), 0);
-    hub.lost();
+    hub.lost(&|_| true);
     backend.set_down(true);
-    hub.restored().await;
+    hub.restored(&|_| true).await;
     backend.set_down(false);
     hub.sweep();
     hub.join(&named("a"), join(0, Replay::None));

@@ -40,7 +40,7 @@ async fn complaint(options: Options) -> (ConnectError, String) {
 async fn an_address_that_is_none_is_named_with_what_would_be_right() {
     for url in ["localhost:6379", "http://:secret@h", "redis://:secret@", ""] {
         let (error, line) = complaint(options(url.to_owned())).await;
-        assert!(matches!(error, ConnectError::Url(_)), "{line}");
+        assert!(matches!(error, ConnectError::Url(..)), "{line}");
         assert!(line.starts_with("redis.url: "), "{line}");
         assert!(!line.contains("secret"), "{line}");
         assert!(!error.may_pass());

@@ -1,6 +1,7 @@
 //! What the Redis backend does when something fails: on a real `redis-server`, really killed,
 //! paused, flushed, demoted and misconfigured.
 
+#[allow(dead_code, reason = "not every suite needs every node")]
 #[path = "support/node.rs"]
 mod node;
 #[allow(dead_code, reason = "not every suite publishes with keys")]
@@ -9,6 +10,9 @@ mod publications;
 #[allow(dead_code, reason = "not every suite looks at everything")]
 #[path = "support/recording.rs"]
 mod recording;
+#[allow(dead_code, reason = "here without sentinels")]
+#[path = "support/redis_sentinel.rs"]
+mod redis_sentinel;
 #[allow(dead_code, reason = "not every suite does everything to its server")]
 #[path = "support/redis_server.rs"]
 mod redis_server;
@@ -24,6 +28,7 @@ use fanfare_shared::Position;
 use node::{attached, linked, options, publish, subscribe, until_linked};
 use publications::{LOG, NO_LOG, named, text};
 use recording::{DEADLINE, Event};
+use redis_sentinel::{follow, until};
 use redis_server::{RedisServer, free_port};
 
 /// Long enough for a busy machine, short enough to wait for.
@@ -255,11 +260,11 @@ async fn every_gap_in_what_is_delivered_was_told_of() {
     let (mut up, mut told, mut last) = (true, true, 0);
     for event in sink.events() {
         match event {
-            Event::Lost => {
+            Event::Lost(_) => {
                 assert!(up, "lost twice");
                 (up, told) = (false, true);
             }
-            Event::Restored => {
+            Event::Restored(_) => {
                 assert!(!up, "restored without a loss");
                 up = true;
             }
@@ -346,16 +351,18 @@ async fn the_metrics_say_what_happened() {
     let text = prometheus::TextEncoder::new()
         .encode_to_string(&registry.gather())
         .expect("metrics");
+    let at = format!("server=\"127.0.0.1:{}\"", server.port());
     for line in [
-        "fanfare_backend_connected 1",
-        "fanfare_backend_publish_seconds_count 1",
-        "fanfare_backend_reconnects_total{reason=\"closed\"} 1",
-        "fanfare_backend_reconnects_total{reason=\"congested\"} 0",
-        "fanfare_backend_reconnects_total{reason=\"demoted\"} 0",
-        "fanfare_backend_reconnects_total{reason=\"internal\"} 0",
-        "fanfare_backend_reconnects_total{reason=\"probe\"} 0",
-        "fanfare_backend_skipped_total{reason=\"malformed\"} 2",
-        "fanfare_backend_skipped_total{reason=\"newer\"} 0",
+        format!("fanfare_backend_connected{{{at}}} 1"),
+        format!("fanfare_backend_publish_seconds_count{{{at}}} 1"),
+        format!("fanfare_backend_reconnects_total{{reason=\"closed\",{at}}} 1"),
+        format!("fanfare_backend_reconnects_total{{reason=\"congested\",{at}}} 0"),
+        format!("fanfare_backend_reconnects_total{{reason=\"demoted\",{at}}} 0"),
+        format!("fanfare_backend_reconnects_total{{reason=\"internal\",{at}}} 0"),
+        format!("fanfare_backend_reconnects_total{{reason=\"probe\",{at}}} 0"),
+        format!("fanfare_backend_reconnects_total{{reason=\"renewed\",{at}}} 0"),
+        "fanfare_backend_skipped_total{reason=\"malformed\"} 2".to_owned(),
+        "fanfare_backend_skipped_total{reason=\"newer\"} 0".to_owned(),
     ] {
         assert!(text.lines().any(|found| found == line), "{line}: {text}");
     }
@@ -557,4 +564,52 @@ async fn a_congested_node_gives_up_the_link_rather_than_memory() {
     sink.set_congested(false);
     until_linked(&node).await;
     assert_eq!((sink.lost(), sink.restored()), (1, 1));
+}
+
+// --- failovers by hand ---
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failover_there_and_back_never_gives_an_offset_a_second_meaning() {
+    let (server, other) = (RedisServer::start(), RedisServer::start());
+    follow(&other, &server).await;
+    let (node, sink) = linked(options(server.url())).await;
+    subscribe(&node, "room").await;
+    let kept = publish(&node, "room", "a").await;
+    let entries = ["XLEN", "fanfare:{room}:log"];
+    until(&other, &entries, |length: &usize| *length == 1).await;
+    // The other takes over without the newest.
+    other.tell(&["REPLICAOF", "NO", "ONE"]).await;
+    let lost = publish(&node, "room", "gone").await;
+    sink.until("both", |sink| sink.texts("room") == ["a", "gone"])
+        .await;
+    follow(&server, &other).await;
+    sink.until("the loss", |sink| sink.lost() == 1).await;
+    // And back, in the same processes, with nothing published in between.
+    server.tell(&["REPLICAOF", "NO", "ONE"]).await;
+    sink.until("the return", |sink| sink.restored() == 1).await;
+
+    let next = publish(&node, "room", "b").await;
+    assert_eq!(next.offset, lost.offset);
+    assert_ne!(next.epoch, lost.epoch);
+    assert!(!after(&node, "room", lost).await.follows);
+    let missed = after(&node, "room", kept).await;
+    assert!(missed.follows);
+    assert_eq!(texts(&missed), ["b"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_that_gets_its_first_replica_is_linked_anew_and_nothing_is_lost() {
+    let (server, other) = (RedisServer::start(), RedisServer::start());
+    let (node, sink) = linked(options(server.url())).await;
+    subscribe(&node, "room").await;
+    let first = publish(&node, "room", "a").await;
+    follow(&other, &server).await;
+    sink.until("the return", |sink| sink.restored() == 1).await;
+    until_linked(&node).await;
+    publish(&node, "room", "b").await;
+    sink.until("both", |sink| sink.texts("room") == ["a", "b"])
+        .await;
+    let missed = after(&node, "room", first).await;
+    assert!(missed.follows);
+    assert_eq!(texts(&missed), ["b"]);
 }

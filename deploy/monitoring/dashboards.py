@@ -131,7 +131,7 @@ OVERVIEW = [
         line("Closes by reason", "ops", "ReconnectStorm", "`restart` and `going_away` are drains, `slow_consumer` and `no_heartbeat` the clients' side, `gone` clients that left without a word.", (rate("fanfare_connections_closed_total", "reason"), "{{reason}}"), width=8),
         line("Handshakes by result", "ops", "HandshakeFailures", "`unavailable` is a full or a stopping node, `refused` a bad request.", (rate("fanfare_handshakes_total", "result"), "{{result}}"), width=8),
         line("Handshake duration", "s", "HandshakeFailures", "From an accepted socket to an open WebSocket.", *quantiles("fanfare_handshake_duration_seconds", 0.5, 0.99), width=8),
-        line("Slow consumers", "ops", "SlowConsumerSurge", "Outboxes that overflowed, by what was done.", (rate("fanfare_slow_consumers_total", "action"), "{{action}}"), width=8),
+        line("Slow consumers", "ops", "SlowConsumerSurge", "Connections closed as slow: their own outbox overflowed (disconnect), or all together (shed).", (rate("fanfare_slow_consumers_total", "action"), "{{action}}"), width=8),
         line("Connection duration", "s", "ReconnectStorm", "How long the connections lasted that ended.", *quantiles("fanfare_connection_duration_seconds", 0.1, 0.5), width=8),
         bars("Versions", "short", "BackendSkipped", "Nodes of each release. Two for longer than a rollout is a rollout that hangs.", "count by (version) (fanfare_build_info{$S})", "{{version}}", width=8),
     ]),
@@ -149,7 +149,8 @@ NODE = [
     ("Limits", [
         line("File descriptors", "short", "FdHeadroom", "Open, and allowed.", ("sum by (pod) (process_open_fds{job=\"fanfare\", $S})", "{{pod}} open"), ("sum by (pod) (fanfare_open_files_limit{$S})", "{{pod}} allowed"), ("sum by (pod) (process_max_fds{job=\"fanfare\", $S})", "{{pod}} soft limit at the kernel"), width=8),
         line("File descriptors in use", "percentunit", "FdHeadroom", "The alert comes at 80 %.", ("sum by (pod) (process_open_fds{job=\"fanfare\", $S}) / sum by (pod) (fanfare_open_files_limit{$S})", "{{pod}}"), width=8, maximum=1),
-        line("Outboxes", "bytes", "OutboxNearCap", "What waits to be written. Memory that clients' slowness takes.", ("sum by (pod) (fanfare_outbox_bytes{$S})", "{{pod}}"), width=8),
+        line("Backlog", "bytes", "OutboxNearCap", "Memory that clients' slowness takes, against limits.backlog_bytes, 256 MiB by default.", ("sum by (pod) (fanfare_backlog_bytes{$S})", "{{pod}}"), width=8),
+        line("Outboxes", "bytes", "OutboxNearCap", "What waits to be written, each client's part counted.", ("sum by (pod) (fanfare_outbox_bytes{$S})", "{{pod}}"), width=8),
         line("Outbox per connection", "bytes", "OutboxNearCap", "Against limits.outbox_bytes, 256 KiB by default.", ("sum by (pod) (fanfare_outbox_bytes{$S}) / sum by (pod) (fanfare_connections{$S} > 0)", "{{pod}}"), width=8),
         line("Threads", "short", "WorkersLate", "Workers and a few more.", ("sum by (pod) (process_threads{job=\"fanfare\", $S})", "{{pod}}"), width=8),
         line("Age", "s", "GatewayDown", "Since the process began. A drop is a restart.", ("time() - max by (pod) (process_start_time_seconds{job=\"fanfare\", $S})", "{{pod}}"), width=8),

@@ -17,3 +17,4 @@ pub mod server;
 mod session;
 pub mod websocket;
 mod worker;
+mod workers;

@@ -12,8 +12,8 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use crate::server::WorkerHandle;
 use crate::worker::{Load, Order};
+use crate::workers::WorkerHandle;
 
 /// How long to pause when the process is out of file descriptors or memory: connections wait in
 /// the kernel's queue meanwhile.

@@ -20,8 +20,11 @@ pub(crate) struct Metrics {
     pub(crate) connections: IntGauge,
     pub(crate) memberships: IntGauge,
     pub(crate) slow_disconnected: IntCounter,
+    pub(crate) slow_shed: IntCounter,
     /// Bytes that wait in all outboxes.
     pub(crate) outbox_bytes: IntGauge,
+    /// What all outboxes hold in memory.
+    pub(crate) backlog_bytes: IntGauge,
     /// How late the workers' timers fire: the time that ready work waits for its turn.
     pub(crate) scheduler_delay: Histogram,
     pub(crate) handshake_seconds: Histogram,
@@ -125,7 +128,7 @@ impl Metrics {
         )?;
         let slow = with.counters(
             "fanfare_slow_consumers_total",
-            "Connections whose outbox overflowed, by what was done",
+            "Connections closed because their outbox overflowed (disconnect), or the node's backlog did (shed)",
             "action",
         )?;
         let dropped = with.counters(
@@ -158,7 +161,12 @@ impl Metrics {
             connections: with.gauge("fanfare_connections", "Open connections")?,
             memberships: with.gauge("fanfare_memberships", "Memberships of local connections")?,
             slow_disconnected: slow.with_label_values(&["disconnect"]),
+            slow_shed: slow.with_label_values(&["shed"]),
             outbox_bytes: with.gauge("fanfare_outbox_bytes", "Bytes that wait in all outboxes")?,
+            backlog_bytes: with.gauge(
+                "fanfare_backlog_bytes",
+                "The same in memory: what waits for many counts once for each worker",
+            )?,
             scheduler_delay: with.histogram(
                 "fanfare_scheduler_delay_seconds",
                 "How late the workers' timers fire, which is how long ready work waits",

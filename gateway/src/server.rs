@@ -14,7 +14,7 @@ use fanfare_broker::backend::memory::Memory;
 use fanfare_broker::backend::redis::{self, Redis};
 use fanfare_broker::backend::{Backend, Log};
 use fanfare_broker::{Hub, Options};
-use fanfare_shared::config::{Config, RedisUrl};
+use fanfare_shared::config::{Config, RedisUrls};
 use prometheus::Registry;
 use prometheus::process_collector::ProcessCollector;
 use tokio::runtime::Handle;
@@ -24,25 +24,15 @@ use tokio::time::interval;
 use crate::cpu::CpuSeconds;
 use crate::internal::{self, Internal, Readiness};
 use crate::metrics::Metrics;
-use crate::worker::{self, Order, Shared};
+use crate::worker::{Order, Shared};
+use crate::workers::{WorkerHandle, Workers};
 use crate::{listener, nofile};
-
-/// How many sockets may wait for a worker to look at them; more wait in the kernel's queue.
-const ORDERS: usize = 64;
 
 /// How often a drain says how far it is.
 const PROGRESS: Duration = Duration::from_secs(1);
 
 /// How often logs and rooms are swept of what has had its time.
 const SWEEP: Duration = Duration::from_secs(1);
-
-/// How the rest of the node reaches a worker.
-#[derive(Clone)]
-pub(crate) struct WorkerHandle {
-    pub(crate) orders: mpsc::Sender<Order>,
-    /// How many sockets it has.
-    pub(crate) load: Arc<AtomicUsize>,
-}
 
 /// Runs a node until the first of `signals`, then stops it in good order; a second signal ends it
 /// at once.
@@ -71,8 +61,9 @@ pub async fn run(
     let private_address = private.local_addr()?;
     tokio::spawn(async move { axum::serve(private, internal::router(internal)).await });
 
+    let workers = Workers::spawn(worker_count(&config)).await?;
     let hub = tokio::select! {
-        hub = build_hub(&config, &registry, wait) => hub?,
+        hub = build_hub(&config, &registry, wait, workers.home_of_backend()) => hub?,
         _ = signals.recv() => return Ok(()),
     };
     let shared = Arc::new(Shared {
@@ -83,7 +74,7 @@ pub async fn run(
         clients: AtomicU32::new(0),
         connections: AtomicUsize::new(0),
     });
-    let (workers, mut ended) = spawn_workers(&shared)?;
+    let (workers, mut ended) = workers.start(&shared);
     let _ = readiness.backend.set(Arc::clone(hub.backend()));
     announce(&config, public.local_addr()?, private_address)?;
     tokio::spawn(listener::accept(public, workers.clone(), config.limits));
@@ -140,8 +131,13 @@ fn worker_count(config: &Config) -> usize {
     }
 }
 
-/// Builds the hub and its backend, each the other's counterpart.
-async fn build_hub(config: &Config, registry: &Registry, wait: bool) -> anyhow::Result<Arc<Hub>> {
+/// Builds the hub and its backend, each the other's counterpart, to live on `runtime`.
+async fn build_hub(
+    config: &Config,
+    registry: &Registry,
+    wait: bool,
+    runtime: Handle,
+) -> anyhow::Result<Arc<Hub>> {
     let rules = config.clone();
     let options = Options {
         workers: worker_count(config),
@@ -158,33 +154,29 @@ async fn build_hub(config: &Config, registry: &Registry, wait: bool) -> anyhow::
         }),
     };
     let metrics = fanfare_broker::Metrics::register(registry)?;
-    let runtime = Handle::current();
-    let hub = match &config.redis.url {
-        None => {
-            let memory = Arc::new(Memory::default());
-            let backend = Arc::clone(&memory) as Arc<dyn Backend>;
-            let hub = Hub::new(options, backend, runtime, metrics);
-            memory.attach(Arc::clone(&hub) as _);
-            tokio::spawn(every(SWEEP, move || memory.sweep()));
-            hub
-        }
-        Some(url) => {
-            let redis = Arc::new(Redis::new(redis_options(config, url)?)?);
-            match redis.check().await {
-                Err(error) if wait && error.may_pass() => {
-                    tracing::warn!(%error, "waiting for Redis");
-                }
-                outcome => outcome?,
+    let hub = if config.redis.url.is_empty() {
+        let memory = Arc::new(Memory::default());
+        let backend = Arc::clone(&memory) as Arc<dyn Backend>;
+        let hub = Hub::new(options, backend, runtime, metrics);
+        memory.attach(Arc::clone(&hub) as _);
+        tokio::spawn(every(SWEEP, move || memory.sweep()));
+        hub
+    } else {
+        let redis = Arc::new(Redis::new(redis_options(config)?)?);
+        match redis.check().await {
+            Err(error) if wait && error.may_pass() => {
+                tracing::warn!(%error, "waiting for Redis");
             }
-            for collector in redis.collectors() {
-                registry.register(collector)?;
-            }
-            let backend = Arc::clone(&redis) as Arc<dyn Backend>;
-            let hub = Hub::new(options, backend, runtime.clone(), metrics);
-            redis.attach(Arc::clone(&hub) as _, &runtime);
-            redis.linked().await;
-            hub
+            outcome => outcome?,
         }
+        for collector in redis.collectors() {
+            registry.register(collector)?;
+        }
+        let backend = Arc::clone(&redis) as Arc<dyn Backend>;
+        let hub = Hub::new(options, backend, runtime.clone(), metrics);
+        redis.attach(Arc::clone(&hub) as _, &runtime);
+        redis.linked().await;
+        hub
     };
     let swept = Arc::clone(&hub);
     tokio::spawn(every(SWEEP, move || swept.sweep()));
@@ -193,13 +185,15 @@ async fn build_hub(config: &Config, registry: &Registry, wait: bool) -> anyhow::
     Ok(hub)
 }
 
-fn redis_options(config: &Config, url: &RedisUrl) -> anyhow::Result<redis::Options> {
+fn redis_options(config: &Config) -> anyhow::Result<redis::Options> {
     let read = |path: &PathBuf| {
         let file = path.display();
         fs::read(path).with_context(|| format!("redis.ca_file: cannot read {file}"))
     };
+    let exposed = |urls: &RedisUrls| urls.iter().map(|url| url.expose().to_owned()).collect();
     Ok(redis::Options {
-        url: url.expose().to_owned(),
+        urls: exposed(&config.redis.url),
+        sentinels: exposed(&config.redis.sentinels),
         authorities: config.redis.ca_file.as_ref().map(read).transpose()?,
         node: config.node.clone(),
         probe_interval: config.redis.probe_interval,
@@ -218,32 +212,18 @@ async fn every(period: Duration, act: impl Fn() + Send) {
     }
 }
 
-/// Starts the workers. The receiver hears of one that fails, and ends when all have drained.
-fn spawn_workers(shared: &Arc<Shared>) -> anyhow::Result<(Vec<WorkerHandle>, mpsc::Receiver<()>)> {
-    let (ended, all_ended) = mpsc::channel(1);
-    let mut workers = Vec::new();
-    for index in 0..worker_count(&shared.config) {
-        let (orders, receiver) = mpsc::channel(ORDERS);
-        let (shared, ended) = (Arc::clone(shared), ended.clone());
-        thread::Builder::new()
-            .name(format!("worker-{index}"))
-            .spawn(move || worker::run(index, shared, receiver, ended))
-            .context("cannot start a worker thread")?;
-        workers.push(WorkerHandle {
-            orders,
-            load: Arc::default(),
-        });
-    }
-    Ok((workers, all_ended))
-}
-
 /// Says where to connect: the first thing a person wants to know, and a script reads.
 fn announce(config: &Config, public: SocketAddr, private: SocketAddr) -> anyhow::Result<()> {
     let (public, private) = (reachable(public), reachable(private));
-    let backend = if config.redis.url.is_some() {
-        "Redis"
-    } else {
-        "memory"
+    let backend = match (
+        config.redis.url.iter().count(),
+        config.redis.sentinels.is_empty(),
+    ) {
+        (0, _) => "memory",
+        (1, true) => "Redis",
+        (1, false) => "Redis, through Sentinel",
+        (_, true) => "several Redis",
+        (_, false) => "several Redis, through Sentinel",
     };
     tracing::info!(
         node = config.node,

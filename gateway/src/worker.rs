@@ -8,18 +8,21 @@ mod drain;
 mod fanout;
 mod handshake;
 mod heartbeat;
+mod shed;
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use fanfare_broker::{Hub, Members};
+use fanfare_broker::{Backlog, Hub, Members};
 use fanfare_shared::code::CloseCode;
 use fanfare_shared::config::{Config, Limits};
 use slab::Slab;
-use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::task::{JoinSet, LocalSet, spawn_local, yield_now};
 
 use crate::connection::Connection;
@@ -84,9 +87,15 @@ pub(crate) struct Worker {
     /// Lent to whichever connection is being read.
     pub(crate) scratch: RefCell<Box<[u8]>>,
     tally: Tally,
+    /// What the outboxes hold together.
+    backlog: Backlog,
+    /// How much that may be.
+    backlog_share: usize,
+    /// How much it may be before the slowest are shed: the share, or what could not be shed.
+    shed_above: Cell<usize>,
     draining: Cell<bool>,
-    /// What this worker last added to the node's outbox bytes.
-    outbox_bytes: Cell<i64>,
+    /// What this worker last added to the node's gauges of outboxes and backlog.
+    surveyed: Cell<(i64, i64)>,
     /// Wakes the stop when the last connection is gone.
     emptied: Notify,
     this: Weak<Self>,
@@ -94,20 +103,28 @@ pub(crate) struct Worker {
 
 /// Runs a worker on the current thread until nobody has orders for it any more.
 ///
-/// Sends to `ended` if it failed, and drops it when it was told to drain and has, or the time was
-/// up.
+/// Tells `built` about its runtime, which runs from then on, and begins with `shared`. Sends to
+/// `ended` if it failed, and drops it when it was told to drain and has, or the time was up.
 pub(crate) fn run(
     index: usize,
-    shared: Arc<Shared>,
+    built: oneshot::Sender<io::Result<Handle>>,
+    shared: oneshot::Receiver<Arc<Shared>>,
     mut orders: mpsc::Receiver<Order>,
     ended: mpsc::Sender<()>,
-) -> std::io::Result<()> {
+) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build()?;
-    let worker = Worker::new(index, shared);
+        .build();
+    // Whoever asked may have gone.
+    let _ = built.send(match &runtime {
+        Ok(runtime) => Ok(runtime.handle().clone()),
+        Err(error) => Err(error.kind().into()),
+    });
+    let Ok(runtime) = runtime else { return };
     let mut ended = Some(ended);
     LocalSet::new().block_on(&runtime, async {
+        let Ok(shared) = shared.await else { return };
+        let worker = Worker::new(index, shared);
         // Without any of these the worker is of no use.
         let mut duties = JoinSet::new();
         duties.spawn_local(Rc::clone(&worker).fan_out());
@@ -133,11 +150,11 @@ pub(crate) fn run(
             }
         }
     });
-    Ok(())
 }
 
 impl Worker {
     fn new(index: usize, shared: Arc<Shared>) -> Rc<Self> {
+        let backlog_share = shed::share(&shared);
         Rc::new_cyclic(|this| Self {
             index,
             tally: shared.metrics.tally(),
@@ -147,8 +164,11 @@ impl Worker {
             dirty: RefCell::default(),
             flusher: Notify::new(),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
+            backlog: Backlog::default(),
+            backlog_share,
+            shed_above: Cell::new(backlog_share),
             draining: Cell::new(false),
-            outbox_bytes: Cell::new(0),
+            surveyed: Cell::default(),
             emptied: Notify::new(),
             this: this.clone(),
         })
@@ -250,7 +270,8 @@ impl Worker {
         if !connection.is_open() {
             return;
         }
-        match connection.push(&Rc::new(frame), self.limits().outbox_bytes) {
+        let frame = self.backlog.frame(frame);
+        match connection.push(&frame, self.limits().outbox_bytes) {
             Ok(()) => self.mark_dirty(connection),
             Err(_) => self.close_slow(connection),
         }
@@ -290,6 +311,7 @@ impl Worker {
                 yield_now().await;
             }
         }
+        self.bound_backlog();
         dirty.clear();
         // Keep the larger of the two allocations.
         let mut current = self.dirty.borrow_mut();
@@ -307,5 +329,6 @@ impl Worker {
                 None => break,
             }
         }
+        self.bound_backlog();
     }
 }

@@ -8,6 +8,7 @@ mod error;
 mod key;
 mod load;
 mod nearest;
+mod redis;
 mod redis_url;
 mod render;
 mod room;
@@ -16,7 +17,6 @@ mod tests;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -24,7 +24,8 @@ use serde::{Deserialize, Serialize};
 pub use error::ConfigError;
 pub use key::{KEYS, Key, Kind, ROOM_KEYS};
 pub use load::{OTHER_VARIABLES, Sources};
-pub use redis_url::RedisUrl;
+pub use redis::Redis;
+pub use redis_url::{RedisUrl, RedisUrls};
 pub use room::{History, PublishRule, RoomPattern, RoomRule, SlowConsumer};
 
 /// Everything a node can be told.
@@ -70,44 +71,6 @@ pub struct Internal {
     pub listen: SocketAddr,
 }
 
-/// The link to other nodes through Redis.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Redis {
-    /// Where Redis is, `redis://[user:password@]host[:port][/database]`. Default: none, and
-    /// the node works alone, its rooms in its own memory. Set it to run more than one node.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub url: Option<RedisUrl>,
-    /// A file of certificates (PEM) that a `rediss://` server's is checked against, instead of
-    /// the public authorities. Default: none. Set it where Redis has a private authority.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ca_file: Option<PathBuf>,
-    /// How often the node sends itself a message through Redis. Default 1 s.
-    #[serde(with = "humantime_serde")]
-    pub probe_interval: Duration,
-    /// How long that message may take before the node says that it is not ready. Default 3 s;
-    /// raise it where Redis is far away.
-    #[serde(with = "humantime_serde")]
-    pub probe_timeout: Duration,
-    /// How long one attempt to connect may take. Default 2 s.
-    #[serde(with = "humantime_serde")]
-    pub connect_timeout: Duration,
-    /// The most publications in one round trip. Default 256; more gives throughput under load
-    /// and makes a single trip longer.
-    pub pipeline: usize,
-    /// The most publications waiting for Redis; with as many waiting, `publish` is answered
-    /// `unavailable`. Default 65536.
-    pub queue: usize,
-    /// How long a room without local members stays subscribed. Default 5 s; raise it where
-    /// members come and go often.
-    #[serde(with = "humantime_serde")]
-    pub linger: Duration,
-    /// How often each open room's position is compared with the log's, which heals what a lost
-    /// message of Redis left out. Default 20 s; lower it to heal sooner for more commands.
-    #[serde(with = "humantime_serde")]
-    pub sync_interval: Duration,
-}
-
 /// What a node takes on before it refuses, each with what happens then.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -131,6 +94,11 @@ pub struct Limits {
     /// `slow_consumer` rule decides. At least `max_message`. Default 262144; raise it for
     /// large bursts or slow links, at the cost of memory per slow connection.
     pub outbox_bytes: usize,
+    /// What may wait to be written on the whole node, in bytes of memory: a frame that waits for
+    /// many connections counts once for each worker. Each worker may hold an even share; with
+    /// more, it closes with 4008 the connections for which the most waits, until a tenth is free.
+    /// At least `outbox_bytes`. Default 268435456 (256 MiB); set it by the node's memory.
+    pub backlog_bytes: usize,
     /// Rooms that one connection may be in; one more is refused with `room_limit`.
     /// Default 128.
     pub rooms_per_connection: usize,
@@ -223,22 +191,6 @@ impl Default for Internal {
     }
 }
 
-impl Default for Redis {
-    fn default() -> Self {
-        Self {
-            url: None,
-            ca_file: None,
-            probe_interval: Duration::from_secs(1),
-            probe_timeout: Duration::from_secs(3),
-            connect_timeout: Duration::from_secs(2),
-            pipeline: 256,
-            queue: 65_536,
-            linger: Duration::from_secs(5),
-            sync_interval: Duration::from_secs(20),
-        }
-    }
-}
-
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -248,6 +200,7 @@ impl Default for Limits {
             handshake_bytes: 16 * 1024,
             max_message: 64 * 1024,
             outbox_bytes: 256 * 1024,
+            backlog_bytes: 256 * 1024 * 1024,
             rooms_per_connection: 128,
             inflight_commands: 256,
             bad_commands: 20,

@@ -12,7 +12,6 @@ mod runner;
 
 use std::hint::black_box;
 use std::io::IoSlice;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ use bytes::Bytes;
 use fanfare_broker::backend::memory::Memory;
 use fanfare_broker::backend::{Backend, Log, Publish};
 use fanfare_broker::{
-    Delivery, Hub, Join, Members, Metrics, Options, Outbox, Post, Replay, RoomKey, Ticket,
+    Backlog, Delivery, Hub, Join, Members, Metrics, Options, Outbox, Post, Replay, RoomKey, Ticket,
 };
 use fanfare_shared::codec::Format;
 use fanfare_shared::config::SlowConsumer;
@@ -126,23 +125,22 @@ fn publish(backend: &dyn Backend) {
 }
 
 fn outbox_parts(room: RoomKey, publication: Arc<Publication>) -> Vec<Part> {
-    let frame = Rc::new(
-        Delivery::new(publication, false)
-            .frame(Format::Json)
-            .clone(),
-    );
-    let (len, other) = (frame.len(), Rc::clone(&frame));
+    let bytes = Delivery::new(publication, false)
+        .frame(Format::Json)
+        .clone();
+    let frame = Backlog::default().frame(bytes);
+    let (len, other) = (frame.len(), frame.clone());
     let (mut lone, mut burst) = (Outbox::default(), Outbox::default());
     vec![
         part("outbox: one publication through it", move || {
-            let _ = lone.push_publication(Rc::clone(&frame), room, BOUND);
+            let _ = lone.push_publication(frame.clone(), room, BOUND);
             let mut slices = [IoSlice::new(&[]); 64];
             black_box(lone.slices(&mut slices));
             lone.advance(len);
         }),
         part("outbox: eight publications through it", move || {
             for _ in 0..8 {
-                let _ = burst.push_publication(Rc::clone(&other), room, BOUND);
+                let _ = burst.push_publication(other.clone(), room, BOUND);
             }
             let mut slices = [IoSlice::new(&[]); 64];
             black_box(burst.slices(&mut slices));

@@ -16,10 +16,11 @@
 //!   [`Options::probe_interval`] whether all this works.
 //!
 //! When a connection closes, a probe is not heard within [`Options::probe_timeout`], the server
-//! turns out to be a replica, or the sink is congested for too many publications on end, the link
-//! is lost: the sink is told so, all that is under way answers [`BackendError::Unavailable`], and
-//! the next link is made. It is subscribed to every room that the node wants and has its probe
-//! heard before anything reaches the sink again; then the sink catches up.
+//! turns out to be a replica or in another run, or the sink is congested for too many publications
+//! on end, the link is lost: the sink is told so, all that is under way answers
+//! [`BackendError::Unavailable`], and the next link is made. It is subscribed to every room that
+//! the node wants and has its probe heard before anything reaches the sink again; then the sink
+//! catches up.
 //!
 //! # What if Redis loses data?
 //!
@@ -30,9 +31,13 @@
 //! `meta` remembers up to where positions of the epoch before still hold, and [`Snapshot::follows`]
 //! tells who reads from one of them that nothing is missing.
 //!
-//! A server that was demoted and promoted again is in the same run all the while: a room that
-//! nobody published to in between could have an offset given twice. That takes a failover there
-//! and back, and will have to be told apart before Sentinel is supported.
+//! A run is one of a process as master: a server that was demoted and promoted again is in another
+//! one. Redis gives its replication another id then; it does so, too, when the first replica comes
+//! and an hour after the last has gone, which costs a new epoch and nothing else. The probe looks
+//! at the id, and gives the link up where it changed, lest nodes disagree on the run for longer.
+//!
+//! What a probe's interval cannot see is a master that is demoted and promoted again within it,
+//! its connections left open all the while. Sentinel closes them; by hand it can be done.
 //!
 //! # What must Redis be like?
 //!
@@ -45,43 +50,51 @@ mod connect;
 mod inbound;
 mod keys;
 mod link;
+mod place;
 mod predecessor;
 mod publisher;
 mod queue;
+mod ranking;
 mod reader;
 mod refusal;
+mod route;
+mod run;
 mod script;
+mod shard;
 mod stats;
 mod subscriber;
 mod supervisor;
 
 use std::pin::Pin;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use fanfare_shared::{Position, Publication, RoomName};
 use prometheus::core::Collector;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::timeout;
 
 pub use connect::ConnectError;
 
-use super::{Backend, BackendError, EPOCH_TTL, Log, Pending, Publish, Read, Sink, Snapshot};
+use super::{Backend, BackendError, EPOCH_TTL, Log, Pending, Publish, Read, Scope, Sink, Snapshot};
 use connect::Server;
-use link::Link;
-use predecessor::Predecessor;
-use queue::{Load, Queue};
-use stats::Stats;
-use subscriber::Interest;
+use place::Place;
+use ranking::Ranking;
+use route::Route;
+use shard::Shard;
+use stats::Families;
 
 /// How the link is set up. The names are those of the configuration's `redis` section.
 #[derive(Clone)]
 pub struct Options {
     /// Where Redis is: `redis://[user:password@]host[:port][/database]`, `rediss://` for TLS, or
-    /// `unix:///path`.
-    pub url: String,
+    /// `unix:///path`. Several are servers that know nothing of each other; the rooms are spread
+    /// over them.
+    pub urls: Vec<String>,
+    /// Where the sentinels are, `redis://[user:password@]host:port`; none where the servers are
+    /// found without. With sentinels, the host in each of `urls` is the master's name.
+    pub sentinels: Vec<String>,
     /// Certificates in PEM form that a `rediss://` server's is checked against, instead of the
     /// public authorities.
     pub authorities: Option<Vec<u8>>,
@@ -100,107 +113,116 @@ pub struct Options {
     pub queue: usize,
 }
 
-/// The most bytes of envelopes that wait; more are refused as [`BackendError::Overloaded`].
-const MAX_QUEUED_BYTES: usize = 64 * 1024 * 1024;
-
 /// The link to the other nodes through Redis.
 pub struct Redis {
-    shared: Arc<Shared>,
-    supervisor: OnceLock<AbortHandle>,
-}
-
-/// What the calls and the tasks of the link have in common.
-struct Shared {
-    options: Options,
-    server: Server,
-    publications: Queue<publisher::Item>,
-    reads: Queue<reader::Item>,
-    interest: Interest,
-    predecessor: Predecessor,
-    stats: Arc<Stats>,
-    ready: watch::Sender<bool>,
-    /// Whether the sink was told of a loss and has not caught up since.
-    gapped: AtomicBool,
+    options: Arc<Options>,
+    route: Route,
+    families: Families,
+    supervisors: OnceLock<Vec<AbortHandle>>,
 }
 
 impl Redis {
     /// Checks the options; connects to nothing yet.
     pub fn new(options: Options) -> Result<Self, ConnectError> {
+        let options = Arc::new(options);
+        let families = Families::new().map_err(|error| ConnectError::Metrics(Arc::new(error)))?;
+        let read = |key, urls: &[String]| {
+            let servers = urls.iter().map(|url| Server::new(key, url, &options));
+            servers.collect::<Result<Vec<_>, _>>()
+        };
+        let servers = read("redis.url", &options.urls)?;
+        let sentinels = read("redis.sentinels", &options.sentinels)?;
+        let names: Vec<_> = servers.iter().map(|server| &*server.address).collect();
+        if let Some(twice) = (1..)
+            .zip(&names)
+            .find(|(next, name)| names[*next..].contains(name))
+        {
+            return Err(ConnectError::Twice((*twice.1).to_owned()));
+        }
+        let ranking = Arc::new(Ranking::new(names));
+        let shard = |(index, server)| {
+            let ranking = Arc::clone(&ranking);
+            let rooms = move |room: &RoomName| ranking.first(room) == index;
+            let place = Place::new(server, &sentinels)?;
+            let shard = Shard::new(Arc::clone(&options), place, &families, rooms);
+            Ok(Arc::new(shard))
+        };
+        let shards = (0..).zip(servers).map(shard).collect::<Result<_, _>>()?;
         Ok(Self {
-            shared: Arc::new(Shared::new(options)?),
-            supervisor: OnceLock::new(),
+            route: Route::new(shards, ranking),
+            options,
+            families,
+            supervisors: OnceLock::new(),
         })
     }
 
-    /// Tries once whether the server can be used for all that a node does, and says what is wrong
+    /// Tries once whether the servers can be used for all that a node does, and says what is wrong
     /// if not.
     ///
-    /// Not needed: once attached, a link is made as soon as that is possible.
+    /// Of several servers some may be away, if that may pass: theirs are not all the rooms, and a
+    /// node that waited for them would serve none.
+    ///
+    /// Not needed: once attached, links are made as soon as that is possible.
     pub async fn check(&self) -> Result<(), ConnectError> {
-        // One of its own, lest it meddle with a link that is up.
-        let shared = Shared::new(self.shared.options.clone())?;
-        let nobody: Arc<dyn Sink> = Arc::new(Nobody);
-        let mut link = Link::make(&shared, &nobody).await?;
-        link.touch_a_key(&shared).await
+        // Shards of its own, lest it meddle with links that are up.
+        let other = Self::new(Options::clone(&self.options))?;
+        let mut away = Vec::new();
+        let shards = other.route.shards();
+        for shard in shards {
+            match shard.check().await {
+                Err(error) if error.may_pass() => away.push(error),
+                outcome => outcome?,
+            }
+        }
+        let one_answers = away.len() < shards.len();
+        for error in away {
+            if !one_answers {
+                return Err(error);
+            }
+            tracing::warn!("{error}");
+        }
+        Ok(())
     }
 
     /// Names the hub that publications are handed to, and begins to keep a link, on `runtime`;
     /// only the first call counts.
     pub fn attach(&self, sink: Arc<dyn Sink>, runtime: &Handle) {
-        self.supervisor.get_or_init(|| {
-            let shared = Arc::clone(&self.shared);
-            runtime.spawn(supervisor::run(shared, sink)).abort_handle()
+        self.supervisors.get_or_init(move || {
+            let shards = self.route.shards().iter();
+            shards
+                .map(|shard| shard.attach(Arc::clone(&sink), runtime))
+                .collect()
         });
     }
 
-    /// Waits until publications get through.
+    /// Waits until publications get through, and then a while ([`Options::connect_timeout`]) for
+    /// those servers of several that are not linked yet.
     pub async fn linked(&self) {
-        let mut ready = self.shared.ready.subscribe();
-        // Fails only without a sender, which lives as long as `self`.
-        let _ = ready.wait_for(|ready| *ready).await;
+        // Fails only without a sender, which lives as long as the shard.
+        let shards = self.route.shards().iter();
+        let mut waiting: JoinSet<_> = shards
+            .map(|shard| {
+                let mut ready = shard.ready.subscribe();
+                async move { ready.wait_for(|ready| *ready).await.is_ok() }
+            })
+            .collect();
+        waiting.join_next().await;
+        let all = async { while waiting.join_next().await.is_some() {} };
+        let _ = timeout(self.options.connect_timeout, all).await;
     }
 
-    /// The link's metrics, to be registered once.
+    /// The links' metrics, to be registered once.
     #[must_use]
     pub fn collectors(&self) -> Vec<Box<dyn Collector>> {
-        self.shared.stats.collectors()
+        self.families.collectors()
     }
 }
 
 impl Drop for Redis {
     fn drop(&mut self) {
-        if let Some(supervisor) = self.supervisor.get() {
+        for supervisor in self.supervisors.get().into_iter().flatten() {
             supervisor.abort();
         }
-    }
-}
-
-impl Shared {
-    fn new(options: Options) -> Result<Self, ConnectError> {
-        let items = options.queue;
-        Ok(Self {
-            server: Server::new(&options)?,
-            publications: Queue::new(Load {
-                items,
-                weight: MAX_QUEUED_BYTES,
-            }),
-            reads: Queue::new(Load {
-                items,
-                weight: usize::MAX,
-            }),
-            interest: Interest::new(items),
-            predecessor: Predecessor::default(),
-            stats: Arc::new(Stats::new().map_err(|error| ConnectError::Metrics(Arc::new(error)))?),
-            ready: watch::Sender::new(false),
-            gapped: AtomicBool::new(false),
-            options,
-        })
-    }
-
-    fn set_ready(&self, ready: bool) {
-        // First, for whoever waits and then looks at it.
-        self.stats.connected.set(ready.into());
-        self.ready.send_replace(ready);
     }
 }
 
@@ -210,9 +232,9 @@ struct Nobody;
 impl Sink for Nobody {
     fn deliver(&self, _: Arc<Publication>) {}
 
-    fn lost(&self) {}
+    fn lost(&self, _: &Scope) {}
 
-    fn restored(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+    fn restored<'a>(&'a self, _: &'a Scope) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
         Box::pin(std::future::ready(()))
     }
 
@@ -223,35 +245,40 @@ impl Sink for Nobody {
 
 impl Backend for Redis {
     fn publish(&self, publish: Publish) -> Pending<Option<Position>> {
-        let weight = publish.envelope.len();
-        let (item, answered) = publisher::Item::new(publish);
-        match self.shared.publications.push(item, weight) {
-            Ok(()) => Pending::Waiting(answered),
-            Err(error) => Pending::ready(Err(error)),
-        }
+        let room = publish.room.clone();
+        self.route.ask(&room, |shard| {
+            let weight = publish.envelope.len();
+            let (item, answered) = publisher::Item::new(publish);
+            shard.publications.push(item, weight)?;
+            Ok(Pending::Waiting(answered))
+        })
     }
 
     fn subscribe(&self, room: &RoomName) -> Pending<()> {
-        self.shared.interest.subscribe(room)
+        self.route
+            .ask(room, |shard| Ok(shard.interest.subscribe(room)))
     }
 
     fn unsubscribe(&self, room: &RoomName) {
-        self.shared.interest.unsubscribe(room);
+        self.route
+            .with(room, |shard| shard.interest.unsubscribe(room));
     }
 
     fn read(&self, room: &RoomName, log: Log, read: Read) -> Pending<Snapshot> {
         if log.size == 0 {
             return Pending::ready(Ok(Snapshot::default()));
         }
-        let (item, answered) = reader::Item::new(room.clone(), log, read);
-        let weight = item.limit() + 1;
-        match self.shared.reads.push(item, weight) {
-            Ok(()) => Pending::Waiting(answered),
-            Err(error) => Pending::ready(Err(error)),
-        }
+        self.route.ask(room, |shard| {
+            let (item, answered) = reader::Item::new(room.clone(), log, read);
+            let weight = item.limit() + 1;
+            shard.reads.push(item, weight)?;
+            Ok(Pending::Waiting(answered))
+        })
     }
 
+    /// With several servers: through one of them at least. A server that is away takes its rooms
+    /// with it and no others; were its absence to make every node not ready, it would take all.
     fn ready(&self) -> bool {
-        *self.shared.ready.borrow()
+        self.route.shards().iter().any(|shard| shard.is_ready())
     }
 }

@@ -68,7 +68,7 @@ impl Node {
         network.connect(self.index, Arc::clone(&self.hub) as Arc<dyn Sink>);
         let (hub, network, node) = (Arc::clone(&self.hub), network.clone(), self.index);
         self.restoring = Some(tokio::spawn(async move {
-            hub.restored().await;
+            hub.restored(&|_| true).await;
             network.set_ready(node);
         }));
     }
@@ -85,7 +85,7 @@ impl Node {
             restoring.abort();
         }
         if let Some(sink) = network.give_up(self.index) {
-            sink.lost();
+            sink.lost(&|_| true);
         }
     }
 

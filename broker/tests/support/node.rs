@@ -10,11 +10,13 @@ use tokio::runtime::Handle;
 
 use crate::publications::{LOG, named, text};
 use crate::recording::{DEADLINE, Recording};
+use crate::redis_server::RedisServer;
 
 /// Options whose probe never gives up before the test does.
 pub(crate) fn options(url: String) -> Options {
     Options {
-        url,
+        urls: vec![url],
+        sentinels: Vec::new(),
         authorities: None,
         node: "n1".to_owned(),
         probe_interval: Duration::from_millis(50),
@@ -22,6 +24,14 @@ pub(crate) fn options(url: String) -> Options {
         connect_timeout: DEADLINE,
         pipeline: 256,
         queue: 65_536,
+    }
+}
+
+/// Options for several servers.
+pub(crate) fn several(servers: &[RedisServer]) -> Options {
+    Options {
+        urls: servers.iter().map(RedisServer::url).collect(),
+        ..options(String::new())
     }
 }
 

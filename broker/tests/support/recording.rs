@@ -3,29 +3,32 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use fanfare_broker::backend::Sink;
-use fanfare_shared::Publication;
+use fanfare_broker::backend::{Scope, Sink};
+use fanfare_shared::{Publication, RoomName};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
 /// How long a test waits for what has to come. Generous: it is reached only when it does not.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(90);
 
 /// What a sink was told, in order.
 #[derive(Debug, Clone)]
 pub(crate) enum Event {
     Delivered(Arc<Publication>),
-    Lost,
-    Restored,
+    /// With those of the rooms watched that are concerned.
+    Lost(Vec<RoomName>),
+    /// Likewise.
+    Restored(Vec<RoomName>),
 }
 
 /// Keeps what it was told.
 #[derive(Default)]
 pub(crate) struct Recording {
     events: Mutex<Vec<Event>>,
+    watched: OnceLock<Vec<RoomName>>,
     changed: watch::Sender<()>,
     congested: AtomicBool,
     panics: AtomicBool,
@@ -60,12 +63,35 @@ impl Recording {
         self.lock().iter().filter(|event| wanted(event)).count()
     }
 
+    /// Notes from now on which of these rooms a loss or a return concerns.
+    pub(crate) fn watch(&self, rooms: &[String]) {
+        let rooms = rooms
+            .iter()
+            .map(|room| RoomName::new(room).expect("a name"));
+        self.watched.set(rooms.collect()).expect("watched once");
+    }
+
     pub(crate) fn lost(&self) -> usize {
-        self.count(|event| matches!(event, Event::Lost))
+        self.count(|event| matches!(event, Event::Lost(_)))
     }
 
     pub(crate) fn restored(&self) -> usize {
-        self.count(|event| matches!(event, Event::Restored))
+        self.count(|event| matches!(event, Event::Restored(_)))
+    }
+
+    /// How often a room that is watched was lost.
+    pub(crate) fn lost_of(&self, room: &str) -> usize {
+        self.count(|event| matches!(event, Event::Lost(rooms) if has(rooms, room)))
+    }
+
+    /// How often a room that is watched was restored.
+    pub(crate) fn restored_of(&self, room: &str) -> usize {
+        self.count(|event| matches!(event, Event::Restored(rooms) if has(rooms, room)))
+    }
+
+    fn concerned(&self, scope: &Scope) -> Vec<RoomName> {
+        let watched = self.watched.get().into_iter().flatten();
+        watched.filter(|room| scope(room)).cloned().collect()
     }
 
     pub(crate) fn set_congested(&self, congested: bool) {
@@ -100,19 +126,23 @@ impl Recording {
     }
 }
 
+fn has(rooms: &[RoomName], room: &str) -> bool {
+    rooms.iter().any(|other| other.as_str() == room)
+}
+
 impl Sink for Recording {
     fn deliver(&self, publication: Arc<Publication>) {
         self.tell(Event::Delivered(publication));
     }
 
-    fn lost(&self) {
-        self.tell(Event::Lost);
+    fn lost(&self, rooms: &Scope) {
+        self.tell(Event::Lost(self.concerned(rooms)));
     }
 
-    fn restored(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+    fn restored<'a>(&'a self, rooms: &'a Scope) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
         Box::pin(async {
             assert!(!self.panics.swap(false, Ordering::SeqCst), "as asked for");
-            self.tell(Event::Restored);
+            self.tell(Event::Restored(self.concerned(rooms)));
         })
     }
 

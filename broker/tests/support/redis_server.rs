@@ -12,6 +12,9 @@ use redis::{AsyncConnectionConfig, FromRedisValue};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+/// The file that makes a server a sentinel.
+const SENTINEL: &str = "sentinel.conf";
+
 /// How long a server may take to answer. Generous: it is reached only when something is wrong.
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -33,6 +36,14 @@ impl RedisServer {
     pub(crate) fn start_with(arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("a directory for the server");
         Self::start_in(directory, arguments)
+    }
+
+    /// Starts a sentinel with this configuration.
+    pub(crate) fn start_sentinel(configuration: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a directory for the sentinel");
+        // A sentinel keeps what it knows in its file.
+        std::fs::write(directory.path().join(SENTINEL), configuration).expect("written");
+        Self::start_in(directory, &["--sentinel"])
     }
 
     /// Starts a server in a directory that the test has put something into.
@@ -73,6 +84,10 @@ impl RedisServer {
 
     /// Opens a connection of the test's own.
     pub(crate) async fn connect(&self) -> redis::aio::MultiplexedConnection {
+        self.try_connect().await.expect("connected to redis-server")
+    }
+
+    async fn try_connect(&self) -> redis::RedisResult<redis::aio::MultiplexedConnection> {
         let client = redis::Client::open(self.url()).expect("an address");
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(DEADLINE))
@@ -80,18 +95,19 @@ impl RedisServer {
         client
             .get_multiplexed_async_connection_with_config(&config)
             .await
-            .expect("connected to redis-server")
     }
 
     /// Asks the server something with a connection of the test's own.
     pub(crate) async fn ask<T: FromRedisValue>(&self, words: &[&str]) -> T {
-        let mut connection = self.connect().await;
+        self.try_ask(words).await.expect("answered")
+    }
+
+    /// Asks a server that may refuse, or be cutting off its clients just now.
+    pub(crate) async fn try_ask<T: FromRedisValue>(&self, words: &[&str]) -> redis::RedisResult<T> {
+        let mut connection = self.try_connect().await?;
         let mut command = redis::cmd(words[0]);
         command.arg(&words[1..]);
-        command
-            .query_async(&mut connection)
-            .await
-            .expect("answered")
+        command.query_async(&mut connection).await
     }
 
     /// Tells the server something, whatever it answers.
@@ -192,9 +208,12 @@ pub(crate) fn free_port() -> u16 {
 fn spawn(port: u16, directory: &Path, arguments: &[String]) -> Child {
     let program =
         std::env::var_os("FANFARE_REDIS_SERVER").unwrap_or_else(|| OsString::from("redis-server"));
+    let file = directory.join(SENTINEL);
     Command::new(&program)
+        .args(file.exists().then_some(&file))
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
         .args(["--save", "", "--appendonly", "no", "--logfile", "log"])
+        .args(["--repl-diskless-sync-delay", "0"])
         .arg("--dir")
         .arg(directory)
         .args(arguments)

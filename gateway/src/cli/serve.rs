@@ -36,7 +36,8 @@ pub(super) struct ServeArgs {
     /// Name of this node [default: host name and four random digits]
     #[arg(long, value_name = "NAME", help_heading = "Node")]
     node: Option<String>,
-    /// Redis that links the nodes [default: none, the node works alone]
+    /// Redis that links the nodes, or several with commas in between [default: none, the node
+    /// works alone]
     #[arg(long, value_name = "URL", help_heading = "Node")]
     redis: Option<String>,
     /// Wait for Redis at the start instead of giving up

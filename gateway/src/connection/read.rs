@@ -69,12 +69,18 @@ pub(crate) async fn run(worker: &Worker, connection: &Rc<Connection>, mut first:
                 yield_now().await;
                 finish(worker, connection, last)
             }
-            _ if connection.stream.readable().await.is_err() => Flow::End,
+            _ if readable(&connection.stream).await.is_err() => Flow::End,
             Flow::Discard => discard_once(worker, connection),
             _ => read_once(worker, connection, &mut reader, &mut backlog),
         };
     }
     connection.phase.set(Phase::Dead);
+}
+
+/// Waits until the socket has something. Smaller while it waits, and cheaper, than
+/// [`TcpStream::readable`], of which there may be several at once.
+async fn readable(stream: &TcpStream) -> io::Result<()> {
+    poll_fn(|context| stream.poll_read_ready(context)).await
 }
 
 /// Takes what the socket has, at most one scratch buffer full.

@@ -5,10 +5,11 @@ use std::net::Shutdown;
 use std::rc::Rc;
 use std::time::Duration;
 
-use fanfare_broker::{Frame, Overflow, RoomKey};
+use fanfare_broker::{Backlog, Frame, Outbox, Overflow, RoomKey};
 use fanfare_shared::code::CloseCode;
 use fanfare_shared::config::SlowConsumer;
 use fanfare_shared::frame;
+use rustix::net::{SendFlags, send};
 use socket2::SockRef;
 use tokio::task::spawn_local;
 
@@ -30,7 +31,7 @@ impl Connection {
     /// Appends a reply or push. On overflow the connection is a slow consumer, and has to be
     /// closed as one.
     pub(crate) fn push(self: &Rc<Self>, frame: &Frame, bound: usize) -> Result<(), Overflow> {
-        let push = || self.outbox.borrow_mut().push(Rc::clone(frame), bound);
+        let push = || self.outbox.borrow_mut().push(frame.clone(), bound);
         push().or_else(|Overflow| self.make_room().and_then(|()| push()))
     }
 
@@ -48,7 +49,7 @@ impl Connection {
         }
         let push = || {
             let mut outbox = self.outbox.borrow_mut();
-            outbox.push_publication(Rc::clone(frame), room, bound)
+            outbox.push_publication(frame.clone(), room, bound)
         };
         let mut pushed = push().or_else(|Overflow| self.make_room().and_then(|()| push()));
         if pushed.is_err() && rule != SlowConsumer::Disconnect {
@@ -61,6 +62,30 @@ impl Connection {
             // By the rule, or since replies alone fill the outbox.
             (Err(Overflow), _) => Err(Slow::Disconnect),
         }
+    }
+
+    /// Gives the socket a frame at once, where nothing waits before it. Answers how many bytes it
+    /// took; the rest has to be queued.
+    ///
+    /// Past tokio, whose note of the socket's readiness is one more cold line of the cache: the
+    /// socket says itself whether it is ready.
+    pub(crate) fn write_at_once(&self, frame: &Frame) -> usize {
+        if !self.is_open() || self.blocked.get() || !self.outbox.borrow().is_empty() {
+            return 0;
+        }
+        // An error shows once more when the frame is written from the outbox.
+        send(
+            &self.stream,
+            frame,
+            SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
+        )
+        .unwrap_or(0)
+    }
+
+    /// Notes that the socket [took](Self::write_at_once) the start of the first frame in the
+    /// outbox.
+    pub(crate) fn advance(&self, bytes: usize) {
+        self.outbox.borrow_mut().advance(bytes);
     }
 
     /// Writes what waits before its turn, since nothing more fits. An outbox that is full of a
@@ -105,11 +130,9 @@ impl Connection {
     fn write_ready(&self) -> io::Result<bool> {
         let mut outbox = self.outbox.borrow_mut();
         while !outbox.is_empty() {
-            let mut slices = [IoSlice::new(&[]); FRAMES_PER_WRITE];
-            let count = outbox.slices(&mut slices);
-            let written = match &slices[..count] {
-                [one] => self.stream.try_write(one),
-                several => self.stream.try_write_vectored(several),
+            let written = match outbox.single() {
+                Some(frame) => self.stream.try_write(frame),
+                None => self.write_several(&outbox),
             };
             match written {
                 Ok(count) => outbox.advance(count),
@@ -119,6 +142,14 @@ impl Connection {
             }
         }
         Ok(true)
+    }
+
+    /// Apart from the way of a single frame, for which the list of slices would cost more than all
+    /// else that is not the kernel's.
+    fn write_several(&self, outbox: &Outbox) -> io::Result<usize> {
+        let mut slices = [IoSlice::new(&[]); FRAMES_PER_WRITE];
+        let count = outbox.slices(&mut slices);
+        self.stream.try_write_vectored(&slices[..count])
     }
 
     async fn flush_when_writable(&self) {
@@ -204,8 +235,9 @@ impl Connection {
     }
 
     fn say_close(self: &Rc<Self>, answer: bytes::Bytes, phase: Phase, within: Duration) {
-        // The bound does not hold for the last frame.
-        let pushed = self.outbox.borrow_mut().push(Rc::new(answer), usize::MAX);
+        // The bounds do not hold for the last frame.
+        let answer = Backlog::default().frame(answer);
+        let pushed = self.outbox.borrow_mut().push(answer, usize::MAX);
         debug_assert!(pushed.is_ok());
         self.phase.set(phase);
         self.wake_reader();

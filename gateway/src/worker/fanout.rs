@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use fanfare_broker::{Delivery, Frame, Post, RoomKey, Ticket};
 use fanfare_shared::codec::Format;
+use fanfare_shared::config::SlowConsumer;
 use fanfare_shared::{Event, Position, Publication, RoomName};
 
-use super::Worker;
+use super::{WRITES_PER_TURN, Worker};
 use crate::connection::{Connection, Slow};
 use crate::session::{self, Membership, now};
 
@@ -18,16 +19,18 @@ impl Worker {
         let mut batch = Vec::new();
         loop {
             inbox.take(&mut batch).await;
+            let alone = batch.len() == 1;
             for post in batch.drain(..) {
-                self.take_post(post);
+                self.take_post(post, alone);
             }
             self.flush_dirty().await;
         }
     }
 
-    fn take_post(&self, post: Post) {
+    /// `alone` says that there is nothing else to do just now.
+    fn take_post(&self, post: Post, alone: bool) {
         match post {
-            Post::Publication { room, delivery } => self.deliver(room, &delivery),
+            Post::Publication { room, delivery } => self.deliver(room, &delivery, alone),
             Post::Joined {
                 ticket,
                 room,
@@ -70,8 +73,8 @@ impl Worker {
     }
 
     /// Gives a publication to every member.
-    fn deliver(&self, room: RoomKey, delivery: &Delivery) {
-        let (reached, slow) = self.append(room, delivery);
+    fn deliver(&self, room: RoomKey, delivery: &Delivery, alone: bool) {
+        let (reached, slow) = self.hand_out(room, delivery, alone);
         self.observe(delivery.publication(), reached);
         // Closing takes members out of rooms, and so has to wait until the room was served.
         for connection in slow {
@@ -79,9 +82,14 @@ impl Worker {
         }
     }
 
-    /// Appends a publication to the outbox of every member. Answers how many it reached, and who
-    /// is too slow for it.
-    fn append(&self, room: RoomKey, delivery: &Delivery) -> (u32, Vec<Rc<Connection>>) {
+    /// Hands a publication to every member; one that is `alone` goes to the sockets of a small room
+    /// at once. Answers how many it reached, and who is too slow for it.
+    fn hand_out(
+        &self,
+        room: RoomKey,
+        delivery: &Delivery,
+        alone: bool,
+    ) -> (u32, Vec<Rc<Connection>>) {
         let publication = delivery.publication();
         let except = match &publication.from {
             Some(from) if !publication.echo => Some(from.client),
@@ -89,34 +97,58 @@ impl Worker {
         };
         let rooms = self.members.borrow();
         let connections = self.connections.borrow();
-        let bound = self.limits().outbox_bytes;
         let mut frames: [Option<Frame>; Format::COUNT] = [const { None }; Format::COUNT];
-        let (mut reached, mut slow) = (0, Vec::new());
+        let (mut reached, mut bytes, mut slow) = (0, 0, Vec::new());
         let Some((rule, members)) = rooms.of(room) else {
             return (reached, slow);
         };
+        let at_once = alone && members.len() <= WRITES_PER_TURN;
         for connection in members.filter_map(|slot| connections.get(*slot)) {
             if except == Some(connection.client) {
                 continue;
             }
             let format = connection.format;
             let frame = frames[format as usize]
-                .get_or_insert_with(|| Rc::new(delivery.frame(format).clone()));
-            match connection.push_publication(frame, room, rule, bound) {
-                Ok(()) => {}
-                Err(Slow::Dropped(count)) => self.tally.dropped.inc_by(count as u64),
-                Err(Slow::Disconnect) => {
-                    slow.push(Rc::clone(connection));
-                    continue;
-                }
+                .get_or_insert_with(|| self.backlog.frame(delivery.frame(format).clone()));
+            let written = if at_once {
+                connection.write_at_once(frame)
+            } else {
+                0
+            };
+            if written < frame.len() && !self.append(connection, frame, written, room, rule) {
+                slow.push(Rc::clone(connection));
+                continue;
             }
             reached += 1;
-            self.tally.delivery_bytes.inc_by(frame.len() as u64);
-            if connection.mark_dirty() {
-                self.dirty.borrow_mut().push(Rc::clone(connection));
-            }
+            bytes += frame.len() as u64;
         }
+        self.tally.delivery_bytes.inc_by(bytes);
         (reached, slow)
+    }
+
+    /// Appends a publication to a member's outbox, of which `written` bytes are out already.
+    /// Answers false if the member is too slow for it.
+    fn append(
+        &self,
+        connection: &Rc<Connection>,
+        frame: &Frame,
+        written: usize,
+        room: RoomKey,
+        rule: SlowConsumer,
+    ) -> bool {
+        let bound = self.limits().outbox_bytes;
+        match connection.push_publication(frame, room, rule, bound) {
+            Ok(()) => {}
+            Err(Slow::Dropped(count)) => self.tally.dropped.inc_by(count as u64),
+            Err(Slow::Disconnect) => return false,
+        }
+        if written > 0 {
+            connection.advance(written);
+        }
+        if connection.mark_dirty() {
+            self.dirty.borrow_mut().push(Rc::clone(connection));
+        }
+        true
     }
 
     fn observe(&self, publication: &Publication, reached: u32) {

@@ -68,18 +68,19 @@ impl Worker {
         !limit.is_zero() && connection.opened.elapsed() > limit.mul_f64(0.9 + 0.2 * jitter)
     }
 
-    /// Adds up what waits in the outboxes.
+    /// Adds up what waits in the outboxes; what could not be shed may have gone since.
     fn survey(&self) {
         let connections = self.connections.borrow();
         let bytes: usize = connections
             .iter()
             .map(|(_, connection)| connection.outbox_bytes())
             .sum();
-        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-        self.shared
-            .metrics
-            .outbox_bytes
-            .add(bytes - self.outbox_bytes.replace(bytes));
+        let gauged = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX);
+        let now = (gauged(bytes), gauged(self.backlog.bytes()));
+        let last = self.surveyed.replace(now);
+        self.shared.metrics.outbox_bytes.add(now.0 - last.0);
+        self.shared.metrics.backlog_bytes.add(now.1 - last.1);
+        self.shed_above.set(self.backlog_share);
     }
 
     fn share_of(&self, share: usize) -> Vec<Rc<Connection>> {

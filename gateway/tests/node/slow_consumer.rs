@@ -10,6 +10,7 @@ use crate::node::{BACKENDS, Node};
 use crate::socket::{CLOSE, End, Socket};
 
 const SLOW: &str = r#"fanfare_slow_consumers_total{action="disconnect"}"#;
+const SHED: &str = r#"fanfare_slow_consumers_total{action="shed"}"#;
 const DROPPED: &str = r#"fanfare_dropped_total{reason="slow_consumer"}"#;
 
 /// How many publications are more than the kernel and the outbox hold, each of [`DATA`] bytes.
@@ -133,6 +134,45 @@ async fn several_slow_consumers_of_one_room_are_closed_and_the_node_lives() {
         client.expect_closed(4008).await;
     }
     node.until_metric("fanfare_connections", 1.0).await;
+}
+
+#[tokio::test]
+async fn the_slowest_is_shed_when_many_outboxes_take_too_much_memory_together() {
+    const LEAD: u64 = 30;
+    const MOST: u64 = 1_000;
+    let config = "workers = 1\n[limits]\noutbox_bytes = 1048576\nbacklog_bytes = 1048576\n\
+        close_timeout = '30s'\n[[rooms]]\nmatch = '*'\npublish = 'anyone'\n";
+    let node = Node::with(config).await;
+    let mut publisher = Client::connect(&node, "/ws").await;
+    let mut members = Vec::new();
+    for room in ["r0", "r1", "r2", "r3"] {
+        let socket = Socket::connect_with_little_room(node.public).await;
+        let socket = open_on(socket, &format!("/ws?room={room}"), "").await;
+        let mut member = Client::welcomed(socket, Format::Json).await;
+        assert_eq!(member.event().await["type"], "joined");
+        members.push(member);
+    }
+    // The one in `r0` is farther behind than the others, and none has a full outbox.
+    for _ in 0..LEAD {
+        publisher.publish("r0", json!("x".repeat(DATA))).await;
+    }
+    let mut rounds = 0;
+    while node.metrics().await.value(SHED) == Some(0.0) {
+        for room in ["r0", "r1", "r2", "r3"] {
+            publisher.publish(room, json!("x".repeat(DATA))).await;
+        }
+        rounds += 1;
+        assert!(rounds < MOST, "nobody was shed");
+    }
+    members.remove(0).expect_closed(4008).await;
+    for mut member in members {
+        assert_eq!(member.data(rounds as usize).await.len(), rounds as usize);
+    }
+    let metrics = node.metrics().await;
+    assert_eq!(
+        (metrics.value(SHED), metrics.value(SLOW)),
+        (Some(1.0), Some(0.0))
+    );
 }
 
 #[tokio::test]

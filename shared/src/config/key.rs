@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use config::ValueKind;
+use config::{Value, ValueKind};
 use humantime_serde::re::humantime::{format_duration, parse_duration};
 
 use super::{RedisUrl, RoomPattern};
@@ -47,8 +47,11 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// What to log.
     Filter,
-    /// Where Redis is.
-    RedisUrl,
+    /// Where servers of Redis are: one address or several.
+    RedisUrls {
+        /// What each has to be like.
+        example: &'static str,
+    },
     /// The path of a file.
     Path,
     /// A pattern of room names.
@@ -58,6 +61,9 @@ pub enum Kind {
 /// The longest name of a node.
 pub(super) const NAME_MAX: usize = 64;
 
+/// The most servers of Redis that one key names.
+const URLS_MAX: usize = 64;
+
 /// Every key outside `[[rooms]]`, in the order in which they are printed.
 pub const KEYS: &[Key] = &[
     key("listen", Kind::Address),
@@ -65,7 +71,14 @@ pub const KEYS: &[Key] = &[
     key("workers", count("threads", 0, 256)),
     key("heartbeat", time(1000, HOUR)),
     key("internal.listen", Kind::Address),
-    key("redis.url", Kind::RedisUrl),
+    key(
+        "redis.url",
+        urls("redis://[user:password@]host[:port][/database]"),
+    ),
+    key(
+        "redis.sentinels",
+        urls("redis://[user:password@]host:26379"),
+    ),
     key("redis.ca_file", Kind::Path),
     key("redis.probe_interval", time(50, MINUTE)),
     key("redis.probe_timeout", time(50, MINUTE)),
@@ -80,6 +93,7 @@ pub const KEYS: &[Key] = &[
     key("limits.handshake_bytes", count("bytes", 1024, 1 << 20)),
     key("limits.max_message", count("bytes", 1, 64 << 20)),
     key("limits.outbox_bytes", count("bytes", 1024, 1 << 30)),
+    key("limits.backlog_bytes", count("bytes", 1024, 1 << 40)),
     key("limits.rooms_per_connection", count("rooms", 1, 100_000)),
     key("limits.inflight_commands", count("commands", 1, 65_536)),
     key("limits.bad_commands", count("commands", 1, 1_000_000)),
@@ -121,6 +135,10 @@ const fn count(unit: &'static str, min: u64, max: u64) -> Kind {
     Kind::Count { unit, min, max }
 }
 
+const fn urls(example: &'static str) -> Kind {
+    Kind::RedisUrls { example }
+}
+
 const fn time(min_ms: u64, max_ms: u64) -> Kind {
     Kind::Time {
         min: Duration::from_millis(min_ms),
@@ -154,7 +172,9 @@ impl Kind {
                 "give a level ({}), and levels of modules after commas: info,fanfare_broker=debug",
                 LEVELS.join(", ")
             ),
-            Self::RedisUrl => "give redis://[user:password@]host[:port][/database]".to_owned(),
+            Self::RedisUrls { example } => {
+                format!("give {example}, or up to {URLS_MAX} of them with commas in between")
+            }
             Self::Path => "give the path of a file".to_owned(),
             Self::Pattern => {
                 "give a room's name, with at most one `*` for any text, such as chat:*".to_owned()
@@ -176,6 +196,7 @@ impl Kind {
                 }
                 Ok(ValueKind::String(format_duration(time).to_string()))
             }
+            Self::RedisUrls { .. } => urls_of(raw),
             // The rest is text. A whole number without quotes is taken for the text it reads
             // as: `node = 123` says what it means.
             _ => {
@@ -210,11 +231,10 @@ impl Kind {
             Self::Choice(words) if words.contains(&text) => Ok(()),
             Self::Choice(_) => Err("no such choice".to_owned()),
             Self::Filter => check_filter(text),
-            Self::RedisUrl => RedisUrl::check(text).map_err(str::to_owned),
             Self::Path if text.is_empty() => Err("empty".to_owned()),
             Self::Path => Ok(()),
             Self::Pattern => RoomPattern::new(text).map(drop).map_err(str::to_owned),
-            Self::Count { .. } | Self::Time { .. } => Ok(()),
+            Self::Count { .. } | Self::Time { .. } | Self::RedisUrls { .. } => Ok(()),
         }
     }
 }
@@ -254,6 +274,29 @@ fn time_of(raw: &ValueKind) -> Result<Duration, String> {
         }
         _ => Err("not a duration".to_owned()),
     }
+}
+
+/// A text with commas, as the environment and flags give it, or the list of a file.
+fn urls_of(raw: &ValueKind) -> Result<ValueKind, String> {
+    let urls: Vec<&str> = match raw {
+        ValueKind::String(text) => text.split(',').map(str::trim).collect(),
+        ValueKind::Array(items) => items
+            .iter()
+            .map(|item| match &item.kind {
+                ValueKind::String(text) => Ok(text.as_str()),
+                _ => Err("not a list of texts in quotes".to_owned()),
+            })
+            .collect::<Result<_, _>>()?,
+        _ => return Err("not a text in quotes, nor a list of such".to_owned()),
+    };
+    if urls.len() > URLS_MAX {
+        return Err("too many".to_owned());
+    }
+    for url in &urls {
+        RedisUrl::check(url)?;
+    }
+    let value = |url: &&str| Value::new(None, ValueKind::String((*url).to_owned()));
+    Ok(ValueKind::Array(urls.iter().map(value).collect()))
 }
 
 /// A directive is a level, or `module=level`. The logger itself would take a misspelled level

@@ -67,6 +67,17 @@ impl Config {
                     .to_owned(),
             });
         }
+        let backlog = self.limits.backlog_bytes;
+        if backlog < outbox {
+            return Err(ConfigError::Value {
+                key: "limits.backlog_bytes".to_owned(),
+                value: backlog.to_string(),
+                origin: None,
+                problem: format!("smaller than limits.outbox_bytes = {outbox}"),
+                remedy: "the node must hold at least one full outbox: raise it, or lower the other"
+                    .to_owned(),
+            });
+        }
         let Drain { window, timeout } = self.drain;
         if timeout <= window {
             return Err(ConfigError::Value {
@@ -78,7 +89,7 @@ impl Config {
                     .to_owned(),
             });
         }
-        Ok(())
+        self.redis.check_together()
     }
 }
 
@@ -332,7 +343,10 @@ fn show(kind: Kind, raw: &ValueKind) -> String {
     match raw {
         ValueKind::String(text) => {
             let text = match kind {
-                Kind::RedisUrl => RedisUrl::mask(text),
+                Kind::RedisUrls { .. } => {
+                    let urls: Vec<_> = text.split(',').map(RedisUrl::mask).collect();
+                    urls.join(",")
+                }
                 _ => text.clone(),
             };
             format!("\"{}\"", one_line(&text))

@@ -1,8 +1,8 @@
-//! The address of Redis, whose password shows only where it is asked for.
+//! The addresses of Redis, whose passwords show only where they are asked for.
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// The address of Redis. `Debug`, `Display` and serialization show `***` for the password.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +21,29 @@ impl RedisUrl {
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
+    }
+
+    /// What it leads to: host, port and database, without user and password. Two addresses with
+    /// the same place lead to one server.
+    #[must_use]
+    pub fn place(&self) -> String {
+        let rest = self.0.split_once("://").map_or("", |(_, rest)| rest);
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (authority, tail) = rest.split_at(end);
+        let address = authority.rsplit_once('@').map_or(authority, |(_, a)| a);
+        let tail = tail.split(['?', '#']).next().unwrap_or_default();
+        if address.is_empty() {
+            // A socket's path.
+            return tail.to_owned();
+        }
+        let port = if address.ends_with(']') || !address.contains(':') {
+            ":6379"
+        } else {
+            ""
+        };
+        let database = tail.trim_matches('/');
+        let database = if database.is_empty() { "0" } else { database };
+        format!("{}{port}/{database}", address.to_ascii_lowercase())
     }
 
     /// Says what is wrong with `url`, if anything.
@@ -106,6 +129,39 @@ fn mask_query(tail: &str) -> String {
     format!("{path}?{}", pairs.join("&"))
 }
 
+/// One address or several. Serialized as a text where there is one, and as a list otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(transparent)]
+pub struct RedisUrls(Vec<RedisUrl>);
+
+impl RedisUrls {
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The addresses, in the order in which they were given.
+    pub fn iter(&self) -> std::slice::Iter<'_, RedisUrl> {
+        self.0.iter()
+    }
+}
+
+impl FromIterator<RedisUrl> for RedisUrls {
+    fn from_iter<T: IntoIterator<Item = RedisUrl>>(urls: T) -> Self {
+        Self(urls.into_iter().collect())
+    }
+}
+
+impl Serialize for RedisUrls {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.0[..] {
+            [one] => one.serialize(serializer),
+            several => several.serialize(serializer),
+        }
+    }
+}
+
 impl TryFrom<String> for RedisUrl {
     type Error = &'static str;
 
@@ -169,6 +225,20 @@ mod tests {
         ] {
             let problem = RedisUrl::check(url).expect_err(url);
             assert!(problem.contains(wrong), "{url}: {problem}");
+        }
+    }
+
+    #[test]
+    fn a_place_is_host_port_and_database() {
+        for (url, place) in [
+            ("redis://h", "h:6379/0"),
+            ("rediss://u:pw@H:6380/3?protocol=resp3", "h:6380/3"),
+            ("redis://:pw@[::1]/", "[::1]:6379/0"),
+            ("redis://[::1]:7000", "[::1]:7000/0"),
+            ("unix:///run/r.sock?pass=secret", "/run/r.sock"),
+        ] {
+            let url = RedisUrl::try_from(url.to_owned()).expect(url);
+            assert_eq!(url.place(), place);
         }
     }
 

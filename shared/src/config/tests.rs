@@ -60,7 +60,7 @@ fn without_sources_the_defaults_hold() {
     assert_eq!(config, default);
     assert_eq!(config.listen.to_string(), "0.0.0.0:8080");
     assert_eq!(config.internal.listen.to_string(), "127.0.0.1:8081");
-    assert_eq!(config.redis.url, None);
+    assert!(config.redis.url.is_empty());
 }
 
 #[test]
@@ -94,7 +94,9 @@ fn flags_beat_the_environment_which_beats_the_file_which_beats_defaults() {
 #[test]
 fn every_key_of_the_table_is_a_key_of_the_structs_and_the_other_way_round() {
     let mut config = Config::default();
-    config.redis.url = Some("redis://h".to_owned().try_into().expect("a good address"));
+    let url = || RedisUrl::try_from("redis://h".to_owned()).expect("a good address");
+    config.redis.url = [url()].into_iter().collect();
+    config.redis.sentinels = [url(), url()].into_iter().collect();
     config.redis.ca_file = Some("ca.pem".into());
     let tree = serde_json::to_value(&config).expect("JSON");
     let mut real = BTreeSet::new();
@@ -159,7 +161,13 @@ fn every_key_can_be_set_by_its_variable_and_its_bounds_are_what_it_says() {
             Kind::Address => (vec!["[::1]:0".to_owned()], vec![":8080".to_owned()]),
             Kind::Name => (vec!["123".to_owned()], vec!["a b".to_owned()]),
             Kind::Filter => (vec!["info,a=off".to_owned()], vec!["loud".to_owned()]),
-            Kind::RedisUrl => (vec!["redis://h".to_owned()], vec!["h".to_owned()]),
+            Kind::RedisUrls { .. } => (
+                vec![
+                    "redis://h".to_owned(),
+                    "redis://h, rediss://:pw@i:1".to_owned(),
+                ],
+                vec!["h".to_owned(), "redis://h,".to_owned()],
+            ),
             // An empty variable counts as unset, so no value of a variable is bad.
             Kind::Path => (vec!["ca.pem".to_owned()], vec![]),
             Kind::Pattern => unreachable!("only in rules"),
@@ -168,10 +176,18 @@ fn every_key_can_be_set_by_its_variable_and_its_bounds_are_what_it_says() {
             // What must fit each other does, whatever is set.
             let mut pairs = vec![(name.as_str(), value.as_str())];
             if key.path == "limits.max_message" {
-                pairs.push(("FANFARE_LIMITS__OUTBOX_BYTES", "1073741824"));
+                pairs.push(("FANFARE_LIMITS__OUTBOX_BYTES", "67108864"));
             }
             if key.path == "limits.outbox_bytes" {
                 pairs.push(("FANFARE_LIMITS__MAX_MESSAGE", "1"));
+                pairs.push(("FANFARE_LIMITS__BACKLOG_BYTES", "1073741824"));
+            }
+            if key.path == "limits.backlog_bytes" {
+                pairs.push(("FANFARE_LIMITS__MAX_MESSAGE", "1"));
+                pairs.push(("FANFARE_LIMITS__OUTBOX_BYTES", "1024"));
+            }
+            if key.path == "redis.sentinels" {
+                pairs.push(("FANFARE_REDIS__URL", "redis://mymaster"));
             }
             if key.path == "drain.window" {
                 pairs.push(("FANFARE_DRAIN__TIMEOUT", "2h"));
@@ -219,7 +235,7 @@ fn a_bad_value_is_named_with_its_key_its_source_and_what_would_be_right() {
     assert_eq!(
         file_refusal("redis = 'redis://h'"),
         "redis = … (from fanfare.toml): this is a section; set its keys: redis.url, \
-         redis.ca_file, redis.probe_interval, redis.probe_timeout, redis.connect_timeout, redis.pipeline, \
+         redis.sentinels, redis.ca_file, redis.probe_interval, redis.probe_timeout, redis.connect_timeout, redis.pipeline, \
          redis.queue, redis.linger, redis.sync_interval"
     );
 }
@@ -297,7 +313,7 @@ fn foreign_empty_and_client_variables_are_no_mistakes() {
         ("FANFARE_NO_SUCH", ""),
     ])
     .expect("nothing wrong");
-    assert_eq!(config.redis.url, None);
+    assert!(config.redis.url.is_empty());
 }
 
 #[test]
@@ -325,8 +341,8 @@ fn a_text_that_looks_like_a_number_stays_a_text() {
     }
     assert_eq!(file("node = 123").expect("a name").node, "123");
     let config = env(&[("FANFARE_REDIS__URL", "redis://123:456@789:1/2")]).expect("an address");
-    let url = config.redis.url.expect("set");
-    assert_eq!(url.expose(), "redis://123:456@789:1/2");
+    let urls: Vec<_> = config.redis.url.iter().map(RedisUrl::expose).collect();
+    assert_eq!(urls, ["redis://123:456@789:1/2"]);
 }
 
 #[test]
@@ -377,11 +393,67 @@ fn an_address_of_redis_is_checked_and_its_password_kept_out_of_messages() {
 }
 
 #[test]
+fn several_addresses_are_a_list_or_have_commas_in_between() {
+    let in_file = file("[redis]\nurl = ['redis://:secret@a', 'redis://b/1']").expect("two");
+    let from_env = env(&[("FANFARE_REDIS__URL", "redis://:secret@a, redis://b/1")]).expect("two");
+    assert_eq!(in_file.redis.url, from_env.redis.url);
+    let printed = in_file.effective_toml();
+    assert!(
+        printed.contains("url = [\"redis://:***@a\",\"redis://b/1\"]"),
+        "{printed}"
+    );
+    let one = file("[redis]\nurl = 'redis://a'").expect("one");
+    assert!(one.effective_toml().contains("url = \"redis://a\""));
+
+    // The stronger source replaces the list.
+    let config = file_and(
+        "[redis]\nurl = ['redis://a', 'redis://b']",
+        &[("FANFARE_REDIS__URL", "redis://c")],
+        &[],
+    );
+    let urls = config.expect("good sources").redis.url;
+    assert_eq!(
+        urls.iter().map(RedisUrl::expose).collect::<Vec<_>>(),
+        ["redis://c"]
+    );
+
+    let message = refusal(&[("FANFARE_REDIS__URL", "redis://:secret@a,http://:secret@b")]);
+    assert!(!message.contains("secret"), "{message}");
+    let message = file_refusal("[redis]\nurl = ['redis://a:1', 'rediss://:secret@A:1/0']");
+    assert_eq!(
+        message,
+        "redis.url = \"redis://a:1,rediss://:***@A:1/0\": a:1/0 is named twice; name each server once"
+    );
+    assert!(file_refusal("[redis]\nurl = [1]").contains("not a list of texts"));
+}
+
+#[test]
+fn sentinels_need_the_name_of_a_master() {
+    let message = refusal(&[("FANFARE_REDIS__SENTINELS", "redis://:secret@s:26379")]);
+    assert_eq!(
+        message,
+        "redis.sentinels = \"redis://:***@s:26379\": given without redis.url; \
+         give the name of the master there: redis://mymaster"
+    );
+}
+
+#[test]
 fn an_outbox_must_hold_the_largest_message() {
     let message = refusal(&[("FANFARE_LIMITS__MAX_MESSAGE", "1000000")]);
     assert!(
         message
             .starts_with("limits.outbox_bytes = 262144: smaller than limits.max_message = 1000000"),
+        "{message}"
+    );
+}
+
+#[test]
+fn the_node_must_hold_an_outbox() {
+    let message = refusal(&[("FANFARE_LIMITS__BACKLOG_BYTES", "200000")]);
+    assert!(
+        message.starts_with(
+            "limits.backlog_bytes = 200000: smaller than limits.outbox_bytes = 262144"
+        ),
         "{message}"
     );
 }

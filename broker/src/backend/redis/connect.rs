@@ -1,95 +1,23 @@
 //! Opens connections to the server, and says in one line what is wrong where that fails.
 
+mod error;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind, IntoConnectionInfo, ProtocolVersion,
-    PushInfo, RedisError, TlsCertificates, Value,
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo,
+    ProtocolVersion, PushInfo, RedisError, TlsCertificates, Value,
 };
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use thiserror::Error;
 
 use super::Options;
+use super::run::{Run, field};
 
-/// Why Redis cannot be used. One line that names the remedy and holds no password.
-#[derive(Debug, Clone, Error)]
-pub enum ConnectError {
-    /// The address is not understood.
-    #[error(
-        "redis.url: {0}; give redis://[user:password@]host[:port][/database], rediss:// for TLS, \
-         or unix:///path"
-    )]
-    Url(String),
-    /// The given certificate authorities are not understood.
-    #[error("the certificate authorities for Redis: {0}; give certificates in PEM form")]
-    Authorities(String),
-    /// The server's certificate was not accepted.
-    #[error(
-        "the certificate of Redis at {0} is not accepted: {1}; name the host as the certificate \
-         does, and give the authority that signed it, unless that is a public one"
-    )]
-    Certificate(String, String),
-    /// The metrics could not be made.
-    #[error(transparent)]
-    Metrics(Arc<prometheus::Error>),
-    /// No connection came about, or it broke.
-    #[error(
-        "Redis at {0} cannot be reached: {1}; is it running, and redis.url right, its scheme too \
-         (rediss:// with TLS, redis:// without)?"
-    )]
-    Unreachable(String, String),
-    /// The server took too long.
-    #[error(
-        "Redis at {0} did not answer within {1:?}; check redis.url, the network and whether TLS \
-         is expected (rediss://), or raise redis.connect_timeout"
-    )]
-    Timeout(String, Duration),
-    /// The server wants other credentials.
-    #[error("Redis at {0} refuses the credentials in redis.url: {1}; correct user and password")]
-    Credentials(String, String),
-    /// The user may not do what a node has to.
-    #[error(
-        "Redis at {0} does not permit what a node has to do: {1}; grant the user \
-         +@read +@write +@pubsub +@scripting +@connection +info ~fanfare:* &fanfare:*"
-    )]
-    Permission(String, String),
-    /// The server has no such database.
-    #[error("Redis at {0} has no database {1}; correct the number at the end of redis.url")]
-    Database(String, i64),
-    /// The server does not speak RESP3.
-    #[error("Redis at {0} is too old; run Redis 6 or newer, or Valkey")]
-    TooOld(String),
-    /// Something else answers there.
-    #[error(
-        "what answers at {0} is not Redis; correct redis.url, its scheme too (rediss:// with TLS, \
-         redis:// without)"
-    )]
-    NotRedis(String),
-    /// The server is part of something else.
-    #[error("Redis at {0} runs in {1} mode, which is not supported yet; give a single master")]
-    Mode(String, String),
-    /// The server takes no writes.
-    #[error("Redis at {0} is a replica of {1}; point redis.url at the master")]
-    Replica(String, String),
-    /// The server refused something else.
-    #[error("Redis at {0} refused to serve: {1}")]
-    Refused(String, String),
-}
-
-impl ConnectError {
-    /// Whether waiting may help: the server is not there yet, or not ready.
-    #[must_use]
-    pub fn may_pass(&self) -> bool {
-        matches!(
-            self,
-            Self::Unreachable(..) | Self::Timeout(..) | Self::Replica(..) | Self::Refused(..)
-        )
-    }
-}
+pub use error::ConnectError;
 
 /// Keepalive finds a peer that has gone while nothing is sent; the user timeout one that has gone
 /// while something is. The probe is what finds everything else, and usually these too.
@@ -104,25 +32,40 @@ const REQUESTS: usize = 16;
 /// Gathers a pipeline into few writes.
 const WRITE_BUFFER: usize = 256 * 1024;
 
-/// Where Redis is, and how to speak with it.
+/// Where a server is, and how to speak with it.
+#[derive(Clone)]
 pub(super) struct Server {
     client: Client,
-    /// For messages: host and port, or the path.
+    /// For messages and metrics: host and port, or the path; and the database, unless it is 0.
     pub(super) address: String,
-    timeout: Duration,
-    node: String,
+    options: Arc<Options>,
+    /// Who gave the address.
+    source: Source,
+}
+
+/// Who gave a server's address, and so has to be looked at where it is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Url,
+    Sentinel,
 }
 
 impl Server {
-    pub(super) fn new(options: &Options) -> Result<Self, ConnectError> {
+    /// Reads an address, which stands in this key of the configuration.
+    pub(super) fn new(
+        key: &'static str,
+        url: &str,
+        options: &Arc<Options>,
+    ) -> Result<Self, ConnectError> {
         // What the parser says of a bad address could quote the password.
-        let url = |error: RedisError| {
-            ConnectError::Url(match error.kind() {
-                ErrorKind::InvalidClientConfig => without(&error, Some(&options.url)),
+        let refuse = |error: RedisError| {
+            let problem = match error.kind() {
+                ErrorKind::InvalidClientConfig => without(&error, Some(url)),
                 _ => "not an address".to_owned(),
-            })
+            };
+            ConnectError::Url(key, problem)
         };
-        let info = options.url.as_str().into_connection_info().map_err(url)?;
+        let info = url.into_connection_info().map_err(refuse)?;
         let tcp = TcpSettings::default()
             .set_nodelay(true)
             .set_keepalive(
@@ -138,7 +81,18 @@ impl Server {
             .set_protocol(ProtocolVersion::RESP3)
             .set_lib_name("fanfare", env!("CARGO_PKG_VERSION"));
         let info = info.set_tcp_settings(tcp).set_redis_settings(settings);
-        let address = info.addr().to_string();
+        Self::with(info, options, Source::Url)
+    }
+
+    fn with(
+        info: ConnectionInfo,
+        options: &Arc<Options>,
+        source: Source,
+    ) -> Result<Self, ConnectError> {
+        let mut address = info.addr().to_string();
+        if info.redis_settings().db() != 0 {
+            address = format!("{address}/{}", info.redis_settings().db());
+        }
         if matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
             // redis-rs takes the process' provider, and panics where there is none. An error
             // says that there is one already.
@@ -156,14 +110,43 @@ impl Server {
                 Client::build_with_tls(info, certificates)
                     .map_err(|error| ConnectError::Authorities(error.to_string()))?
             }
-            _ => Client::open(info).map_err(url)?,
+            _ => Client::open(info).map_err(|error| {
+                ConnectError::Unreachable(address.clone(), without(&error, None))
+            })?,
         };
         Ok(Self {
             client,
             address,
-            timeout: options.connect_timeout,
-            node: options.node.clone(),
+            options: Arc::clone(options),
+            source,
         })
+    }
+
+    /// The host in the address.
+    pub(super) fn host(&self) -> Result<String, ConnectError> {
+        match self.client.get_connection_info().addr() {
+            ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. } => Ok(host.clone()),
+            _ => Err(ConnectError::NoHost(self.address.clone())),
+        }
+    }
+
+    /// Another server, named by a sentinel, to be spoken with like this one: credentials,
+    /// database, and whether through TLS.
+    pub(super) fn named_by_sentinel(&self, host: &str, port: u16) -> Result<Self, ConnectError> {
+        self.at(host, port, Source::Sentinel)
+    }
+
+    fn at(&self, host: &str, port: u16, source: Source) -> Result<Self, ConnectError> {
+        let info = self.client.get_connection_info().clone();
+        let mut addr = info.addr().clone();
+        match &mut addr {
+            ConnectionAddr::Tcp(of, at)
+            | ConnectionAddr::TcpTls {
+                host: of, port: at, ..
+            } => (*of, *at) = (host.to_owned(), port),
+            _ => return Err(ConnectError::NoHost(self.address.clone())),
+        }
+        Self::with(info.set_addr(addr), &self.options, source)
     }
 
     /// Opens a connection; `push` is called with all that the server says unasked.
@@ -175,8 +158,8 @@ impl Server {
         push: impl Fn(PushInfo) + Send + Sync + 'static,
     ) -> Result<MultiplexedConnection, ConnectError> {
         let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.timeout))
-            .set_response_timeout(Some(self.timeout))
+            .set_connection_timeout(Some(self.options.connect_timeout))
+            .set_response_timeout(Some(self.options.connect_timeout))
             .set_pipeline_buffer_size(REQUESTS)
             .set_write_backpressure_boundary(WRITE_BUFFER)
             .set_push_sender(move |info| {
@@ -198,7 +181,7 @@ impl Server {
         request
             .cmd("CLIENT")
             .arg("SETNAME")
-            .arg(format!("fanfare:{}", self.node))
+            .arg(format!("fanfare:{}", self.options.node))
             .cmd("CLIENT")
             .arg("ID");
         let replies = connection
@@ -236,7 +219,7 @@ impl Server {
     pub(super) async fn identify(
         &self,
         connection: &mut MultiplexedConnection,
-    ) -> Result<String, ConnectError> {
+    ) -> Result<Run, ConnectError> {
         let (server, replication): (String, String) = redis::pipe()
             .cmd("INFO")
             .arg("server")
@@ -245,18 +228,26 @@ impl Server {
             .query_async(connection)
             .await
             .map_err(|error| self.explain(&error))?;
-        if !is_master(&replication) {
+        let mode = field(&server, "redis_mode").unwrap_or("standalone");
+        let remedy = match mode {
+            "sentinel" => Some("name it in redis.sentinels, and in redis.url the master's name"),
+            "cluster" => Some("which is not supported yet; give a single master"),
+            _ => None,
+        };
+        if let Some(remedy) = remedy {
+            let at = self.address.clone();
+            return Err(ConnectError::Mode(at, mode.to_owned(), remedy));
+        }
+        if field(&replication, "role") != Some("master") {
             let of = |name| field(&replication, name).unwrap_or("?");
             let master = format!("{}:{}", of("master_host"), of("master_port"));
-            return Err(ConnectError::Replica(self.address.clone(), master));
+            let at = self.address.clone();
+            return Err(match self.source {
+                Source::Url => ConnectError::Replica(at, master),
+                Source::Sentinel => ConnectError::NotPromoted(at, master),
+            });
         }
-        if let Some(mode @ ("cluster" | "sentinel")) = field(&server, "redis_mode") {
-            return Err(ConnectError::Mode(self.address.clone(), mode.to_owned()));
-        }
-        let run = field(&server, "run_id")
-            .and_then(|run| run.get(..RUN))
-            .ok_or_else(|| ConnectError::NotRedis(self.address.clone()))?;
-        Ok(run.to_owned())
+        Run::read(&server, &replication).ok_or_else(|| ConnectError::NotRedis(self.address.clone()))
     }
 
     /// Says what an error means to whoever runs the node.
@@ -266,7 +257,7 @@ impl Server {
         let why = without(error, settings.password());
         let code = error.code().unwrap_or_default();
         match error.kind() {
-            _ if error.is_timeout() => ConnectError::Timeout(at, self.timeout),
+            _ if error.is_timeout() => ConnectError::Timeout(at, self.options.connect_timeout),
             ErrorKind::RESP3NotSupported => ConnectError::TooOld(at),
             ErrorKind::AuthenticationFailed => ConnectError::Credentials(at, why),
             _ if matches!(code, "WRONGPASS" | "NOAUTH") => ConnectError::Credentials(at, why),
@@ -282,19 +273,6 @@ impl Server {
             _ => ConnectError::Refused(at, why),
         }
     }
-}
-
-/// How much of a run id tells one run of a server from another.
-const RUN: usize = 16;
-
-/// Reads the section `replication` of INFO.
-pub(super) fn is_master(replication: &str) -> bool {
-    field(replication, "role") == Some("master")
-}
-
-fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
-    info.lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
 }
 
 /// An error's text in one line, without a secret that it may quote: an old Redis repeats the

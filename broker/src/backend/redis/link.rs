@@ -8,13 +8,14 @@ use redis::aio::MultiplexedConnection;
 use redis::{PushKind, RedisError};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::connect::{ConnectError, is_master};
+use super::connect::{ConnectError, Server};
 use super::inbound::Inbound;
 use super::publisher::Publisher;
 use super::reader::Reader;
 use super::refusal::Refusal;
+use super::run::{Ended, Run};
 use super::script::Script;
-use super::{Shared, Sink};
+use super::{Shard, Sink};
 
 const PUBLISH: &str = include_str!("publish.lua");
 const READ: &str = include_str!("read.lua");
@@ -32,6 +33,8 @@ pub(super) enum Loss {
     Probe,
     /// The server has become a replica.
     Demoted,
+    /// The server goes on as another run: it was promoted anew, or its first replica came.
+    Renewed,
     /// The node's own workers are too far behind.
     Congested,
     /// A fault of this program.
@@ -39,10 +42,12 @@ pub(super) enum Loss {
 }
 
 impl Loss {
-    pub(super) const ALL: [Self; 5] = [
+    /// In the order of their declaration.
+    pub(super) const ALL: [Self; 6] = [
         Self::Closed,
         Self::Probe,
         Self::Demoted,
+        Self::Renewed,
         Self::Congested,
         Self::Internal,
     ];
@@ -53,6 +58,7 @@ impl Loss {
             Self::Closed => "closed",
             Self::Probe => "probe",
             Self::Demoted => "demoted",
+            Self::Renewed => "renewed",
             Self::Congested => "congested",
             Self::Internal => "internal",
         }
@@ -67,17 +73,18 @@ pub(super) struct Link {
     prober: Prober,
     publish: Script,
     read: Script,
-    run: String,
+    run: Run,
+    pub(super) server: Server,
 }
 
 impl Link {
     /// Makes a link. Nothing reaches the sink before its inbound is opened.
-    pub(super) async fn make(shared: &Shared, sink: &Arc<dyn Sink>) -> Result<Self, ConnectError> {
-        let server = &shared.server;
+    pub(super) async fn make(shard: &Shard, sink: &Arc<dyn Sink>) -> Result<Self, ConnectError> {
+        let server = shard.place.find().await?;
         let inbound = Arc::new(Inbound::new(
             Arc::clone(sink),
-            Arc::clone(&shared.stats),
-            &shared.options.node,
+            Arc::clone(&shard.stats),
+            &shard.options.node,
         ));
         let of_commands = Arc::clone(&inbound);
         let mut commands = server
@@ -94,8 +101,11 @@ impl Link {
             server.introduce(&mut commands).await?,
             server.introduce(&mut subscriber).await?,
         ];
-        shared.predecessor.end(server, &mut commands, &run).await?;
-        shared.predecessor.set(&run, ids);
+        shard
+            .predecessor
+            .end(&server, &mut commands, run.process())
+            .await?;
+        shard.predecessor.set(run.process(), ids);
 
         let explain = |error| server.explain(&error);
         let publish = Script::load(&mut commands, PUBLISH)
@@ -106,7 +116,7 @@ impl Link {
             .subscribe(inbound.probe_channel())
             .await
             .map_err(explain)?;
-        shared
+        shard
             .interest
             .resubscribe(&mut subscriber)
             .await
@@ -117,21 +127,20 @@ impl Link {
         let mut prober = Prober {
             connection: commands.clone(),
             inbound: Arc::clone(&inbound),
+            run: run.clone(),
             sent: 0,
         };
         // Two connections to one address need not lead to one server.
-        prober
-            .probe(shared)
-            .await
-            .map_err(|unheard| match unheard {
-                Unheard::Refused(error) => server.explain(&error),
-                Unheard::Demoted => {
-                    ConnectError::Replica(server.address.clone(), "another server".to_owned())
-                }
-                Unheard::Silence => {
-                    ConnectError::Timeout(server.address.clone(), shared.options.probe_timeout)
-                }
-            })?;
+        prober.probe(shard).await.map_err(|unheard| match unheard {
+            Unheard::Refused(error) => server.explain(&error),
+            Unheard::Ended(Ended::Demoted) => {
+                ConnectError::Replica(server.address.clone(), "another server".to_owned())
+            }
+            Unheard::Ended(Ended::Renewed) => ConnectError::Renewed(server.address.clone()),
+            Unheard::Silence => {
+                ConnectError::Timeout(server.address.clone(), shard.options.probe_timeout)
+            }
+        })?;
         Ok(Self {
             commands,
             subscriber,
@@ -140,11 +149,12 @@ impl Link {
             publish,
             read,
             run,
+            server,
         })
     }
 
     /// Reads and deletes a key that nobody has, which shows whether keys may be read and written.
-    pub(super) async fn touch_a_key(&mut self, shared: &Shared) -> Result<(), ConnectError> {
+    pub(super) async fn touch_a_key(&mut self) -> Result<(), ConnectError> {
         redis::pipe()
             .cmd("GET")
             .arg(self.inbound.probe_channel())
@@ -152,26 +162,26 @@ impl Link {
             .arg(self.inbound.probe_channel())
             .exec_async(&mut self.commands)
             .await
-            .map_err(|error| shared.server.explain(&error))
+            .map_err(|error| self.server.explain(&error))
     }
 
     /// Does what is asked for until the link is lost. At its side `restore` runs to its end, or
     /// is dropped when the link is lost before that. What is under way then is dropped, and so
     /// answered: unavailable.
-    pub(super) async fn serve(self, shared: &Shared, restore: impl Future<Output = ()>) -> Loss {
+    pub(super) async fn serve(self, shard: &Shard, restore: impl Future<Output = ()>) -> Loss {
         let publisher = Publisher {
             connection: self.commands.clone(),
             script: self.publish,
-            run: self.run.clone(),
-            pipeline: shared.options.pipeline,
-            stats: Arc::clone(&shared.stats),
-            seconds: shared.stats.publish.local(),
+            run: self.run.id(),
+            pipeline: shard.options.pipeline,
+            stats: Arc::clone(&shard.stats),
+            seconds: shard.stats.publish.local(),
         };
         let reader = Reader {
             connection: self.commands,
             script: self.read,
-            run: self.run,
-            stats: Arc::clone(&shared.stats),
+            run: self.run.id(),
+            stats: Arc::clone(&shard.stats),
         };
         let restore = async {
             restore.await;
@@ -180,10 +190,10 @@ impl Link {
         tokio::select! {
             biased;
             loss = self.inbound.lost() => loss,
-            loss = self.prober.run(shared) => loss,
-            loss = publisher.run(&shared.publications) => loss,
-            loss = reader.run(&shared.reads) => loss,
-            loss = shared.interest.apply(self.subscriber) => loss,
+            loss = self.prober.run(shard) => loss,
+            loss = publisher.run(&shard.publications) => loss,
+            loss = reader.run(&shard.reads) => loss,
+            loss = shard.interest.apply(self.subscriber) => loss,
             loss = restore => loss,
         }
     }
@@ -193,6 +203,7 @@ impl Link {
 struct Prober {
     connection: MultiplexedConnection,
     inbound: Arc<Inbound>,
+    run: Run,
     /// The number of the last probe.
     sent: u64,
 }
@@ -200,17 +211,18 @@ struct Prober {
 enum Unheard {
     Refused(RedisError),
     Silence,
-    Demoted,
+    Ended(Ended),
 }
 
 impl Prober {
-    async fn run(mut self, shared: &Shared) -> Loss {
+    async fn run(mut self, shard: &Shard) -> Loss {
         loop {
-            sleep(shared.options.probe_interval).await;
-            match self.probe(shared).await {
+            sleep(shard.options.probe_interval).await;
+            match self.probe(shard).await {
                 Ok(()) => {}
                 Err(Unheard::Silence) => return Loss::Probe,
-                Err(Unheard::Demoted) => return Loss::Demoted,
+                Err(Unheard::Ended(Ended::Demoted)) => return Loss::Demoted,
+                Err(Unheard::Ended(Ended::Renewed)) => return Loss::Renewed,
                 Err(Unheard::Refused(error)) => match Refusal::of(&error) {
                     Ok(_) => return Loss::Probe,
                     Err(loss) => return loss,
@@ -219,9 +231,10 @@ impl Prober {
         }
     }
 
-    async fn probe(&mut self, shared: &Shared) -> Result<(), Unheard> {
+    async fn probe(&mut self, shard: &Shard) -> Result<(), Unheard> {
         self.sent += 1;
-        // A master that was demoted still hands on what is published to it: only its role tells.
+        // A master that was demoted still hands on what is published to it: only its role tells;
+        // and that it was promoted again since, only the replication's id.
         let mut request = redis::pipe();
         request
             .cmd("PUBLISH")
@@ -236,15 +249,13 @@ impl Prober {
                 .query_async(&mut self.connection)
                 .await
                 .map_err(Unheard::Refused)?;
-            if !is_master(&replication) {
-                return Err(Unheard::Demoted);
-            }
+            self.run.goes_on(&replication).map_err(Unheard::Ended)?;
             self.inbound.heard(self.sent).await;
             Ok(())
         };
-        match timeout(shared.options.probe_timeout, round).await {
+        match timeout(shard.options.probe_timeout, round).await {
             Ok(Ok(())) => {
-                shared.stats.lag.observe(sent.elapsed().as_secs_f64());
+                shard.stats.lag.observe(sent.elapsed().as_secs_f64());
                 Ok(())
             }
             Ok(Err(unheard)) => Err(unheard),

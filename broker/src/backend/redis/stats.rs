@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use fanfare_shared::envelope::EnvelopeError;
 use prometheus::core::Collector;
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts};
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+};
 use tokio::time::Instant;
 
 use super::link::Loss;
@@ -18,7 +20,17 @@ const BUCKETS: [f64; 14] = [
 /// How often one kind of trouble is logged.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The link's metrics, children bound.
+/// The metrics of all links. A server's are labelled with its address, so that one of several that
+/// is away can be told.
+pub(super) struct Families {
+    connected: IntGaugeVec,
+    publish: HistogramVec,
+    lag: HistogramVec,
+    reconnects: IntCounterVec,
+    skipped: IntCounterVec,
+}
+
+/// The metrics of one server's links, children bound.
 pub(super) struct Stats {
     /// Whether publications get through: what `ready` says.
     pub(super) connected: IntGauge,
@@ -26,8 +38,7 @@ pub(super) struct Stats {
     pub(super) publish: Histogram,
     /// The probe's round trip.
     pub(super) lag: Histogram,
-    reconnects: IntCounterVec,
-    skipped: IntCounterVec,
+    reconnects: [IntCounter; Loss::ALL.len()],
     newer: IntCounter,
     malformed: IntCounter,
     skip_log: Seldom,
@@ -35,51 +46,58 @@ pub(super) struct Stats {
     pub(super) refused: Seldom,
 }
 
-impl Stats {
+impl Families {
     pub(super) fn new() -> Result<Self, prometheus::Error> {
-        let skipped = IntCounterVec::new(
-            Opts::new(
-                "fanfare_backend_skipped_total",
-                "Publications from other nodes or the log that this node could not read",
-            ),
-            &["reason"],
-        )?;
-        let reconnects = IntCounterVec::new(
-            Opts::new(
-                "fanfare_backend_reconnects_total",
-                "How often the link to Redis was lost, and so made anew",
-            ),
-            &["reason"],
-        )?;
-        for loss in Loss::ALL {
-            reconnects.with_label_values(&[loss.label()]);
-        }
+        let histogram = |name: &str, help: &str| {
+            let options = HistogramOpts::new(name, help).buckets(BUCKETS.to_vec());
+            HistogramVec::new(options, &["server"])
+        };
         Ok(Self {
-            connected: IntGauge::new(
-                "fanfare_backend_connected",
-                "Whether publications get through, as seen by the probe",
+            connected: IntGaugeVec::new(
+                Opts::new(
+                    "fanfare_backend_connected",
+                    "Whether publications get through a server, as seen by the probe",
+                ),
+                &["server"],
             )?,
-            publish: Histogram::with_opts(
-                HistogramOpts::new(
-                    "fanfare_backend_publish_seconds",
-                    "From a publish to Redis' answer",
-                )
-                .buckets(BUCKETS.to_vec()),
+            publish: histogram(
+                "fanfare_backend_publish_seconds",
+                "From a publish to Redis' answer",
             )?,
-            lag: Histogram::with_opts(
-                HistogramOpts::new(
-                    "fanfare_backend_lag_seconds",
-                    "The round trip of the message that the node sends itself through Redis",
-                )
-                .buckets(BUCKETS.to_vec()),
+            lag: histogram(
+                "fanfare_backend_lag_seconds",
+                "The round trip of the message that the node sends itself through Redis",
             )?,
-            reconnects,
-            newer: skipped.with_label_values(&["newer"]),
-            malformed: skipped.with_label_values(&["malformed"]),
-            skipped,
+            reconnects: IntCounterVec::new(
+                Opts::new(
+                    "fanfare_backend_reconnects_total",
+                    "How often the link to Redis was lost, and so made anew",
+                ),
+                &["server", "reason"],
+            )?,
+            skipped: IntCounterVec::new(
+                Opts::new(
+                    "fanfare_backend_skipped_total",
+                    "Publications from other nodes or the log that this node could not read",
+                ),
+                &["reason"],
+            )?,
+        })
+    }
+
+    /// The metrics of one server.
+    pub(super) fn of(&self, server: &str) -> Stats {
+        Stats {
+            connected: self.connected.with_label_values(&[server]),
+            publish: self.publish.with_label_values(&[server]),
+            lag: self.lag.with_label_values(&[server]),
+            reconnects: Loss::ALL
+                .map(|loss| self.reconnects.with_label_values(&[server, loss.label()])),
+            newer: self.skipped.with_label_values(&["newer"]),
+            malformed: self.skipped.with_label_values(&["malformed"]),
             skip_log: Seldom::new(LOG_INTERVAL),
             refused: Seldom::new(LOG_INTERVAL),
-        })
+        }
     }
 
     pub(super) fn collectors(&self) -> Vec<Box<dyn Collector>> {
@@ -91,10 +109,12 @@ impl Stats {
             Box::new(self.skipped.clone()),
         ]
     }
+}
 
+impl Stats {
     /// Counts a lost link.
     pub(super) fn lost(&self, loss: Loss) {
-        self.reconnects.with_label_values(&[loss.label()]).inc();
+        self.reconnects[loss as usize].inc();
     }
 
     /// Counts, and now and then logs, a publication that cannot be read.

@@ -1,4 +1,4 @@
-//! Keeps a link to Redis: makes one, lets it serve, and when it is lost makes the next.
+//! Keeps a shard's link: makes one, lets it serve, and when it is lost makes the next.
 //!
 //! Invariant: the sink hears [`Sink::lost`] exactly once for each link that served, after which
 //! nothing of that link reaches it; and [`Sink::restored`] before the next counts as ready.
@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use super::link::{Link, Loss};
 use super::stats::Seldom;
-use super::{Shared, Sink};
+use super::{Shard, Sink};
 
 /// How long is waited between attempts: doubled from one to the next, and a random part of it.
 const MIN_BACKOFF: Duration = Duration::from_millis(50);
@@ -22,21 +22,20 @@ const MAX_BACKOFF: Duration = Duration::from_secs(2);
 const LOG_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Keeps a link, whatever happens, until dropped.
-pub(super) async fn run(shared: Arc<Shared>, sink: Arc<dyn Sink>) {
+pub(super) async fn run(shard: Arc<Shard>, sink: Arc<dyn Sink>) {
     loop {
         let mut links = JoinSet::new();
-        links.spawn(keep(Arc::clone(&shared), Arc::clone(&sink)));
+        links.spawn(keep(Arc::clone(&shard), Arc::clone(&sink)));
         // Comes to an end only by a panic, in the sink for example: a node that would never be
         // ready again is worse than one more attempt.
         let _ = links.join_next().await;
         tracing::error!("the link to Redis failed by a fault in this program");
-        shared.stats.lost(Loss::Internal);
+        shard.stats.lost(Loss::Internal);
         sleep(MAX_BACKOFF).await;
     }
 }
 
-async fn keep(shared: Arc<Shared>, sink: Arc<dyn Sink>) {
-    let address = &shared.server.address;
+async fn keep(shard: Arc<Shard>, sink: Arc<dyn Sink>) {
     let seldom = Seldom::new(LOG_INTERVAL);
     let mut backoff = MIN_BACKOFF;
     loop {
@@ -44,11 +43,11 @@ async fn keep(shared: Arc<Shared>, sink: Arc<dyn Sink>) {
         while sink.congested() {
             sleep(MIN_BACKOFF).await;
         }
-        match Link::make(&shared, &sink).await {
+        match Link::make(&shard, &sink).await {
             Ok(link) => {
-                let since = Instant::now();
-                let loss = serve(&shared, &sink, link).await;
-                shared.stats.lost(loss);
+                let (since, address) = (Instant::now(), link.server.address.clone());
+                let loss = serve(&shard, &sink, link).await;
+                shard.stats.lost(loss);
                 tracing::warn!(address, reason = loss.label(), "lost Redis");
                 if since.elapsed() > MAX_BACKOFF {
                     backoff = MIN_BACKOFF;
@@ -65,17 +64,18 @@ async fn keep(shared: Arc<Shared>, sink: Arc<dyn Sink>) {
     }
 }
 
-async fn serve(shared: &Shared, sink: &Arc<dyn Sink>, link: Link) -> Loss {
-    let serving = Serving::begin(shared, sink, &link);
+async fn serve(shard: &Shard, sink: &Arc<dyn Sink>, link: Link) -> Loss {
+    let serving = Serving::begin(shard, sink, &link);
+    let address = link.server.address.clone();
     let restore = async {
-        if shared.gapped.load(Ordering::Relaxed) {
-            sink.restored().await;
-            shared.gapped.store(false, Ordering::Relaxed);
+        if shard.gapped.load(Ordering::Relaxed) {
+            sink.restored(&*shard.rooms).await;
+            shard.gapped.store(false, Ordering::Relaxed);
         }
-        shared.set_ready(true);
-        tracing::info!(address = shared.server.address, "linked to Redis");
+        shard.set_ready(true);
+        tracing::info!(address, "linked to Redis");
     };
-    let loss = link.serve(shared, restore).await;
+    let loss = link.serve(shard, restore).await;
     drop(serving);
     loss
 }
@@ -83,19 +83,19 @@ async fn serve(shared: &Shared, sink: &Arc<dyn Sink>, link: Link) -> Loss {
 /// A link is up for as long as this lives; its end is the same after a loss, a panic, and when
 /// the backend is dropped.
 struct Serving<'a> {
-    shared: &'a Shared,
+    shard: &'a Shard,
     sink: &'a Arc<dyn Sink>,
     inbound: Arc<super::inbound::Inbound>,
 }
 
 impl<'a> Serving<'a> {
-    fn begin(shared: &'a Shared, sink: &'a Arc<dyn Sink>, link: &Link) -> Self {
+    fn begin(shard: &'a Shard, sink: &'a Arc<dyn Sink>, link: &Link) -> Self {
         link.inbound.open();
-        shared.publications.open();
-        shared.reads.open();
-        shared.interest.open();
+        shard.publications.open();
+        shard.reads.open();
+        shard.interest.open();
         Self {
-            shared,
+            shard,
             sink,
             inbound: Arc::clone(&link.inbound),
         }
@@ -104,12 +104,12 @@ impl<'a> Serving<'a> {
 
 impl Drop for Serving<'_> {
     fn drop(&mut self) {
-        self.shared.set_ready(false);
-        self.shared.gapped.store(true, Ordering::Relaxed);
+        self.shard.set_ready(false);
+        self.shard.gapped.store(true, Ordering::Relaxed);
         self.inbound.close();
-        self.sink.lost();
-        self.shared.publications.close();
-        self.shared.reads.close();
-        self.shared.interest.close();
+        self.sink.lost(&*self.shard.rooms);
+        self.shard.publications.close();
+        self.shard.reads.close();
+        self.shard.interest.close();
     }
 }

@@ -1,0 +1,96 @@
+//! A shard: one Redis master, what waits for it, and which rooms the node wants there.
+//!
+//! Each shard has a [`supervisor`] and with it a link of its own; it fails, heals and catches up
+//! by itself. Invariant: only the shard's own rooms hear of that.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use fanfare_shared::RoomName;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+use super::connect::ConnectError;
+use super::link::Link;
+use super::place::Place;
+use super::predecessor::Predecessor;
+use super::queue::{Load, Queue};
+use super::stats::{Families, Stats};
+use super::subscriber::Interest;
+use super::{Nobody, Options, Scope, Sink, publisher, reader, supervisor};
+
+/// The most bytes of envelopes that wait for a shard; more are refused as
+/// [`BackendError::Overloaded`](super::BackendError::Overloaded).
+const MAX_QUEUED_BYTES: usize = 64 * 1024 * 1024;
+
+/// What the calls and the tasks of one shard's link have in common.
+pub(super) struct Shard {
+    pub(super) options: Arc<Options>,
+    pub(super) place: Place,
+    pub(super) publications: Queue<publisher::Item>,
+    pub(super) reads: Queue<reader::Item>,
+    pub(super) interest: Interest,
+    pub(super) predecessor: Predecessor,
+    pub(super) stats: Arc<Stats>,
+    pub(super) ready: watch::Sender<bool>,
+    /// Whether the sink was told of a loss and has not caught up since.
+    pub(super) gapped: AtomicBool,
+    /// Which rooms are the shard's.
+    pub(super) rooms: Box<Scope>,
+}
+
+impl Shard {
+    /// Makes a shard without a link.
+    pub(super) fn new(
+        options: Arc<Options>,
+        place: Place,
+        families: &Families,
+        rooms: impl Fn(&RoomName) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        let items = options.queue;
+        let stats = Arc::new(families.of(place.name()));
+        Self {
+            options,
+            place,
+            publications: Queue::new(Load {
+                items,
+                weight: MAX_QUEUED_BYTES,
+            }),
+            reads: Queue::new(Load {
+                items,
+                weight: usize::MAX,
+            }),
+            interest: Interest::new(items),
+            predecessor: Predecessor::default(),
+            stats,
+            ready: watch::Sender::new(false),
+            gapped: AtomicBool::new(false),
+            rooms: Box::new(rooms),
+        }
+    }
+
+    /// Tries once whether the server can be used for all that a node does.
+    pub(super) async fn check(&self) -> Result<(), ConnectError> {
+        let nobody: Arc<dyn Sink> = Arc::new(Nobody);
+        let mut link = Link::make(self, &nobody).await?;
+        link.touch_a_key().await
+    }
+
+    /// Begins to keep a link, until the answer is aborted.
+    pub(super) fn attach(self: &Arc<Self>, sink: Arc<dyn Sink>, runtime: &Handle) -> AbortHandle {
+        let shard = Arc::clone(self);
+        runtime.spawn(supervisor::run(shard, sink)).abort_handle()
+    }
+
+    /// Whether publications get through.
+    pub(super) fn is_ready(&self) -> bool {
+        *self.ready.borrow()
+    }
+
+    pub(super) fn set_ready(&self, ready: bool) {
+        // First, for whoever waits and then looks at it.
+        self.stats.connected.set(ready.into());
+        self.ready.send_replace(ready);
+    }
+}

@@ -1,0 +1,122 @@
+//! A master, its replica and three sentinels that watch them, all real processes of a test's own.
+
+use std::time::Duration;
+
+use crate::redis_server::RedisServer;
+
+/// What the sentinels call the master.
+pub(crate) const NAME: &str = "mymaster";
+
+/// How long a test waits for what servers do among themselves. Generous: it is reached only when
+/// something is wrong.
+const DEADLINE: Duration = Duration::from_secs(90);
+
+/// Two servers, one of them the master, and their sentinels.
+pub(crate) struct Watched {
+    pub(crate) servers: [RedisServer; 2],
+    pub(crate) sentinels: Vec<RedisServer>,
+}
+
+impl Watched {
+    /// Starts all of them, and waits until the sentinels would be able to fail over. A master that
+    /// is silent for `down_after` is replaced.
+    pub(crate) async fn start(down_after: Duration) -> Self {
+        let master = RedisServer::start();
+        let replica = RedisServer::start();
+        follow(&replica, &master).await;
+        let configuration = format!(
+            "sentinel monitor {NAME} 127.0.0.1 {} 2\n\
+             sentinel down-after-milliseconds {NAME} {}\n\
+             sentinel failover-timeout {NAME} 5000\n",
+            master.port(),
+            down_after.as_millis(),
+        );
+        let start = || RedisServer::start_sentinel(&configuration);
+        let sentinels: Vec<_> = (0..3).map(|_| start()).collect();
+        let watched = Self {
+            servers: [master, replica],
+            sentinels,
+        };
+        for sentinel in &watched.sentinels {
+            let status = ["SENTINEL", "MASTER", NAME];
+            until(sentinel, &status, |fields: &Vec<String>| {
+                let field = |name: &str| {
+                    let at = fields.iter().position(|field| field == name)?;
+                    fields.get(at + 1).map(String::as_str)
+                };
+                field("num-other-sentinels") == Some("2") && field("num-slaves") == Some("1")
+            })
+            .await;
+        }
+        watched
+    }
+
+    /// The address that leads to whichever is the master.
+    pub(crate) fn url() -> String {
+        format!("redis://{NAME}")
+    }
+
+    /// The sentinels' addresses.
+    pub(crate) fn sentinel_urls(&self) -> Vec<String> {
+        self.sentinels.iter().map(RedisServer::url).collect()
+    }
+
+    /// Has the sentinels make the other server the master, as soon as they find it good enough.
+    pub(crate) async fn fail_over(&self) {
+        until(&self.sentinels[0], &["SENTINEL", "FAILOVER", NAME], |()| {
+            true
+        })
+        .await;
+    }
+
+    /// Waits until all sentinels name this server as the master, and the other follows it.
+    pub(crate) async fn until_master(&self, index: usize) {
+        let port = self.servers[index].port().to_string();
+        let ask = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME];
+        for sentinel in &self.sentinels {
+            until(sentinel, &ask, |address: &Vec<String>| {
+                address.last() == Some(&port)
+            })
+            .await;
+        }
+    }
+
+    /// Waits until a server follows the other.
+    pub(crate) async fn until_replica(&self, index: usize) {
+        until(&self.servers[index], &["INFO", "replication"], is_synced).await;
+    }
+}
+
+/// Makes one server the replica of another, and waits until it follows.
+pub(crate) async fn follow(replica: &RedisServer, master: &RedisServer) {
+    let port = master.port().to_string();
+    replica.tell(&["REPLICAOF", "127.0.0.1", &port]).await;
+    until(replica, &["INFO", "replication"], is_synced).await;
+}
+
+#[allow(clippy::ptr_arg, reason = "as it is answered")]
+fn is_synced(info: &String) -> bool {
+    info.contains("master_link_status:up")
+}
+
+/// Asks a server until it answers as wanted, for what nobody is told of.
+pub(crate) async fn until<T: redis::FromRedisValue>(
+    server: &RedisServer,
+    words: &[&str],
+    wanted: impl Fn(&T) -> bool,
+) {
+    let asking = async {
+        // A server that changes its role cuts off its clients.
+        while !server
+            .try_ask(words)
+            .await
+            .is_ok_and(|answer| wanted(&answer))
+        {
+            // Nobody else gets a core otherwise.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, asking)
+        .await
+        .unwrap_or_else(|_| panic!("{words:?} was answered in vain"));
+}

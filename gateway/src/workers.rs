@@ -1,0 +1,83 @@
+//! The node's workers: a thread each, and how the rest of the node reaches them.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::thread;
+
+use anyhow::Context as _;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::worker::{self, Order, Shared};
+
+/// How many sockets may wait for a worker to look at them; more wait in the kernel's queue.
+const ORDERS: usize = 64;
+
+/// How the rest of the node reaches a worker.
+#[derive(Clone)]
+pub(crate) struct WorkerHandle {
+    pub(crate) orders: mpsc::Sender<Order>,
+    /// How many sockets it has.
+    pub(crate) load: Arc<AtomicUsize>,
+}
+
+/// Threads that wait for what they are to serve; dropped, they end.
+pub(crate) struct Workers {
+    handles: Vec<WorkerHandle>,
+    waiting: Vec<oneshot::Sender<Arc<Shared>>>,
+    runtimes: Vec<Handle>,
+    ended: mpsc::Receiver<()>,
+}
+
+impl Workers {
+    /// Starts `count` threads, each with a runtime.
+    pub(crate) async fn spawn(count: usize) -> anyhow::Result<Self> {
+        let (ended, all_ended) = mpsc::channel(1);
+        let mut workers = Self {
+            handles: Vec::new(),
+            waiting: Vec::new(),
+            runtimes: Vec::new(),
+            ended: all_ended,
+        };
+        for index in 0..count {
+            let (orders, received) = mpsc::channel(ORDERS);
+            let (start, shared) = oneshot::channel();
+            let (built, runtime) = oneshot::channel();
+            let ended = ended.clone();
+            thread::Builder::new()
+                .name(format!("worker-{index}"))
+                .spawn(move || worker::run(index, built, shared, received, ended))
+                .context("cannot start a worker thread")?;
+            let runtime = runtime.await.context("a worker thread ended")?;
+            workers
+                .runtimes
+                .push(runtime.context("cannot start a worker's runtime")?);
+            workers.waiting.push(start);
+            workers.handles.push(WorkerHandle {
+                orders,
+                load: Arc::default(),
+            });
+        }
+        Ok(workers)
+    }
+
+    /// Where the backend belongs: with a single worker, on its thread, since handing each
+    /// publication to another and back would only take longer; with several, on none of theirs,
+    /// lest it wait for the fan-out of one and slow it down.
+    pub(crate) fn home_of_backend(&self) -> Handle {
+        match &self.runtimes[..] {
+            [only] => only.clone(),
+            _ => Handle::current(),
+        }
+    }
+
+    /// Has all of them begin. The receiver hears of one that failed, and ends when all have
+    /// drained.
+    pub(crate) fn start(self, shared: &Arc<Shared>) -> (Vec<WorkerHandle>, mpsc::Receiver<()>) {
+        for worker in self.waiting {
+            // One that is gone has said so through `ended`.
+            let _ = worker.send(Arc::clone(shared));
+        }
+        (self.handles, self.ended)
+    }
+}
