@@ -7,6 +7,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -174,6 +175,11 @@ const RUNS: &[Run] = &[
                 "cost_ratio",
                 0.85,
             ),
+            at_least(
+                "one Redis, part of its core that ran (else the nodes' core was the limit)",
+                "redis_busy",
+                0.95,
+            ),
         ],
     },
     Run {
@@ -212,6 +218,7 @@ const RUNS: &[Run] = &[
 
 impl Bench {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
+        let start = Instant::now();
         let baseline = self.check.as_deref().map(baseline::read).transpose()?;
         let mut record = Record {
             commit: self.commit.clone(),
@@ -242,6 +249,7 @@ impl Bench {
             }
             record.runs.push(output);
         }
+        progress::line(&format!("took {} s", start.elapsed().as_secs()));
         match baseline {
             Some(then) => baseline::compare(&record, &then),
             None => self.write(&record),

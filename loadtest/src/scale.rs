@@ -100,6 +100,13 @@ impl Scale {
     }
 
     fn measure(&self) -> anyhow::Result<Record> {
+        let start = Instant::now();
+        let record = self.measure_all()?;
+        progress::line(&format!("took {} s", start.elapsed().as_secs()));
+        Ok(record)
+    }
+
+    fn measure_all(&self) -> anyhow::Result<Record> {
         let all = |runs: &[&str]| -> anyhow::Result<Vec<Value>> {
             runs.iter()
                 .map(|run| self.once(run, Some(self.rounds)))

@@ -62,8 +62,16 @@ fn deliveries(
         "\n## {title}\n\nCPU time per delivery, {what}.\n\n\
          | {grows} | members each | CPU µs | ÷ floor | p50 µs | p99 µs |\n|---|---|---|---|---|---|"
     )?;
+    // By members of each room where rooms grow: rooms of ten compare with rooms of ten.
+    let mut groups: Vec<(f64, f64, f64)> = Vec::new();
     for run in runs {
         let number = |path: &str| find(run, path).unwrap_or_default();
+        let (members, ratio) = (number("plan/members"), number("servers/-1/ratio"));
+        let group = if grows == "rooms" { members } else { 0.0 };
+        match groups.iter_mut().find(|known| known.0 == group) {
+            Some((_, low, high)) => (*low, *high) = (low.min(ratio), high.max(ratio)),
+            None => groups.push((group, ratio, ratio)),
+        }
         let grown = match grows {
             "members" => number("plan/members"),
             "rooms" => number("plan/rooms"),
@@ -71,12 +79,23 @@ fn deliveries(
         };
         writeln!(
             page,
-            "| {grown} | {} | {:.2} | {:.2} | {:.0} | {:.0} |",
-            number("plan/members"),
+            "| {grown} | {members} | {:.2} | {ratio:.2} | {:.0} | {:.0} |",
             number("servers/-1/cpu_per_delivery"),
-            number("servers/-1/ratio"),
             number("servers/-1/latency/p50"),
             number("servers/-1/latency/p99"),
+        )?;
+    }
+    writeln!(page)?;
+    for (members, low, high) in groups {
+        let of = if members > 0.0 {
+            format!("Rooms of {members}: ")
+        } else {
+            String::new()
+        };
+        writeln!(
+            page,
+            "{of}÷ floor, the dearest is {:.0}% above the cheapest.",
+            (high / low - 1.0) * 100.0
         )?;
     }
     Ok(())

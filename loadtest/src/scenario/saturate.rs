@@ -93,6 +93,9 @@ struct Result {
     /// the ratio of the rates that one core of Redis would reach, were it saturated by both.
     cost_ratio: Option<f64>,
     cost_spread: Option<(f64, f64)>,
+    /// Which part of the time Redis ran while Fanfare published: below 1, something else was the
+    /// limit.
+    redis_busy: f64,
     /// Whether Redis was saturated by both.
     saturated: bool,
     rounds: Vec<Round>,
@@ -208,7 +211,8 @@ impl Saturate {
         let busy = |side: fn(&Round) -> Side| {
             median(rounds.iter().map(|round| side(round).redis_busy)).unwrap_or_default()
         };
-        let least = busy(|round| round.benchmark).min(busy(|round| round.fanfare));
+        let redis_busy = busy(|round| round.fanfare);
+        let least = busy(|round| round.benchmark).min(redis_busy);
         let result = Result {
             run: Run::of("saturate"),
             protocol: self.common.protocol,
@@ -218,6 +222,7 @@ impl Saturate {
             rate_spread: spread(rates()),
             cost_ratio: median(costs()),
             cost_spread: spread(costs()),
+            redis_busy,
             saturated: least >= SATURATED,
             rounds,
         };
