@@ -240,7 +240,6 @@ fn run(
             echo,
             data,
         } => {
-            RoomName::check(&room).map_err(|error| bad_request(error.to_string()))?;
             let Some(room) = publisher_of(worker, connection, &room)? else {
                 return Ok(wait_for(connection, name(&room)?));
             };

@@ -10,7 +10,7 @@ use fanfare_shared::config::PublishRule;
 use fanfare_shared::{Data, Encoding, Position, Publication, Publisher, RoomName};
 
 use super::reply::answer;
-use super::{Next, Refusal, name, wait_for};
+use super::{Next, Refusal, bad_request, name, wait_for};
 use crate::connection::Connection;
 use crate::worker::Worker;
 
@@ -21,12 +21,17 @@ pub(super) fn publisher_of(
     room: &str,
 ) -> Result<Option<RoomName>, Refusal> {
     let session = connection.session.borrow();
+    let member = session.membership(room);
+    if member.is_none() {
+        // A member's room has a good name.
+        RoomName::check(room).map_err(|error| bad_request(error.to_string()))?;
+    }
     let rule = worker.config().rule(room).publish;
     if rule == PublishRule::Server {
         let message = format!("room: only the server publishes in `{room}`");
         return Err(Refusal(ErrorCode::Forbidden, message));
     }
-    if let Some(membership) = session.membership(room) {
+    if let Some(membership) = member {
         return Ok(Some(membership.name.clone()));
     }
     if session.is_joining(room) {
