@@ -47,8 +47,8 @@ pub enum ConnectError {
     /// The user may not do what a node has to.
     #[error(
         "Redis at {0} does not permit what a node has to do: {1}; grant the user \
-         +@read +@write +@pubsub +@scripting +@connection +info ~fanfare:* &fanfare:*, and in a \
-         cluster +cluster|info +cluster|slots"
+         +@read +@write +@pubsub +@scripting +@connection +info +time ~fanfare:* &fanfare:*, and in \
+         a cluster +cluster|info +cluster|slots"
     )]
     Permission(String, String),
     /// The server has no such database.
