@@ -244,17 +244,21 @@ async fn a_large_room_is_told_how_many_came_and_went() {
 
 #[tokio::test]
 async fn a_node_that_stops_takes_its_members_out_at_once() {
-    let redis = RedisServer::start();
-    let patient = config(&redis).replace("3s", "1h");
-    let [alder, mut birch] = [Node::with(&patient).await, Node::with(&patient).await];
-    let mut ann = Client::join(&alder, "a").await;
-    let bo = Client::join(&birch, "a").await;
-    assert_eq!(change(&mut ann).await, joined(&bo));
-    birch.signal(Signal::TERM);
-    assert_eq!(change(&mut ann).await, left(bo.id()));
-    drop(bo);
-    assert!(birch.exit().await.success());
-    assert_eq!(presence(&mut ann, "a").await["count"], 1);
+    // With one worker the link to Redis is on its thread.
+    for workers in [1, 2] {
+        let redis = RedisServer::start();
+        let patient = config(&redis).replace("3s", "1h");
+        let patient = format!("workers = {workers}\n{patient}");
+        let [alder, mut birch] = [Node::with(&patient).await, Node::with(&patient).await];
+        let mut ann = Client::join(&alder, "a").await;
+        let bo = Client::join(&birch, "a").await;
+        assert_eq!(change(&mut ann).await, joined(&bo));
+        birch.signal(Signal::TERM);
+        assert_eq!(change(&mut ann).await, left(bo.id()));
+        drop(bo);
+        assert!(birch.exit().await.success());
+        assert_eq!(presence(&mut ann, "a").await["count"], 1);
+    }
 }
 
 #[tokio::test]

@@ -105,11 +105,13 @@ end
 local lease, most, each = unpack(ARGV, 4)
 local gone = range(held, lease, most)
 local few = redis.call('ZCARD', members) <= tonumber(each)
+local left = 0
 for _, entry in ipairs(gone) do
   local client = string.sub(entry, 17)
   local member = range(members, client, 1)[1]
   if member and string.sub(member, 17, 32) == lease then
     remove(client, member)
+    left = left + 1
     if few then
       announce('leave', identified(member))
     end
@@ -117,7 +119,7 @@ for _, entry in ipairs(gone) do
     redis.call('ZREM', held, entry)
   end
 end
-if not few and #gone > 0 then
-  announce('gone', #gone)
+if not few and left > 0 then
+  announce('gone', left)
 end
 return #gone
