@@ -128,7 +128,13 @@ impl Follower {
             }
             lives
         });
-        self.movers.retain(|address, _| lives(address));
+        self.movers.retain(|address, mover| {
+            let lives = lives(address);
+            if !lives {
+                mover.task.abort();
+            }
+            lives
+        });
     }
 
     /// Has a shard subscribe to rooms that came to it, just now or earlier, and the sink catch up
@@ -163,6 +169,8 @@ impl Follower {
         let name = address.to_owned();
         let task = self.tasks.spawn(async move {
             shard.interest.settled(&moved).await;
+            // Subscribed while the link is made, they cannot be read yet.
+            let _ = shard.ready.subscribe().wait_for(|ready| *ready).await;
             sink.restored(&move |room| moved.contains(room)).await;
         });
         self.movers.insert(name, Mover { rooms, task });
@@ -203,7 +211,7 @@ impl Cluster {
                 }
             }
         }
-        if !moved.is_empty() {
+        if !givers.is_empty() {
             let (slots, masters) = (moved.len(), state.shards.len());
             tracing::info!(slots, masters, "slots of the cluster have changed hands");
         }
