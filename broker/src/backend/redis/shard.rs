@@ -23,7 +23,7 @@ use super::{BackendError, Nobody, Options, Scope, Sink, keys, publisher, reader,
 
 /// The most bytes of envelopes that wait for a shard; more are refused as
 /// [`BackendError::Overloaded`].
-const MAX_QUEUED_BYTES: usize = 64 * 1024 * 1024;
+pub(super) const MAX_QUEUED_BYTES: usize = 64 * 1024 * 1024;
 
 /// What the calls and the tasks of one shard's link have in common.
 pub(super) struct Shard {

@@ -219,7 +219,7 @@ impl Cluster {
         let is_moved = |room: &RoomName| moved.contains(&slot::of_room(room));
         for giver in givers {
             let waiting = giver.publications.extract(|item| is_moved(item.room()));
-            state.keep(waiting);
+            waiting.into_iter().for_each(|item| state.keep(item));
             for room in giver.interest.give(is_moved) {
                 if let Some(owner) = state.owner(slot::of_room(&room)) {
                     owner.interest.take_over(&room);
