@@ -128,23 +128,26 @@ async fn what_the_cluster_cannot_do_in_the_midst_of_a_move_waits_and_keeps_its_o
             }
         }
     };
-    let position = again.await;
+    let position = tokio::time::timeout(DEADLINE, again)
+        .await
+        .expect("accepted");
     if let Ok(first) = &outcomes[0] {
         assert_eq!(&position, first, "accepted once");
     } else {
         done.push("with a key");
     }
+    // The room is read once it is subscribed at its new master.
     let newest = Read::Newest { limit: 10 };
-    let read = async {
+    let reading = async {
         loop {
-            // Not before the room is subscribed to where it is now.
             match node.read(&named(room), LOG, newest).await {
                 Ok(read) => return read,
                 Err(error) => assert!(matches!(error, BackendError::Unavailable), "{error}"),
             }
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    let read = read.await;
+    let read = tokio::time::timeout(DEADLINE, reading).await.expect("read");
     let found = read
         .publications
         .iter()

@@ -24,7 +24,8 @@ use tokio::sync::{Notify, watch};
 use super::connect::{ConnectError, Server};
 use super::place::Place;
 use super::publisher::Item;
-use super::shard::{Common, Shard};
+use super::queue::Load;
+use super::shard::{Common, MAX_QUEUED_BYTES, Shard};
 use super::slot::{self, SLOTS};
 use super::{BackendError, Sink};
 
@@ -55,8 +56,8 @@ struct State {
     owners: Vec<Option<Arc<Shard>>>,
     /// What waits for slots that are on their way, in order.
     held: HashMap<u16, VecDeque<Item>>,
-    /// How many publications `held` has.
-    holding: usize,
+    /// How much that is: as much as may wait for one shard.
+    holding: Load,
 }
 
 impl Cluster {
@@ -68,7 +69,7 @@ impl Cluster {
                 shards: BTreeMap::new(),
                 owners: vec![None; usize::from(SLOTS)],
                 held: HashMap::new(),
-                holding: 0,
+                holding: Load::default(),
             }),
             doubted: Notify::new(),
             mapped: watch::Sender::new(false),
@@ -105,10 +106,10 @@ impl Cluster {
         let slot = slot::of_room(item.room());
         let state = &mut *self.lock();
         if let Some(waiting) = state.held.get_mut(&slot) {
-            if state.holding >= self.common.options.queue {
+            if self.is_full(state.holding, &item) {
                 return Err(BackendError::Overloaded);
             }
-            state.holding += 1;
+            state.holding.add(item.weight());
             waiting.push_back(item);
             return Ok(());
         }
@@ -152,19 +153,18 @@ impl Cluster {
             let owned = state
                 .owner(slot)
                 .is_some_and(|owner| std::ptr::eq(&**owner, shard));
-            if !owned || item.age() >= HOLD || state.holding >= self.common.options.queue {
+            if !owned || item.age() >= HOLD || self.is_full(state.holding, &item) {
                 dropped.push(item);
                 continue;
             }
-            state.holding += 1;
-            state.held.entry(slot).or_default().push_back(item);
+            state.keep(item);
         }
         // Behind them, so that none is overtaken.
         let held = &state.held;
         let behind = shard
             .publications
             .extract(|item| held.contains_key(&slot::of_room(item.room())));
-        state.keep(behind);
+        behind.into_iter().for_each(|item| state.keep(item));
         self.doubt();
         for item in dropped {
             item.fail(BackendError::Unavailable);
@@ -191,10 +191,18 @@ impl Cluster {
                 let _ = owner.publications.push(item, weight);
             }
         }
-        state.holding = state.held.values().map(VecDeque::len).sum();
+        state.holding = Load::default();
+        for item in state.held.values().flatten() {
+            state.holding.add(item.weight());
+        }
         for item in dropped {
             item.fail(BackendError::Unavailable);
         }
+    }
+
+    fn is_full(&self, holding: Load, item: &Item) -> bool {
+        holding.items >= self.common.options.queue
+            || holding.weight + item.weight() > MAX_QUEUED_BYTES
     }
 
     fn is_holding(&self) -> bool {
@@ -228,12 +236,10 @@ impl State {
         self.owners[usize::from(slot)].as_ref()
     }
 
-    /// Keeps publications, each behind those of its slot.
-    fn keep(&mut self, items: Vec<Item>) {
-        self.holding += items.len();
-        for item in items {
-            let slot = slot::of_room(item.room());
-            self.held.entry(slot).or_default().push_back(item);
-        }
+    /// Keeps a publication, behind those of its slot.
+    fn keep(&mut self, item: Item) {
+        self.holding.add(item.weight());
+        let slot = slot::of_room(item.room());
+        self.held.entry(slot).or_default().push_back(item);
     }
 }

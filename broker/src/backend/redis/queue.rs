@@ -24,6 +24,14 @@ pub(super) struct Load {
     pub(super) weight: usize,
 }
 
+impl Load {
+    /// Counts one more item.
+    pub(super) fn add(&mut self, weight: usize) {
+        self.items += 1;
+        self.weight += weight;
+    }
+}
+
 struct State<T> {
     open: bool,
     waiting: VecDeque<(T, usize)>,

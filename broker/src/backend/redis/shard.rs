@@ -26,7 +26,7 @@ use super::{
 
 /// The most bytes of envelopes that wait for a shard; more are refused as
 /// [`BackendError::Overloaded`].
-const MAX_QUEUED_BYTES: usize = 64 * 1024 * 1024;
+pub(super) const MAX_QUEUED_BYTES: usize = 64 * 1024 * 1024;
 
 /// What all shards of a node have in common.
 #[derive(Clone)]

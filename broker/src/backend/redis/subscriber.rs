@@ -11,8 +11,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use fanfare_shared::RoomName;
-use redis::RedisResult;
 use redis::aio::MultiplexedConnection;
+use redis::{RedisResult, make_extension_error};
 use tokio::sync::{Notify, oneshot, watch};
 
 use super::inbound::Inbound;
@@ -215,7 +215,9 @@ impl Interest {
         let probe = [inbound.probe_channel().to_owned()];
         let outcomes = sharded::subscribe(connection, inbound, &probe).await?;
         if let Some(refusal) = outcomes.into_iter().find_map(Result::err) {
-            return Err((redis::ErrorKind::Client, "no slot", refusal.to_string()).into());
+            // The map is out of date; by the next attempt it may not be.
+            let why = Some(refusal.to_string());
+            return Err(make_extension_error("SSUBSCRIBE".to_owned(), why));
         }
         for rooms in self.wanted() {
             self.ask(rooms.iter());

@@ -128,7 +128,13 @@ impl Follower {
             }
             lives
         });
-        self.movers.retain(|address, _| lives(address));
+        self.movers.retain(|address, mover| {
+            let lives = lives(address);
+            if !lives {
+                mover.task.abort();
+            }
+            lives
+        });
     }
 
     /// Has a shard subscribe to rooms that came to it, just now or earlier, and the sink catch up
@@ -163,6 +169,8 @@ impl Follower {
         let name = address.to_owned();
         let task = self.tasks.spawn(async move {
             shard.interest.settled(&moved).await;
+            // Subscribed while the link is made, they cannot be read yet.
+            let _ = shard.ready.subscribe().wait_for(|ready| *ready).await;
             sink.restored(&move |room| moved.contains(room)).await;
         });
         self.movers.insert(name, Mover { rooms, task });
@@ -203,7 +211,7 @@ impl Cluster {
                 }
             }
         }
-        if !moved.is_empty() {
+        if !givers.is_empty() {
             let (slots, masters) = (moved.len(), state.shards.len());
             tracing::info!(slots, masters, "slots of the cluster have changed hands");
         }
@@ -211,7 +219,7 @@ impl Cluster {
         let is_moved = |room: &RoomName| moved.contains(&slot::of_room(room));
         for giver in givers {
             let waiting = giver.publications.extract(|item| is_moved(item.room()));
-            state.keep(waiting);
+            waiting.into_iter().for_each(|item| state.keep(item));
             for room in giver.interest.give(is_moved) {
                 if let Some(owner) = state.owner(slot::of_room(&room)) {
                     owner.interest.take_over(&room);
