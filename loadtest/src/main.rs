@@ -4,6 +4,9 @@
 //! [`dialect`], [`stamp`], [`ledger`], [`latency`]) → [`usage`] (what the kernel charged) →
 //! [`report`]. The smallest server that could do the job, [`floor`], is part of the program and is
 //! driven by the same clients, so that every figure has something to be divided by.
+//!
+//! [`mod@bench`] and [`scale`] are runs of many such runs, [`instructions`] of the parts' benches; what
+//! they found is written down, and compared with what was ([`baseline`]).
 
 mod baseline;
 mod bench;

@@ -275,6 +275,11 @@ impl Swarm {
                     self.turn(Duration::from_millis(1))?;
                 }
                 Err(Errno::INTR) => {}
+                Err(Errno::PIPE | Errno::CONNRESET) => {
+                    // It may have said why.
+                    self.read(member)?;
+                    self.closed(member);
+                }
                 Err(error) => return Err(error).context("cannot write to the server"),
             }
         }

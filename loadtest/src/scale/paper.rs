@@ -14,12 +14,19 @@ use crate::rerun::find;
 /// `scaling.md`.
 pub(super) fn write(record: &Record) -> anyhow::Result<String> {
     let costs = Costs::of(record)?;
+    let machine = &record.idle["machine"];
+    let number = |key: &str| machine[key].as_f64().unwrap_or_default();
     let mut page = format!(
-        "# How costs grow\n\nCommit {}; `loadtest/scale`; raw output in \
-         [scaling.json](scaling.json), with each run's command and machine. The arithmetic below \
-         uses these measurements and no others; `fanfare-load scale --from scaling.json` does it \
-         again.\n",
-        record.commit
+        "# How costs grow\n\nCommit {}; `loadtest/scale`; {} × {}, {:.0} GiB, Linux {}; load \
+         average {} at the end. Raw output in [scaling.json](scaling.json), with each run's command. \
+         The arithmetic below uses these measurements and no others; `fanfare-load scale --from \
+         scaling.json` does it again.\n",
+        record.commit,
+        number("cores"),
+        machine["cpu"].as_str().unwrap_or_default(),
+        number("memory_mib") / 1024.0,
+        machine["kernel"].as_str().unwrap_or_default(),
+        number("load"),
     );
     deliveries(
         &mut page,
@@ -302,7 +309,7 @@ fn arithmetic(page: &mut String, costs: &Costs) -> anyhow::Result<()> {
     writeln!(
         page,
         "\nOne Redis alone carries this work up to about {:.1} million connections; then several are to be \
-         turned on: `redis.url` as a list spreads rooms over independent servers, and Redis Cluster \
+         turned on: several addresses in `redis.url` spread the rooms over independent servers, and Redis Cluster \
          with sharded pub/sub does the same with failover of its own (in a Cluster without it, each \
          publication goes to every server, and more of them carry no more). Either divides all rows \
          of Redis by the number of servers, since a room lives on one of them. Where the rooms are \

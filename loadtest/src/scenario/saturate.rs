@@ -4,9 +4,10 @@
 //! Redis has a core for itself, everything else has the others. Where those are not enough to keep
 //! Redis busy, the rates say nothing of Redis, but what a publication costs it still does.
 
+use std::thread;
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{anyhow, ensure};
 use clap::Args;
 use fanfare_shared::envelope::{self, Draft};
 use fanfare_shared::{ClientId, Data, Encoding};
@@ -28,6 +29,9 @@ const SETTLE: Duration = Duration::from_secs(10);
 
 /// How long one node's members are waited for while another's could be served.
 const TURN: Duration = Duration::from_micros(200);
+
+/// How often heartbeats are looked for while redis-benchmark publishes.
+const ATTENTION: Duration = Duration::from_millis(10);
 
 /// Publications that a client writes at once.
 const BURST: u32 = 16;
@@ -185,11 +189,11 @@ impl Saturate {
         for round in 0..self.common.rounds {
             progress::show(&format!("round {} of {}", round + 1, self.common.rounds));
             if round == 0 {
-                let trial = self.through_benchmark(&rig.redis, &envelope, count)?;
+                let trial = self.through_benchmark(&mut rig, &envelope, count)?;
                 let each = trial.accepted_per_second / f64::from(self.nodes);
                 count = clock::count(each, self.seconds).next_multiple_of(PIPELINE);
             }
-            let benchmark = self.through_benchmark(&rig.redis, &envelope, count)?;
+            let benchmark = self.through_benchmark(&mut rig, &envelope, count)?;
             let (fanfare, node_cpu) = self.through_nodes(&mut rig, self.seconds)?;
             rounds.push(Round {
                 benchmark,
@@ -269,17 +273,29 @@ impl Saturate {
         })
     }
 
+    /// Publishes by redis-benchmark, while the nodes' members only answer heartbeats.
     #[allow(clippy::cast_precision_loss, reason = "times of one round")]
     fn through_benchmark(
         &self,
-        redis: &Redis,
+        rig: &mut Rig,
         envelope: &[u8],
         count: u32,
     ) -> anyhow::Result<Side> {
+        let Rig { redis, groups } = rig;
         let benchmark = Benchmark::new(redis, self.nodes)?;
         let before = redis.process.usage()?;
         let start = clock::now();
-        let rate = benchmark.publish(envelope, count, PIPELINE)?;
+        let rate = thread::scope(|scope| {
+            let running = scope.spawn(|| benchmark.publish(envelope, count, PIPELINE));
+            while !running.is_finished() {
+                thread::sleep(ATTENTION);
+                for group in &mut *groups {
+                    group.swarm.catch_up()?;
+                }
+            }
+            let panicked = || anyhow!("redis-benchmark could not be watched");
+            running.join().map_err(|_| panicked())?
+        })?;
         let wall = clock::now() - start;
         let cpu = redis.process.usage()?.since(before).cpu as f64;
         Ok(Side {
