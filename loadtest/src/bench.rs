@@ -151,9 +151,14 @@ const RUNS: &[Run] = &[
         ],
     },
     Run {
-        arguments: "nodes --members 1 --rate 500",
+        arguments: "nodes --members 1 --rate 500 --workers 1",
         figures: &[
-            absolute("two nodes, p99 ÷ bare Redis", "p99_ratio", 2.0, 1.0),
+            absolute(
+                "two nodes of one worker, p99 ÷ bare Redis",
+                "p99_ratio",
+                2.0,
+                1.0,
+            ),
             absolute(
                 "publications that a node without members receives",
                 "bystander/received",
@@ -161,6 +166,15 @@ const RUNS: &[Run] = &[
                 1.0,
             ),
         ],
+    },
+    Run {
+        arguments: "nodes --members 1 --rate 500",
+        figures: &[absolute(
+            "two nodes of two workers, p99 ÷ bare Redis",
+            "p99_ratio",
+            2.0,
+            1.0,
+        )],
     },
     Run {
         arguments: "saturate",
