@@ -58,6 +58,8 @@ struct State {
     held: HashMap<u16, VecDeque<Item>>,
     /// How much that is: as much as may wait for one shard.
     holding: Load,
+    /// Who contradicted the map last, and so is asked first: the others may not have heard yet.
+    witness: Option<String>,
 }
 
 impl Cluster {
@@ -70,6 +72,7 @@ impl Cluster {
                 owners: vec![None; usize::from(SLOTS)],
                 held: HashMap::new(),
                 holding: Load::default(),
+                witness: None,
             }),
             doubted: Notify::new(),
             mapped: watch::Sender::new(false),
@@ -140,6 +143,12 @@ impl Cluster {
         self.doubted.notify_one();
     }
 
+    /// Notes that a shard does not have a slot that the map says it has.
+    pub(super) fn contradict(&self, shard: &Shard) {
+        self.lock().witness = Some(shard.place.name().to_owned());
+        self.doubt();
+    }
+
     // --- what waits for slots ---
 
     /// Keeps what a shard refused, and all that waits for the same slots there, until it is known
@@ -165,6 +174,7 @@ impl Cluster {
             .publications
             .extract(|item| held.contains_key(&slot::of_room(item.room())));
         behind.into_iter().for_each(|item| state.keep(item));
+        state.witness = Some(shard.place.name().to_owned());
         self.doubt();
         for item in dropped {
             item.fail(BackendError::Unavailable);

@@ -143,7 +143,7 @@ impl Inbound {
         } else if let Some(room) = keys::room(channel)
             && self.shard.interest.unsettle(&room)
         {
-            self.shard.doubt();
+            self.shard.contradict();
         }
     }
 

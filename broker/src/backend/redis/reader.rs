@@ -208,7 +208,7 @@ impl Reader<'_> {
                 outcome => {
                     demoted |= matches!(outcome, Err(Refusal::Demoted));
                     if matches!(outcome, Err(Refusal::Astray(_))) {
-                        self.shard.doubt();
+                        self.shard.contradict();
                     }
                     // Whoever asked may have gone.
                     let _ = item.answer.send(outcome.map_err(Into::into));

@@ -142,6 +142,13 @@ impl Shard {
         }
     }
 
+    /// Notes that the server does not have a slot that it should have.
+    pub(super) fn contradict(&self) {
+        if let Some(cluster) = self.cluster() {
+            cluster.contradict(self);
+        }
+    }
+
     /// Keeps publications that found their slots elsewhere until it is known where.
     pub(super) fn hold(&self, items: Vec<publisher::Item>) {
         if items.is_empty() {

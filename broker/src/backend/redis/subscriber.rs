@@ -305,7 +305,7 @@ impl Interest {
                     }
                 }
                 Err(refusal) => {
-                    shard.doubt();
+                    shard.contradict();
                     Err(refusal.into())
                 }
             };

@@ -13,13 +13,18 @@ use crate::backend::redis::slot::SLOTS;
 pub(super) struct Map(pub(super) Vec<(RangeInclusive<u16>, Server)>);
 
 impl Cluster {
-    /// Asks the nodes in turn, those that are linked first and the seeds last, until one answers
-    /// that belongs to a cluster which works.
+    /// Asks the nodes in turn, until one answers that belongs to a cluster which works: the one that
+    /// last contradicted the map, for the others may hear of a move much later; then those that are
+    /// linked, and the seeds last.
     pub(super) async fn look(&self) -> Result<Map, ConnectError> {
         let mut asked: Vec<&str> = Vec::new();
         let mut why = None;
         let mut known = self.shards();
-        known.sort_by_key(|shard| !shard.is_ready());
+        let witness = self.lock().witness.clone();
+        known.sort_by_key(|shard| {
+            let first = witness.as_deref() == Some(shard.place.name());
+            (!first, !shard.is_ready())
+        });
         let known = known.iter().filter_map(|shard| shard.place.fixed());
         for server in known.chain(&self.seeds) {
             if asked.contains(&&*server.address) {
