@@ -81,6 +81,25 @@ impl Watched {
         }
     }
 
+    /// Waits until the other server has all that this one, the master, was told so far: what it
+    /// lacks, a failover loses.
+    #[allow(dead_code, reason = "not every suite counts on it")]
+    pub(crate) async fn until_replicated(&self, master: usize) {
+        until(
+            &self.servers[master],
+            &["INFO", "replication"],
+            |info: &String| {
+                let after = |name: &str| {
+                    let (_, rest) = info.split_once(name)?;
+                    rest.split(|c: char| !c.is_ascii_digit()).next()
+                };
+                let replica = after("state=online,offset=");
+                replica.is_some() && replica == after("master_repl_offset:")
+            },
+        )
+        .await;
+    }
+
     /// Waits until a server follows the other.
     pub(crate) async fn until_replica(&self, index: usize) {
         until(&self.servers[index], &["INFO", "replication"], is_synced).await;

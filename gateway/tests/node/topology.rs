@@ -89,6 +89,7 @@ async fn a_failover_of_sentinel_is_a_delay_and_no_gap() {
     watched.until_replica(1).await;
     see(&mut bo, &["before"]).await;
     for (to, data) in [(1, "there"), (0, "and back")] {
+        watched.until_replicated(1 - to).await;
         watched.fail_over().await;
         watched.until_master(to).await;
         watched.until_replica(1 - to).await;
