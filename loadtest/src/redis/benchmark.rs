@@ -19,11 +19,14 @@ const SCRIPT: &str = include_str!("../../../broker/src/backend/redis/publish.lua
 /// (256 publications, 5 minutes; what the log's epoch is kept for beyond that is a day).
 const SIZE_AND_TTLS: [&str; 3] = ["256", "300000", "86700000"];
 
+/// Bytes of the name that nodes have for the server's run.
+const RUN_BYTES: usize = 32;
+
 /// A benchmark of one Redis.
 pub(crate) struct Benchmark<'a> {
     redis: &'a Redis,
     sha: String,
-    /// The server's run, as nodes hand it to the script.
+    /// The server's run: any name will do, as long as the one that nodes hand to the script.
     run: String,
     rooms: u16,
     /// Reads what is published, as a node with members does.
@@ -42,6 +45,7 @@ impl<'a> Benchmark<'a> {
         );
         let info = redis.ask(&[b"INFO", b"server"])?;
         let run = info.lines().find_map(|line| line.strip_prefix("run_id:"));
+        let run = run.and_then(|run| run.get(..RUN_BYTES));
         let subscriber = connect(redis.address)?;
         subscriber.set_read_timeout(None)?;
         let channels: Vec<_> = (0..rooms).map(channel).collect();

@@ -316,12 +316,13 @@ fn arithmetic(page: &mut String, costs: &Costs) -> anyhow::Result<()> {
          many and quiet, a longer `redis.sync_interval` takes the row of comparisons down in \
          proportion: it is only the last resort against a lost end of a burst.\n\n\
          The other extreme, one room of all: a publication costs Redis {:.0} µs and {:.0} B for {nodes:.0} \
-         nodes (20 million), which one server bears hundreds of times a second; each node writes \
+         nodes (20 million), which one server bears {:.0} times a second; each node writes \
          100,000 sockets at {:.1} µs, {large:.2} s of one core, and so less with more workers. \
          There the nodes' cores are the limit, and fewer connections on each is the remedy.",
         BUSY / per_connection / 1e6,
         costs.redis_at(nodes),
         costs.out_at(nodes),
+        BUSY * 1e6 / costs.redis_at(nodes),
         costs.delivery,
     )?;
     Ok(())
