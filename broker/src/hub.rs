@@ -7,13 +7,13 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroU64;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use ahash::RandomState;
 use fanfare_shared::{Publication, RoomName};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
@@ -50,6 +50,10 @@ pub struct Options {
     pub log_of: Box<dyn Fn(&str) -> Log + Send + Sync>,
 }
 
+/// Rooms by name. Clients choose the names, so the hasher has keys; each publication is looked up
+/// several times, so it is a fast one.
+type Rooms = HashMap<RoomName, Room, RandomState>;
+
 /// The rooms of a node.
 pub struct Hub {
     options: Options,
@@ -58,7 +62,7 @@ pub struct Hub {
     metrics: Metrics,
     inboxes: Box<[Arc<Inbox>]>,
     hasher: RandomState,
-    stripes: [Mutex<HashMap<RoomName, Room>>; STRIPES],
+    stripes: [Mutex<Rooms>; STRIPES],
     next_key: AtomicU64,
     /// For the tasks that answer a room's requests.
     this: Weak<Self>,
@@ -331,7 +335,7 @@ impl Hub {
 
     // --- locks ---
 
-    fn stripe(&self, name: &RoomName) -> MutexGuard<'_, HashMap<RoomName, Room>> {
+    fn stripe(&self, name: &RoomName) -> MutexGuard<'_, Rooms> {
         #[allow(
             clippy::cast_possible_truncation,
             reason = "any bits of a hash will do"

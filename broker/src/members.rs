@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use ahash::RandomState;
 use fanfare_shared::RoomName;
 use fanfare_shared::config::SlowConsumer;
 use slab::Slab;
@@ -15,7 +16,7 @@ pub struct Slot(u32);
 /// The rooms of one worker. Owned by its thread, so without a lock.
 #[derive(Debug)]
 pub struct Members<M> {
-    rooms: HashMap<RoomKey, LocalRoom<M>>,
+    rooms: HashMap<RoomKey, LocalRoom<M>, RandomState>,
 }
 
 #[derive(Debug)]
@@ -29,7 +30,7 @@ struct LocalRoom<M> {
 impl<M> Default for Members<M> {
     fn default() -> Self {
         Self {
-            rooms: HashMap::new(),
+            rooms: HashMap::default(),
         }
     }
 }

@@ -3,10 +3,10 @@
 mod presence;
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use ahash::RandomState;
 use fanfare_shared::{Epoch, Position, Publication, RoomName};
 
 use super::{Backend, BackendError, EPOCH_TTL, Log, Pending, Publish, Read, Sink, Snapshot};
@@ -25,9 +25,12 @@ const MAX_KEYS: usize = 65_536;
 pub struct Memory {
     sink: OnceLock<Arc<dyn Sink>>,
     hasher: RandomState,
-    stripes: [Mutex<HashMap<RoomName, RoomLog>>; STRIPES],
+    stripes: [Mutex<Logs>; STRIPES],
     presence: presence::Rooms,
 }
+
+/// Logs by room. Clients choose the names, so the hasher has keys.
+type Logs = HashMap<RoomName, RoomLog, RandomState>;
 
 /// One room's log and the keys it has accepted.
 struct RoomLog {
@@ -67,7 +70,7 @@ impl Memory {
         }
     }
 
-    fn stripe(&self, room: &RoomName) -> MutexGuard<'_, HashMap<RoomName, RoomLog>> {
+    fn stripe(&self, room: &RoomName) -> MutexGuard<'_, Logs> {
         #[allow(
             clippy::cast_possible_truncation,
             reason = "any bits of a hash will do"
@@ -139,11 +142,7 @@ impl Backend for Memory {
 
 impl RoomLog {
     /// Finds the room's log, or begins one with a new epoch, and renews its life.
-    fn open<'a>(
-        stripe: &'a mut HashMap<RoomName, Self>,
-        room: &RoomName,
-        ttl: Duration,
-    ) -> &'a mut Self {
+    fn open<'a>(stripe: &'a mut Logs, room: &RoomName, ttl: Duration) -> &'a mut Self {
         let now = Instant::now();
         let log = stripe.entry(room.clone()).or_insert_with(|| Self {
             position: Position {
