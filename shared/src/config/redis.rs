@@ -15,7 +15,7 @@ pub struct Redis {
     /// the node works alone, its rooms in its own memory. Set it to run more than one node.
     /// Several, as a list or with commas in between, are servers that know nothing of each other,
     /// with the rooms spread over them: give more where one no longer keeps up. All nodes must
-    /// name the same.
+    /// name the same, by the same addresses.
     #[serde(skip_serializing_if = "RedisUrls::is_empty")]
     pub url: RedisUrls,
     /// Where the sentinels are that watch Redis, `redis://[user:password@]host:26379`, as a list or
