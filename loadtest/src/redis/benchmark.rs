@@ -110,7 +110,7 @@ impl<'a> Benchmark<'a> {
             .args(["-q", "-x", "EVALSHA", &self.sha, "2"])
             .args([format!("{channel}:meta"), format!("{channel}:log")])
             .args(SIZE_AND_TTLS)
-            .args(["0123456789abcdef", &self.run, &channel])
+            .args(["0123456789abcdef", &self.run, "PUBLISH", &channel])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         let mut child = Dependent::spawn(&mut command)
