@@ -73,6 +73,19 @@ impl<M> Members<M> {
         ))
     }
 
+    /// The same from some place on, each member with its own: for whom a walk through a large room
+    /// pauses, nobody who stays is left out or met twice.
+    pub fn of_from(
+        &self,
+        room: RoomKey,
+        place: usize,
+    ) -> Option<(SlowConsumer, impl Iterator<Item = (usize, &M)>)> {
+        let local = self.rooms.get(&room)?;
+        let places = place..local.members.capacity();
+        let members = places.filter_map(|place| Some((place, local.members.get(place)?)));
+        Some((local.slow_consumer, members))
+    }
+
     /// How many memberships there are in all rooms.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -118,6 +131,25 @@ mod tests {
         assert_eq!(of(&members, 1), Some(vec![11]));
         assert_eq!(of(&members, 2), Some(vec![10]));
         assert_eq!(members.len(), 2);
+    }
+
+    #[test]
+    fn a_walk_goes_on_where_it_paused() {
+        let mut members = Members::default();
+        let slots: Vec<_> = (0..5)
+            .map(|member| members.add(key(1), &named("a"), RULE, member))
+            .collect();
+        let from = |members: &Members<u32>, place| {
+            let (_, found) = members.of_from(key(1), place).unwrap();
+            found.map(|(_, member)| *member).collect::<Vec<_>>()
+        };
+        let (_, mut walk) = members.of_from(key(1), 0).unwrap();
+        let (place, _) = walk.nth(1).unwrap();
+        drop(walk);
+        members.remove(key(1), slots[0]);
+        members.remove(key(1), slots[3]);
+        assert_eq!(from(&members, place + 1), [2, 4]);
+        assert!(members.of_from(key(2), 0).is_none());
     }
 
     #[test]

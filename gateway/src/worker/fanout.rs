@@ -7,6 +7,7 @@ use fanfare_broker::{Delivery, Frame, Notice, Post, RoomKey, Ticket};
 use fanfare_shared::codec::Format;
 use fanfare_shared::config::SlowConsumer;
 use fanfare_shared::{Event, Member, Position, Publication, RoomName};
+use tokio::task::yield_now;
 
 use super::{WRITES_PER_TURN, Worker};
 use crate::connection::{Connection, Slow};
@@ -21,16 +22,16 @@ impl Worker {
             inbox.take(&mut batch).await;
             let alone = batch.len() == 1;
             for post in batch.drain(..) {
-                self.take_post(post, alone);
+                self.take_post(post, alone).await;
             }
             self.flush_dirty().await;
         }
     }
 
     /// `alone` says that there is nothing else to do just now.
-    fn take_post(&self, post: Post, alone: bool) {
+    async fn take_post(&self, post: Post, alone: bool) {
         match post {
-            Post::Publication { room, delivery } => self.deliver(room, &delivery, alone),
+            Post::Publication { room, delivery } => self.deliver(room, &delivery, alone).await,
             Post::Notice { room, notice } => self.notify(room, &notice),
             Post::Joined {
                 ticket,
@@ -73,24 +74,23 @@ impl Worker {
         }
     }
 
-    /// Gives a publication to every member.
-    fn deliver(&self, room: RoomKey, delivery: &Delivery, alone: bool) {
-        let (reached, slow) = self.hand_out(room, delivery, alone);
-        self.observe(delivery.publication(), reached);
+    /// Gives a publication to every member. One that comes `alone`, with nothing else to be done,
+    /// goes to the sockets at once, taking turns with everything else.
+    async fn deliver(&self, room: RoomKey, delivery: &Delivery, alone: bool) {
+        let mut fan = Fan::default();
+        while self.hand_out(room, delivery, alone, &mut fan) {
+            yield_now().await;
+        }
+        self.tally.delivery_bytes.inc_by(fan.bytes);
+        self.observe(delivery.publication(), fan.reached);
         // Closing takes members out of rooms, and so has to wait until the room was served.
-        for connection in slow {
+        for connection in fan.slow {
             self.close_slow(&connection);
         }
     }
 
-    /// Hands a publication to every member; one that is `alone` goes to the sockets of a small room
-    /// at once. Answers how many it reached, and who is too slow for it.
-    fn hand_out(
-        &self,
-        room: RoomKey,
-        delivery: &Delivery,
-        alone: bool,
-    ) -> (u32, Vec<Rc<Connection>>) {
+    /// Hands a publication to the next members; answers whether there are more.
+    fn hand_out(&self, room: RoomKey, delivery: &Delivery, at_once: bool, fan: &mut Fan) -> bool {
         let publication = delivery.publication();
         let except = match &publication.from {
             Some(from) if !publication.echo => Some(from.client),
@@ -98,33 +98,37 @@ impl Worker {
         };
         let rooms = self.members.borrow();
         let connections = self.connections.borrow();
-        let mut frames: [Option<Frame>; Format::COUNT] = [const { None }; Format::COUNT];
-        let (mut reached, mut bytes, mut slow) = (0, 0, Vec::new());
-        let Some((rule, members)) = rooms.of(room) else {
-            return (reached, slow);
+        let Some((rule, members)) = rooms.of_from(room, fan.next) else {
+            return false;
         };
-        let at_once = alone && members.len() <= WRITES_PER_TURN;
-        for connection in members.filter_map(|slot| connections.get(*slot)) {
+        let mut writes = 0;
+        for (place, slot) in members {
+            if writes == WRITES_PER_TURN {
+                fan.next = place;
+                return true;
+            }
+            let Some(connection) = connections.get(*slot) else {
+                continue;
+            };
             if except == Some(connection.client) {
                 continue;
             }
             let format = connection.format;
-            let frame = frames[format as usize]
+            let frame = fan.frames[format as usize]
                 .get_or_insert_with(|| self.backlog.frame(delivery.frame(format).clone()));
-            let written = if at_once {
-                connection.write_at_once(frame)
-            } else {
-                0
-            };
+            let mut written = 0;
+            if at_once {
+                written = connection.write_at_once(frame);
+                writes += 1;
+            }
             if written < frame.len() && !self.append(connection, frame, written, room, rule) {
-                slow.push(Rc::clone(connection));
+                fan.slow.push(Rc::clone(connection));
                 continue;
             }
-            reached += 1;
-            bytes += frame.len() as u64;
+            fan.reached += 1;
+            fan.bytes += frame.len() as u64;
         }
-        self.tally.delivery_bytes.inc_by(bytes);
-        (reached, slow)
+        false
     }
 
     /// Appends a publication to a member's outbox, of which `written` bytes are out already.
@@ -298,4 +302,16 @@ struct Joined {
     position: Option<Position>,
     recovered: Option<bool>,
     messages: Vec<Arc<Publication>>,
+}
+
+/// How far a publication has come.
+#[derive(Default)]
+struct Fan {
+    /// Whose turn it is: the place in the room.
+    next: usize,
+    frames: [Option<Frame>; Format::COUNT],
+    reached: u32,
+    bytes: u64,
+    /// Who is too slow for it.
+    slow: Vec<Rc<Connection>>,
 }
