@@ -72,6 +72,7 @@
 
 mod cluster;
 mod connect;
+mod connection;
 mod inbound;
 mod keys;
 mod lease;
@@ -85,6 +86,7 @@ mod queue;
 mod ranking;
 mod reader;
 mod refusal;
+mod resp;
 mod route;
 mod run;
 mod script;

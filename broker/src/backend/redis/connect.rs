@@ -1,41 +1,28 @@
 //! Opens connections to the server, and says in one line what is wrong where that fails.
 
+mod dial;
 mod error;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
-use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo,
-    ProtocolVersion, PushInfo, RedisError, TlsCertificates, Value,
+    ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisError, RedisResult, Value,
 };
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
+use tokio::time::timeout;
 
 use super::Options;
+use super::connection::{Connection, Unasked};
 use super::run::{Run, field};
 
+pub(super) use dial::Stream;
+use dial::Way;
 pub use error::ConnectError;
-
-/// Keepalive finds a peer that has gone while nothing is sent; the user timeout one that has gone
-/// while something is. The probe is what finds everything else, and usually these too.
-const KEEPALIVE: Duration = Duration::from_secs(15);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
-const KEEPALIVE_RETRIES: u32 = 3;
-
-/// How many requests wait for a connection's driver. Publisher, reader, subscriber and probe have
-/// one each under way.
-const REQUESTS: usize = 16;
-
-/// Gathers a pipeline into few writes.
-const WRITE_BUFFER: usize = 256 * 1024;
 
 /// Where a server is, and how to speak with it.
 #[derive(Clone)]
 pub(super) struct Server {
-    client: Client,
+    info: ConnectionInfo,
+    way: Way,
     /// For messages and metrics: host and port, or the path; and the database, unless it is 0.
     pub(super) address: String,
     options: Arc<Options>,
@@ -67,21 +54,10 @@ impl Server {
             ConnectError::Url(key, problem)
         };
         let info = url.into_connection_info().map_err(refuse)?;
-        let tcp = TcpSettings::default()
-            .set_nodelay(true)
-            .set_keepalive(
-                TcpKeepalive::new()
-                    .with_time(KEEPALIVE)
-                    .with_interval(KEEPALIVE_INTERVAL)
-                    .with_retries(KEEPALIVE_RETRIES),
-            )
-            .set_user_timeout(KEEPALIVE + KEEPALIVE_INTERVAL);
-        let settings = info
-            .redis_settings()
-            .clone()
-            .set_protocol(ProtocolVersion::RESP3)
-            .set_lib_name("fanfare", env!("CARGO_PKG_VERSION"));
-        let info = info.set_tcp_settings(tcp).set_redis_settings(settings);
+        if matches!(info.addr(), ConnectionAddr::TcpTls { insecure: true, .. }) {
+            let problem = "TLS without looking at certificates (#insecure) is not spoken";
+            return Err(ConnectError::Url(key, problem.to_owned()));
+        }
         Self::with(info, options, Source::Url)
     }
 
@@ -94,29 +70,25 @@ impl Server {
         if info.redis_settings().db() != 0 {
             address = format!("{address}/{}", info.redis_settings().db());
         }
-        if matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
-            // redis-rs takes the process' provider, and panics where there is none. An error
-            // says that there is one already.
-            let _ = rustls::crypto::ring::default_provider().install_default();
-        }
-        let client = match (&options.authorities, info.addr()) {
-            (Some(pem), ConnectionAddr::TcpTls { .. }) => {
-                if CertificateDer::pem_slice_iter(pem).next().is_none() {
-                    return Err(ConnectError::Authorities("there are none".to_owned()));
-                }
-                let certificates = TlsCertificates {
-                    client_tls: None,
-                    root_cert: Some(pem.clone()),
-                };
-                Client::build_with_tls(info, certificates)
-                    .map_err(|error| ConnectError::Authorities(error.to_string()))?
+        let way = match info.addr() {
+            ConnectionAddr::Tcp(host, port) => Way::Tcp(host.clone(), *port),
+            ConnectionAddr::TcpTls { host, port, .. } => {
+                let trust = dial::trust(options.authorities.as_deref());
+                Way::Tls(
+                    host.clone(),
+                    *port,
+                    trust.map_err(ConnectError::Authorities)?,
+                )
             }
-            _ => Client::open(info).map_err(|error| {
-                ConnectError::Unreachable(address.clone(), without(&error, None))
-            })?,
+            ConnectionAddr::Unix(path) => Way::Unix(path.clone()),
+            other => {
+                let problem = format!("{other} is no address that is known here");
+                return Err(ConnectError::Unreachable(address, problem));
+            }
         };
         Ok(Self {
-            client,
+            info,
+            way,
             address,
             options: Arc::clone(options),
             source,
@@ -125,7 +97,7 @@ impl Server {
 
     /// The host in the address.
     pub(super) fn host(&self) -> Result<String, ConnectError> {
-        match self.client.get_connection_info().addr() {
+        match self.info.addr() {
             ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. } => Ok(host.clone()),
             _ => Err(ConnectError::NoHost(self.address.clone())),
         }
@@ -152,7 +124,7 @@ impl Server {
     }
 
     fn at(&self, host: &str, port: u16, source: Source) -> Result<Self, ConnectError> {
-        let info = self.client.get_connection_info().clone();
+        let info = self.info.clone();
         let mut addr = info.addr().clone();
         match &mut addr {
             ConnectionAddr::Tcp(of, at)
@@ -164,33 +136,69 @@ impl Server {
         Self::with(info.set_addr(addr), &self.options, source)
     }
 
-    /// Opens a connection; `push` is called with all that the server says unasked.
+    /// Opens a connection; `unasked` is called with all that the server says unasked.
     ///
     /// A request waits at most as long as connecting may take, until that is
-    /// [raised](MultiplexedConnection::set_response_timeout).
+    /// [raised](Connection::set_timeout).
     pub(super) async fn open(
         &self,
-        push: impl Fn(PushInfo) + Send + Sync + 'static,
-    ) -> Result<MultiplexedConnection, ConnectError> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.options.connect_timeout))
-            .set_response_timeout(Some(self.options.connect_timeout))
-            .set_pipeline_buffer_size(REQUESTS)
-            .set_write_backpressure_boundary(WRITE_BUFFER)
-            .set_push_sender(move |info| {
-                push(info);
-                Ok::<_, std::convert::Infallible>(())
+        unasked: impl Fn(Unasked<'_>) + Send + Sync + 'static,
+    ) -> Result<Connection, ConnectError> {
+        let patience = self.options.connect_timeout;
+        let opened = async {
+            let stream = self.way.dial().await?;
+            let connection = Connection::new(stream, patience, unasked);
+            self.greet(&connection).await?;
+            Ok(connection)
+        };
+        match timeout(patience, opened).await {
+            Ok(outcome) => outcome.map_err(|error| self.explain(&error)),
+            Err(_) => Err(ConnectError::Timeout(self.address.clone(), patience)),
+        }
+    }
+
+    /// Agrees on the protocol, gives the credentials and selects the database.
+    async fn greet(&self, connection: &Connection) -> RedisResult<()> {
+        let settings = self.info.redis_settings();
+        let mut request = redis::pipe();
+        request.cmd("HELLO").arg(3);
+        if let Some(password) = settings.password() {
+            let user = settings.username().unwrap_or("default");
+            request.arg("AUTH").arg(user).arg(password);
+        }
+        for (name, value) in [
+            ("LIB-NAME", "fanfare"),
+            ("LIB-VER", env!("CARGO_PKG_VERSION")),
+        ] {
+            request.cmd("CLIENT").arg("SETINFO").arg(name).arg(value);
+        }
+        if settings.db() != 0 {
+            request.cmd("SELECT").arg(settings.db());
+        }
+        let mut replies = connection.exchange(&request).await?.into_iter();
+        if let Some(Value::ServerError(error)) = replies.next() {
+            let detail = error.details().unwrap_or_default();
+            let unknown = detail.contains("unknown command") || error.code() == "NOPROTO";
+            return Err(if unknown {
+                (ErrorKind::RESP3NotSupported, "HELLO is not known").into()
+            } else if settings.password().is_some() && error.code() == "ERR" {
+                let detail = detail.to_owned();
+                (ErrorKind::AuthenticationFailed, "not accepted", detail).into()
+            } else {
+                error.into()
             });
-        self.client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await
-            .map_err(|error| self.explain(&error))
+        }
+        // What the library is called is no matter.
+        match replies.nth(2) {
+            Some(Value::ServerError(error)) => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 
     /// Names a connection, for whoever looks at CLIENT LIST, and asks what the server calls it.
     pub(super) async fn introduce(
         &self,
-        connection: &mut MultiplexedConnection,
+        connection: &mut Connection,
     ) -> Result<Option<i64>, ConnectError> {
         let mut request = redis::pipe();
         request
@@ -200,7 +208,7 @@ impl Server {
             .cmd("CLIENT")
             .arg("ID");
         let replies = connection
-            .send_packed_commands(&request, 0, request.len())
+            .exchange(&request)
             .await
             .map_err(|error| self.explain(&error))?;
         // A name that Redis does not take is no matter.
@@ -213,28 +221,22 @@ impl Server {
     /// Has the server close connections, where it still has them.
     pub(super) async fn close(
         &self,
-        connection: &mut MultiplexedConnection,
+        connection: &mut Connection,
         ids: &[i64],
     ) -> Result<(), ConnectError> {
         let mut request = redis::pipe();
         for id in ids {
             request.cmd("CLIENT").arg("KILL").arg("ID").arg(id);
         }
-        if request.is_empty() {
-            return Ok(());
-        }
         connection
-            .send_packed_commands(&request, 0, request.len())
+            .exchange(&request)
             .await
             .map_err(|error| self.explain(&error))?;
         Ok(())
     }
 
     /// Asks which run of the server this is, having made sure that it is a master.
-    pub(super) async fn identify(
-        &self,
-        connection: &mut MultiplexedConnection,
-    ) -> Result<Run, ConnectError> {
+    pub(super) async fn identify(&self, connection: &mut Connection) -> Result<Run, ConnectError> {
         let (server, replication): (String, String) = redis::pipe()
             .cmd("INFO")
             .arg("server")
@@ -275,7 +277,7 @@ impl Server {
     /// Says what an error means to whoever runs the node.
     pub(super) fn explain(&self, error: &RedisError) -> ConnectError {
         let at = self.address.clone();
-        let settings = self.client.get_connection_info().redis_settings();
+        let settings = self.info.redis_settings();
         let why = without(error, settings.password());
         let code = error.code().unwrap_or_default();
         match error.kind() {

@@ -1,18 +1,20 @@
 //! What one subscriber connection receives: publications and announcements to the sink, probes to
 //! the prober.
 //!
-//! Called from within redis-rs as each push is read: no queue lies in between. Invariant: after
+//! Called by the connection's driver as each frame is read: no queue lies in between. Invariant: after
 //! [`Inbound::close`] has returned, nothing of this connection reaches the sink.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use fanfare_shared::{Epoch, Position, Publication, envelope};
-use redis::{PushInfo, PushKind, Value};
+use redis::{PushKind, Value};
 use tokio::sync::watch;
 
+use super::connection::Unasked;
 use super::link::Loss;
 use super::members::{ANNOUNCED, announcement};
+use super::resp::Message;
 use super::shard::Shard;
 use super::stats::Unreadable;
 use super::{Announcement, Sink, keys};
@@ -60,11 +62,14 @@ impl Inbound {
         }
     }
 
-    /// Takes a push. Never blocks.
-    pub(super) fn push(&self, push: PushInfo) {
+    /// Takes what was said. Never blocks.
+    pub(super) fn take(&self, said: Unasked<'_>) {
+        let push = match said {
+            Unasked::Message(message) => return self.message(message),
+            Unasked::Closed => return self.lose(Loss::Closed),
+            Unasked::Push(push) => push,
+        };
         match push.kind {
-            PushKind::Message | PushKind::SMessage => self.message(push.data),
-            PushKind::Disconnection => self.lose(Loss::Closed),
             PushKind::SUnsubscribe => self.unsubscribed(&push.data),
             PushKind::Unsubscribe if self.shard.is_sharded() => {
                 self.fences.send_modify(|fences| *fences += 1);
@@ -147,27 +152,22 @@ impl Inbound {
         }
     }
 
-    fn message(&self, data: Vec<Value>) {
-        let Ok([Value::BulkString(channel), Value::BulkString(payload)]) =
-            <[Value; 2]>::try_from(data)
-        else {
-            return;
-        };
+    fn message(&self, Message { channel, payload }: Message<'_>) {
         if channel == self.probe_channel.as_bytes() {
-            self.note_probe(&payload);
+            self.note_probe(payload);
             return;
         }
         let taken = match payload.strip_prefix(ANNOUNCED) {
-            Some(text) => keys::room(&channel)
+            Some(text) => keys::room(channel)
                 .and_then(|room| announcement(room, text))
                 .map(|announcement| self.announce(announcement))
                 .ok_or(Unreadable::Header),
-            None => publication(&channel, payload).map(|publication| self.deliver(publication)),
+            None => publication(channel, payload).map(|publication| self.deliver(publication)),
         };
         if let Err(error) = taken {
             self.shard
                 .stats
-                .skipped(&String::from_utf8_lossy(&channel), &error);
+                .skipped(&String::from_utf8_lossy(channel), &error);
         }
     }
 
@@ -220,7 +220,7 @@ impl Inbound {
 
 /// Reads what came on a channel: the position (none in a room without history), a space, the
 /// envelope.
-fn publication(channel: &[u8], payload: Vec<u8>) -> Result<Publication, Unreadable> {
+fn publication(channel: &[u8], payload: &[u8]) -> Result<Publication, Unreadable> {
     let room = keys::room(channel).ok_or(Unreadable::Header)?;
     let space = payload
         .iter()
@@ -232,7 +232,8 @@ fn publication(channel: &[u8], payload: Vec<u8>) -> Result<Publication, Unreadab
     } else {
         Some(position(&payload[..space]).ok_or(Unreadable::Header)?)
     };
-    let envelope = Bytes::from(payload).slice(space + 1..);
+    // The one copy on its way through the node.
+    let envelope = Bytes::copy_from_slice(&payload[space + 1..]);
     Ok(envelope::decode(room, position, &envelope)?)
 }
 
@@ -274,11 +275,11 @@ mod tests {
 
     #[test]
     fn a_payload_is_position_space_envelope() {
-        let read = publication(b"fanfare:{a}", payload(b"00000000000000ff42")).unwrap();
+        let read = publication(b"fanfare:{a}", &payload(b"00000000000000ff42")).unwrap();
         assert_eq!(read.position, position(b"00000000000000ff42"));
         assert_eq!(read.position.unwrap().offset, 42);
         assert_eq!(&read.data.bytes[..], b"\x00 \xff");
-        let without = publication(b"fanfare:{a}", payload(b"")).unwrap();
+        let without = publication(b"fanfare:{a}", &payload(b"")).unwrap();
         assert_eq!(without.position, None);
     }
 
@@ -290,12 +291,12 @@ mod tests {
             b"0000000000000000 1",
             b"\xff",
         ] {
-            assert!(publication(b"fanfare:{a}", payload(header)).is_err());
+            assert!(publication(b"fanfare:{a}", &payload(header)).is_err());
         }
-        assert!(publication(b"other", payload(b"")).is_err());
+        assert!(publication(b"other", &payload(b"")).is_err());
         let whole = payload(b"00000000000000ff42");
         for length in 0..whole.len() {
-            assert!(publication(b"fanfare:{a}", whole[..length].to_vec()).is_err());
+            assert!(publication(b"fanfare:{a}", &whole[..length]).is_err());
         }
     }
 }

@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
-use redis::{PushKind, RedisError};
+use redis::RedisError;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::connect::{ConnectError, Server};
+use super::connection::{Connection, Unasked};
 use super::inbound::Inbound;
 use super::members::{Attendant, Scripts};
 use super::publisher::Publisher;
@@ -74,8 +74,8 @@ impl Loss {
 
 /// A link whose subscriptions are in place and whose probe came back once.
 pub(super) struct Link {
-    commands: MultiplexedConnection,
-    subscriber: MultiplexedConnection,
+    commands: Connection,
+    subscriber: Connection,
     pub(super) inbound: Arc<Inbound>,
     prober: Prober,
     publish: Script,
@@ -95,15 +95,17 @@ impl Link {
         let inbound = Arc::new(Inbound::new(Arc::clone(sink), Arc::clone(shard)));
         let of_commands = Arc::clone(&inbound);
         let mut commands = server
-            .open(move |push| {
-                if push.kind == PushKind::Disconnection {
+            .open(move |unasked| {
+                if matches!(unasked, Unasked::Closed) {
                     of_commands.lose(Loss::Closed);
                 }
             })
             .await?;
         let run = server.identify(&mut commands).await?;
         let of_subscriber = Arc::clone(&inbound);
-        let mut subscriber = server.open(move |push| of_subscriber.push(push)).await?;
+        let mut subscriber = server
+            .open(move |unasked| of_subscriber.take(unasked))
+            .await?;
         let ids = [
             server.introduce(&mut commands).await?,
             server.introduce(&mut subscriber).await?,
@@ -131,8 +133,8 @@ impl Link {
             .await
             .map_err(explain)?;
 
-        commands.set_response_timeout(RESPONSE_TIMEOUT);
-        subscriber.set_response_timeout(RESPONSE_TIMEOUT);
+        commands.set_timeout(RESPONSE_TIMEOUT);
+        subscriber.set_timeout(RESPONSE_TIMEOUT);
         let mut prober = Prober {
             connection: commands.clone(),
             inbound: Arc::clone(&inbound),
@@ -226,7 +228,7 @@ impl Link {
 
 /// Sends messages through the one connection and awaits them on the other.
 struct Prober {
-    connection: MultiplexedConnection,
+    connection: Connection,
     inbound: Arc<Inbound>,
     run: Run,
     /// The number of the last probe.

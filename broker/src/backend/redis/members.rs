@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare_shared::{ClientId, Headcount, Identity, Member, MemberChange, Roll, RoomName};
-use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, RedisWrite, Value, cmd};
 use tokio::sync::oneshot;
 
+use super::connection::Connection;
 use super::lease::{Lease, Register, Renewal};
 use super::link::Loss;
 use super::publisher::ttl;
@@ -151,7 +151,7 @@ impl Scripts {
 /// Sends one link's acts.
 pub(super) struct Attendant<'a> {
     pub(super) shard: &'a Shard,
-    pub(super) connection: MultiplexedConnection,
+    pub(super) connection: Connection,
     pub(super) scripts: Scripts,
 }
 
@@ -229,14 +229,10 @@ impl Attendant<'_> {
         for item in batch {
             pipeline.add_command(item.command(&self.scripts, self.shard.verb()));
         }
-        let mut replies = self
-            .connection
-            .send_packed_commands(&pipeline, 0, pipeline.len())
-            .await
-            .map_err(|error| {
-                tracing::debug!("telling who is in which room failed: {error}");
-                Loss::Closed
-            })?;
+        let mut replies = self.connection.exchange(&pipeline).await.map_err(|error| {
+            tracing::debug!("telling who is in which room failed: {error}");
+            Loss::Closed
+        })?;
         replies.drain(..head);
         Ok(replies)
     }

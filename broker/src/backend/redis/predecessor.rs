@@ -7,9 +7,8 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use redis::aio::MultiplexedConnection;
-
 use super::connect::{ConnectError, Server};
+use super::connection::Connection;
 
 /// The connections that were made last, by the server's own names for them.
 #[derive(Default)]
@@ -27,7 +26,7 @@ impl Predecessor {
     pub(super) async fn end(
         &self,
         server: &Server,
-        connection: &mut MultiplexedConnection,
+        connection: &mut Connection,
         run: &str,
     ) -> Result<(), ConnectError> {
         let last = self.lock().clone();

@@ -3,22 +3,22 @@
 //! One pipeline is under way at a time, so the order of the queue is the order of execution; what
 //! arrives meanwhile makes up the next one, so that the harder the load, the cheaper each is.
 
-use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare_shared::envelope::{self, Draft};
 use fanfare_shared::{Epoch, Position, RoomName};
 use prometheus::local::LocalHistogram;
-use redis::aio::MultiplexedConnection;
-use redis::{Cmd, Pipeline, RedisWrite, Value};
+use redis::Value;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::connection::Connection;
 use super::inbound;
 use super::link::Loss;
 use super::queue::{Load, Queue};
 use super::refusal::Refusal;
+use super::resp::Command;
 use super::script::Script;
 use super::shard::Shard;
 use super::stats::{Stats, millis};
@@ -35,13 +35,10 @@ pub(super) struct Item {
 /// must not time out on a slow network.
 const MAX_PIPELINE_BYTES: usize = 1024 * 1024;
 
-/// The bytes of a command beyond envelope, key and names.
-const COMMAND_BYTES: usize = 160;
-
 /// Sends one link's publications.
 pub(super) struct Publisher<'a> {
     pub(super) shard: &'a Shard,
-    pub(super) connection: MultiplexedConnection,
+    pub(super) connection: Connection,
     pub(super) script: Script,
     /// The server's run, for the script.
     pub(super) run: String,
@@ -68,7 +65,7 @@ impl Item {
         (item, answered)
     }
 
-    fn command(&self, script: &str, run: &str, verb: &str) -> Cmd {
+    fn write(&self, out: &mut Vec<u8>, script: &str, run: &str, verb: &str) {
         let Publish {
             publication,
             log,
@@ -76,32 +73,30 @@ impl Item {
         } = &self.publish;
         let room = &publication.room;
         let envelope = envelope::encode(&Draft::from(publication));
-        let names = 4 * room.as_str().len() + key.as_deref().map_or(0, str::len);
-        let mut command = Cmd::with_capacity(14, COMMAND_BYTES + names + envelope.len());
         if log.size == 0 {
-            command.arg(verb);
-            command.write_arg_fmt(keys::channel(room));
-            let mut payload = command.writer_for_next_arg();
-            // Writing to memory cannot fail.
-            let _ = payload.write_all(b" ");
-            let _ = payload.write_all(&envelope);
-            drop(payload);
-            return command;
+            let payload = [b" ", &envelope[..]].concat();
+            Command::new(out, 3)
+                .arg(verb)
+                .display(keys::channel(room))
+                .arg(payload);
+            return;
         }
-        command.arg("EVALSHA").arg(script);
-        command.arg(2 + usize::from(key.is_some()));
-        command.write_arg_fmt(keys::meta(room));
-        command.write_arg_fmt(keys::log(room));
+        let keys = 2 + usize::from(key.is_some());
+        let mut command = Command::new(out, 11 + keys);
+        command.arg("EVALSHA").arg(script).number(keys as u64);
+        command.display(keys::meta(room)).display(keys::log(room));
         if let Some(key) = key {
-            command.write_arg_fmt(keys::seen(room, key));
+            command.display(keys::seen(room, key));
         }
-        command.arg(log.size).arg(ttl(log.ttl));
-        command.arg(ttl(log.ttl.saturating_add(EPOCH_TTL)));
-        command.write_arg_fmt(Epoch::from_bits(fastrand::u64(..)));
-        command.arg(run).arg(verb);
-        command.write_arg_fmt(keys::channel(room));
-        command.arg(&envelope[..]);
         command
+            .number(log.size as u64)
+            .number(ttl(log.ttl))
+            .number(ttl(log.ttl.saturating_add(EPOCH_TTL)))
+            .display(Epoch::from_bits(fastrand::u64(..)))
+            .arg(run)
+            .arg(verb)
+            .display(keys::channel(room))
+            .arg(envelope);
     }
 
     /// The room that it is for.
@@ -216,21 +211,19 @@ impl Publisher<'_> {
     /// Sends a batch and answers the replies to it. `again` puts the script at its head, so that
     /// some of it is executed however often the cache is emptied.
     async fn exchange(&mut self, batch: &[Item], again: bool) -> Result<Vec<Value>, Loss> {
-        let mut pipeline = Pipeline::with_capacity(batch.len() + 1);
-        if again {
-            pipeline.add_command(self.script.loading());
-        }
-        for item in batch {
-            pipeline.add_command(item.command(self.script.sha(), &self.run, self.shard.verb()));
-        }
-        let mut replies = self
-            .connection
-            .send_packed_commands(&pipeline, 0, pipeline.len())
-            .await
-            .map_err(|error| {
-                tracing::debug!("publishing failed: {error}");
-                Loss::Closed
-            })?;
+        let commands = batch.len() + usize::from(again);
+        let replies = self.connection.send(commands, |out| {
+            if again {
+                out.extend_from_slice(&self.script.loading().get_packed_command());
+            }
+            for item in batch {
+                item.write(out, self.script.sha(), &self.run, self.shard.verb());
+            }
+        });
+        let mut replies = replies.await.map_err(|error| {
+            tracing::debug!("publishing failed: {error}");
+            Loss::Closed
+        })?;
         if again {
             replies.remove(0);
         }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fanfare_shared::{Epoch, Position, Publication, RoomName, envelope};
-use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, RedisWrite, Value};
 use tokio::sync::oneshot;
 
+use super::connection::Connection;
 use super::link::Loss;
 use super::publisher::ttl;
 use super::queue::{Load, Queue};
@@ -35,7 +35,7 @@ pub(super) struct Item {
 /// Sends one link's reads.
 pub(super) struct Reader<'a> {
     pub(super) shard: &'a Shard,
-    pub(super) connection: MultiplexedConnection,
+    pub(super) connection: Connection,
     pub(super) script: Script,
     /// The server's run, for the script.
     pub(super) run: String,
@@ -192,14 +192,10 @@ impl Reader<'_> {
         for item in &*batch {
             pipeline.add_command(item.command(self.script.sha(), &self.run));
         }
-        let replies = self
-            .connection
-            .send_packed_commands(&pipeline, 0, batch.len())
-            .await
-            .map_err(|error| {
-                tracing::debug!("reading failed: {error}");
-                Loss::Closed
-            })?;
+        let replies = self.connection.exchange(&pipeline).await.map_err(|error| {
+            tracing::debug!("reading failed: {error}");
+            Loss::Closed
+        })?;
         let mut again = Vec::new();
         let mut demoted = false;
         for (item, reply) in batch.drain(..).zip(replies) {

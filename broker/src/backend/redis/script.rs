@@ -1,8 +1,8 @@
 //! A Lua script in the server's cache.
 
-use redis::aio::MultiplexedConnection;
 use redis::{Cmd, RedisResult, cmd};
 
+use super::connection::Connection;
 use super::link::Loss;
 use super::refusal::Refusal;
 
@@ -23,7 +23,7 @@ pub(super) struct Script {
 impl Script {
     /// Loads the text that all nodes share.
     pub(super) async fn load(
-        connection: &mut MultiplexedConnection,
+        connection: &mut Connection,
         shared: &'static str,
     ) -> RedisResult<Self> {
         let text = shared.to_owned();
@@ -34,7 +34,7 @@ impl Script {
     /// Loads a text that only this node has.
     pub(super) async fn reload(
         &mut self,
-        connection: &mut MultiplexedConnection,
+        connection: &mut Connection,
     ) -> Result<Result<(), Refusal>, Loss> {
         let text = format!("{}\n-- {:016x}", self.shared, fastrand::u64(..));
         match loading(&text).query_async(connection).await {

@@ -9,10 +9,10 @@
 
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind, Pipeline, PushKind, RedisError, RedisResult, Value};
 use tokio::time::timeout;
 
+use super::connection::Connection;
 use super::inbound::Inbound;
 use super::refusal::Refusal;
 
@@ -21,7 +21,7 @@ const FENCE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Subscribes to channels; answers for each of them.
 pub(super) async fn subscribe(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     inbound: &Inbound,
     channels: &[String],
 ) -> RedisResult<Vec<Result<(), Refusal>>> {
@@ -46,7 +46,7 @@ pub(super) async fn subscribe(
 
 /// Ends subscriptions. One that is refused was ended before.
 pub(super) async fn unsubscribe(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     inbound: &Inbound,
     channels: &[String],
 ) -> RedisResult<()> {
@@ -55,7 +55,7 @@ pub(super) async fn unsubscribe(
 }
 
 async fn exchange(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     inbound: &Inbound,
     command: &str,
     channels: &[String],
@@ -66,9 +66,7 @@ async fn exchange(
     }
     pipeline.cmd("UNSUBSCRIBE").arg("fanfare:fence");
     let fence = inbound.fences() + 1;
-    let replies = connection
-        .send_packed_commands(&pipeline, 0, pipeline.len())
-        .await?;
+    let replies = connection.exchange(&pipeline).await?;
     match timeout(FENCE_TIMEOUT, inbound.fenced(fence)).await {
         Ok(()) => Ok(replies),
         Err(_) => Err(RedisError::from((
@@ -158,7 +156,10 @@ mod tests {
         let shard = Shard::new(&common, place, |_| true).within(&Weak::new());
         let inbound = Arc::new(Inbound::new(Arc::new(Nobody), Arc::new(shard)));
         let pushed = Arc::clone(&inbound);
-        let mut connection = server.open(move |push| pushed.push(push)).await.unwrap();
+        let mut connection = server
+            .open(move |unasked| pushed.take(unasked))
+            .await
+            .unwrap();
 
         let mut outcomes = async |channels: &[&str]| -> Vec<bool> {
             let channels: Vec<_> = channels.iter().map(|name| (*name).to_owned()).collect();

@@ -11,10 +11,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use fanfare_shared::RoomName;
-use redis::aio::MultiplexedConnection;
 use redis::{RedisResult, make_extension_error};
 use tokio::sync::{Notify, oneshot, watch};
 
+use super::connection::Connection;
 use super::inbound::Inbound;
 use super::link::Loss;
 use super::refusal::Refusal;
@@ -201,14 +201,17 @@ impl Interest {
     /// cluster, rooms that the server says are elsewhere are left unsettled.
     pub(super) async fn resubscribe(
         &self,
-        connection: &mut MultiplexedConnection,
+        connection: &mut Connection,
         shard: &Shard,
         inbound: &Inbound,
     ) -> RedisResult<()> {
         if !shard.is_sharded() {
-            connection.subscribe(inbound.probe_channel()).await?;
+            let probe = [inbound.probe_channel().to_owned()];
+            connection.subscribe("SUBSCRIBE", &probe).await?;
             for rooms in self.wanted() {
-                connection.subscribe(channels(rooms.iter())).await?;
+                connection
+                    .subscribe("SUBSCRIBE", &channels(rooms.iter()))
+                    .await?;
             }
             return Ok(());
         }
@@ -239,7 +242,7 @@ impl Interest {
     /// Tells Redis what is wanted, until the link is lost.
     pub(super) async fn apply(
         &self,
-        mut connection: MultiplexedConnection,
+        mut connection: Connection,
         shard: &Shard,
         inbound: &Inbound,
     ) -> Loss {
@@ -266,14 +269,14 @@ impl Interest {
 
     async fn add_rooms(
         &self,
-        connection: &mut MultiplexedConnection,
+        connection: &mut Connection,
         shard: &Shard,
         inbound: &Inbound,
         batch: Vec<(RoomName, Change)>,
     ) -> Result<(), Loss> {
         let channels = channels(batch.iter().map(|(room, _)| room));
         if !shard.is_sharded() {
-            let outcome = match connection.subscribe(channels).await {
+            let outcome = match connection.subscribe("SUBSCRIBE", &channels).await {
                 Ok(()) => Ok(()),
                 Err(error) => Err(Refusal::of(&error)?.into()),
             };
@@ -349,7 +352,7 @@ impl Change {
 }
 
 async fn drop_rooms(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     shard: &Shard,
     inbound: &Inbound,
     rooms: Vec<(RoomName, Change)>,
@@ -359,7 +362,7 @@ async fn drop_rooms(
         let dropped = if shard.is_sharded() {
             sharded::unsubscribe(connection, inbound, &channels).await
         } else {
-            connection.unsubscribe(channels).await
+            connection.subscribe("UNSUBSCRIBE", &channels).await
         };
         if let Err(error) = dropped {
             // Refused, we go on receiving what nobody wants: a cost, not a fault.
