@@ -66,8 +66,9 @@ pub async fn run(
     tokio::spawn(async move { axum::serve(private, internal::router(internal)).await });
 
     let workers = Workers::spawn(worker_count(&config)).await?;
+    let home = workers.home_of_backend()?;
     let (hub, roster) = tokio::select! {
-        broker = build_broker(&config, &registry, wait, workers.home_of_backend()) => broker?,
+        broker = build_broker(&config, &registry, wait, home) => broker?,
         _ = signals.recv() => return Ok(()),
     };
     let shared = Arc::new(Shared {

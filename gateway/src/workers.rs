@@ -1,5 +1,6 @@
 //! The node's workers: a thread each, and how the rest of the node reaches them.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::thread;
@@ -62,12 +63,13 @@ impl Workers {
     }
 
     /// Where the backend belongs: with a single worker, on its thread, since handing each
-    /// publication to another and back would only take longer; with several, on none of theirs,
-    /// lest it wait for the fan-out of one and slow it down.
-    pub(crate) fn home_of_backend(&self) -> Handle {
+    /// publication to another and back would only take longer; with several, on a thread of its
+    /// own, lest it wait for the fan-out of one and slow it down. On one and not on several, whose
+    /// waking each other costs more than what there is to do.
+    pub(crate) fn home_of_backend(&self) -> anyhow::Result<Handle> {
         match &self.runtimes[..] {
-            [only] => only.clone(),
-            _ => Handle::current(),
+            [only] => Ok(only.clone()),
+            _ => spawn_runtime("backend"),
         }
     }
 
@@ -80,4 +82,18 @@ impl Workers {
         }
         (self.handles, self.ended)
     }
+}
+
+/// Starts a thread for what is spawned on the answer, until the process ends.
+fn spawn_runtime(name: &str) -> anyhow::Result<Handle> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .with_context(|| format!("cannot start the {name}'s runtime"))?;
+    let handle = runtime.handle().clone();
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || runtime.block_on(pending::<()>()))
+        .with_context(|| format!("cannot start the {name}'s thread"))?;
+    Ok(handle)
 }

@@ -69,8 +69,8 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
     let config = Config::load(&sources)?;
     log::init(&config.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        // Sockets have threads of their own; these two carry the backend and the internal port.
-        .worker_threads(2)
+        // Sockets and the backend have threads of their own; this one has the internal port.
+        .worker_threads(1)
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
