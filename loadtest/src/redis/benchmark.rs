@@ -22,6 +22,9 @@ const SIZE_AND_TTLS: [&str; 3] = ["256", "300000", "86700000"];
 /// Bytes of the name that nodes have for the server's run.
 const RUN_BYTES: usize = 32;
 
+/// How large the newest entry of a log is.
+const NEWEST: &[u8] = b"return #redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1][2][2]";
+
 /// A benchmark of one Redis.
 pub(crate) struct Benchmark<'a> {
     redis: &'a Redis,
@@ -63,7 +66,8 @@ impl<'a> Benchmark<'a> {
         })
     }
 
-    /// Publishes `count` envelopes, a multiple of `pipeline`, on each of as many connections as there are rooms, `pipeline` at
+    /// Publishes `count` envelopes without a zero byte, at which redis-benchmark would end them, a
+    /// multiple of `pipeline`, on each of as many connections as there are rooms, `pipeline` at
     /// once on each; answers how many Redis took a second.
     ///
     /// A process for each: several rooms in one would not do, since redis-benchmark replaces each
@@ -90,6 +94,12 @@ impl<'a> Benchmark<'a> {
             stdout.read_to_end(&mut output)?;
             sum += rate(&output).context("redis-benchmark failed; its own words are above")?;
         }
+        let log = format!("{}:log", channel(0));
+        let kept = self.redis.ask(&[b"EVAL", NEWEST, b"1", log.as_bytes()])?;
+        ensure!(
+            kept == format!(":{}", envelope.len()),
+            "redis-benchmark published envelopes of another size: {kept} bytes"
+        );
         Ok(sum)
     }
 

@@ -252,7 +252,8 @@ impl Saturate {
         Ok(Rig { redis, groups })
     }
 
-    /// An envelope as the nodes write it for this payload.
+    /// An envelope as the nodes write it for this payload, but for its zero bytes, which
+    /// redis-benchmark takes for the end.
     fn envelope(&self) -> Vec<u8> {
         let payload = Stamp {
             room: 0,
@@ -261,7 +262,7 @@ impl Saturate {
         }
         .payload(self.common.payload());
         let data = [b"\"", &payload[..], b"\""].concat();
-        envelope::encode(&Draft {
+        let mut envelope = envelope::encode(&Draft {
             time: 1_767_225_600_123,
             from: Some((ClientId::new(1, 1), None)),
             event: None,
@@ -270,7 +271,9 @@ impl Saturate {
                 encoding: Encoding::Json,
                 bytes: &data,
             },
-        })
+        });
+        envelope.iter_mut().for_each(|byte| *byte = (*byte).max(1));
+        envelope
     }
 
     /// Publishes by redis-benchmark, while the nodes' members only answer heartbeats.
