@@ -14,7 +14,7 @@ use super::fleet::Spread;
 use crate::dialect::Dialect;
 use crate::floor::Method;
 use crate::latency::Quantiles;
-use crate::report::{Run, Table};
+use crate::report::{Run, Table, median};
 use crate::server::Server;
 use crate::swarm::WINDOW;
 use crate::{progress, report};
@@ -43,11 +43,11 @@ pub(crate) struct Idle {
 }
 
 /// One server's figures.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 struct Figures {
     server: String,
     /// Bytes resident before the first connection.
-    empty: u64,
+    empty: f64,
     /// Bytes resident per connection over the empty process: when all have joined…
     fresh_per_connection: f64,
     /// … and after traffic.
@@ -68,7 +68,9 @@ struct Result {
     run: Run,
     protocol: Dialect,
     connections: u32,
+    /// Medians over the rounds.
     servers: Vec<Figures>,
+    rounds: Vec<Vec<Figures>>,
 }
 
 impl Idle {
@@ -77,6 +79,24 @@ impl Idle {
             return fleet.run();
         }
         self.crowd.ensure_possible()?;
+        let mut rounds = Vec::new();
+        for _ in 0..self.common.rounds {
+            rounds.push(self.round()?);
+        }
+        progress::clear();
+        let count = rounds.first().map_or(0, Vec::len);
+        let result = Result {
+            run: Run::of("idle"),
+            protocol: self.common.protocol,
+            connections: self.crowd.connections,
+            servers: (0..count).map(|index| median_of(&rounds, index)).collect(),
+            rounds,
+        };
+        report::result(&result, self.common.json, show)
+    }
+
+    /// Measures each server once, from its start.
+    fn round(&self) -> anyhow::Result<Vec<Figures>> {
         let mut servers: Vec<Figures> = Vec::new();
         for (server, protocol) in self.common.servers(&[Method::Send])? {
             let mut figures = self.measure(&server, protocol)?;
@@ -85,14 +105,7 @@ impl Idle {
                 .map(|floor| figures.cpu_per_handshake / floor.cpu_per_handshake);
             servers.push(figures);
         }
-        progress::clear();
-        let result = Result {
-            run: Run::of("idle"),
-            protocol: self.common.protocol,
-            connections: self.crowd.connections,
-            servers,
-        };
-        report::result(&result, self.common.json, show)
+        Ok(servers)
     }
 
     #[allow(clippy::cast_precision_loss, reason = "bytes and times of one run")]
@@ -121,7 +134,7 @@ impl Idle {
         let each = |bytes: u64| bytes.saturating_sub(empty) as f64 / connections;
         Ok(Figures {
             server: server.name.clone(),
-            empty,
+            empty: empty as f64,
             fresh_per_connection: each(fresh),
             used_per_connection: each(used),
             cpu_per_handshake: handshakes.cpu as f64 / 1000.0 / connections,
@@ -133,7 +146,27 @@ impl Idle {
     }
 }
 
-#[allow(clippy::cast_precision_loss, reason = "bytes of one process")]
+/// One server's figures over all rounds: the median of each; of the handshakes' own times, those
+/// of the last round.
+fn median_of(rounds: &[Vec<Figures>], index: usize) -> Figures {
+    let of = |figure: fn(&Figures) -> f64| {
+        median(rounds.iter().map(|round| figure(&round[index]))).unwrap_or_default()
+    };
+    let ratios = rounds
+        .iter()
+        .filter_map(|round| round[index].handshake_ratio);
+    Figures {
+        empty: of(|figures| figures.empty),
+        fresh_per_connection: of(|figures| figures.fresh_per_connection),
+        used_per_connection: of(|figures| figures.used_per_connection),
+        cpu_per_handshake: of(|figures| figures.cpu_per_handshake),
+        handshake_ratio: median(ratios),
+        cpu_per_idle_second: of(|figures| figures.cpu_per_idle_second),
+        closed: rounds.iter().map(|round| round[index].closed).sum(),
+        ..rounds[rounds.len() - 1][index].clone()
+    }
+}
+
 fn show(result: &Result) -> anyhow::Result<()> {
     let mut table = Table::new(&[
         "server",
@@ -151,7 +184,7 @@ fn show(result: &Result) -> anyhow::Result<()> {
         let ratio = figures.handshake_ratio;
         table.row([
             figures.server.clone(),
-            format!("{:.1}", figures.empty as f64 / 1024.0 / 1024.0),
+            format!("{:.1}", figures.empty / 1024.0 / 1024.0),
             format!("{:.0}", figures.fresh_per_connection),
             format!("{:.0}", figures.used_per_connection),
             format!("{:.1}", figures.cpu_per_handshake),
@@ -163,7 +196,8 @@ fn show(result: &Result) -> anyhow::Result<()> {
         ]);
     }
     report::print(&format!(
-        "idle: {} connections; memory and CPU time for each\n\n{table}",
-        result.connections
+        "idle: {} connections, {} rounds; memory and CPU time for each; medians\n\n{table}",
+        result.connections,
+        result.rounds.len()
     ))
 }
