@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use super::connection::Unasked;
 use super::link::Loss;
 use super::members::{ANNOUNCED, announcement};
-use super::resp::Message;
+use super::resp::{self, Message};
 use super::shard::Shard;
 use super::stats::Unreadable;
 use super::{Announcement, Sink, keys};
@@ -243,9 +243,9 @@ const MAX_POSITION: usize = EPOCH + 20;
 
 /// Reads a position as the scripts write it: 16 hexadecimal digits of epoch, then the offset.
 pub(super) fn position(text: &[u8]) -> Option<Position> {
-    let (epoch, offset) = std::str::from_utf8(text).ok()?.split_at_checked(EPOCH)?;
-    let epoch = Epoch::parse(epoch);
-    let offset = offset.parse().ok()?;
+    let (epoch, offset) = text.split_at_checked(EPOCH)?;
+    let epoch = Epoch::parse(std::str::from_utf8(epoch).ok()?);
+    let offset = resp::number(offset)?;
     (epoch != Epoch::UNKNOWN).then_some(Position { epoch, offset })
 }
 

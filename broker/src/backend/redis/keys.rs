@@ -22,22 +22,22 @@
 //! Redis keeps channels apart from databases: nodes that use different databases of one server
 //! hear each other. Clusters of Fanfare that are to be apart need servers of their own.
 
-use std::fmt::{self, Display, Write};
+use std::fmt::{self, Display};
 
 use fanfare_shared::RoomName;
 
 const ROOM: &str = "fanfare:{";
 
 /// Takes the place of a leading `}`: a control character, which room names exclude.
-const STAND_IN: char = '\u{1d}';
+const STAND_IN: &str = "\u{1d}";
 
 /// The channel of a room's publications.
-pub(super) fn channel(room: &RoomName) -> impl Display {
+pub(super) fn channel(room: &RoomName) -> Name<'_> {
     Name { room, suffix: "" }
 }
 
 /// The stream of a room's kept publications.
-pub(super) fn log(room: &RoomName) -> impl Display {
+pub(super) fn log(room: &RoomName) -> Name<'_> {
     Name {
         room,
         suffix: ":log",
@@ -45,7 +45,7 @@ pub(super) fn log(room: &RoomName) -> impl Display {
 }
 
 /// The hash that says where a room's log stands.
-pub(super) fn meta(room: &RoomName) -> impl Display {
+pub(super) fn meta(room: &RoomName) -> Name<'_> {
     Name {
         room,
         suffix: ":meta",
@@ -64,7 +64,7 @@ pub(super) fn seen<'a>(room: &'a RoomName, key: &'a str) -> impl Display {
 }
 
 /// Who is in a room, by client.
-pub(super) fn members(room: &RoomName) -> impl Display {
+pub(super) fn members(room: &RoomName) -> Name<'_> {
     Name {
         room,
         suffix: ":members",
@@ -72,7 +72,7 @@ pub(super) fn members(room: &RoomName) -> impl Display {
 }
 
 /// Who is in a room, by lease.
-pub(super) fn held(room: &RoomName) -> impl Display {
+pub(super) fn held(room: &RoomName) -> Name<'_> {
     Name {
         room,
         suffix: ":held",
@@ -80,7 +80,7 @@ pub(super) fn held(room: &RoomName) -> impl Display {
 }
 
 /// How many connections each user has in a room.
-pub(super) fn users(room: &RoomName) -> impl Display {
+pub(super) fn users(room: &RoomName) -> Name<'_> {
     Name {
         room,
         suffix: ":users",
@@ -88,7 +88,7 @@ pub(super) fn users(room: &RoomName) -> impl Display {
 }
 
 /// The leases that hold, by when they end. `room` is the register's.
-pub(super) fn leases(room: &RoomName) -> impl Display {
+pub(super) fn leases(room: &RoomName) -> Name<'_> {
     Name {
         room,
         suffix: ":leases",
@@ -96,7 +96,7 @@ pub(super) fn leases(room: &RoomName) -> impl Display {
 }
 
 /// The leases that ended, by when they did.
-pub(super) fn ended(room: &RoomName) -> impl Display {
+pub(super) fn ended(room: &RoomName) -> Name<'_> {
     Name {
         room,
         suffix: ":ended",
@@ -104,7 +104,7 @@ pub(super) fn ended(room: &RoomName) -> impl Display {
 }
 
 /// When nodes were seen.
-pub(super) fn watch(room: &RoomName) -> impl Display {
+pub(super) fn watch(room: &RoomName) -> Name<'_> {
     Name {
         room,
         suffix: ":watch",
@@ -113,13 +113,17 @@ pub(super) fn watch(room: &RoomName) -> impl Display {
 
 /// What Redis Cluster hashes of all the names of a room, in two parts.
 pub(super) fn tag(room: &str) -> [&[u8]; 2] {
-    const FIRST: [u8; 1] = [STAND_IN as u8];
-    let (first, rest) = match room.strip_prefix('}') {
-        None => (&[][..], room),
-        Some(rest) => (&FIRST[..], rest),
-    };
+    let (first, rest) = stand_in(room);
     let end = rest.find('}').unwrap_or(rest.len());
-    [first, &rest.as_bytes()[..end]]
+    [first.as_bytes(), &rest.as_bytes()[..end]]
+}
+
+/// What a room's name is written as, in two parts.
+fn stand_in(room: &str) -> (&'static str, &str) {
+    match room.strip_prefix('}') {
+        None => ("", room),
+        Some(rest) => (STAND_IN, rest),
+    }
 }
 
 /// The channel of a node's probe.
@@ -145,23 +149,25 @@ pub(super) fn room(channel: &[u8]) -> Option<RoomName> {
     }
 }
 
-struct Name<'a> {
+/// A name that belongs to a room.
+pub(super) struct Name<'a> {
     room: &'a RoomName,
     suffix: &'static str,
 }
 
+impl Name<'_> {
+    /// What it is made of, one behind the other.
+    pub(super) fn parts(&self) -> [&str; 5] {
+        let (first, rest) = stand_in(self.room.as_str());
+        [ROOM, first, rest, "}", self.suffix]
+    }
+}
+
 impl Display for Name<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(ROOM)?;
-        match self.room.as_str().strip_prefix('}') {
-            None => f.write_str(self.room.as_str())?,
-            Some(rest) => {
-                f.write_char(STAND_IN)?;
-                f.write_str(rest)?;
-            }
-        }
-        f.write_char('}')?;
-        f.write_str(self.suffix)
+        self.parts()
+            .into_iter()
+            .try_for_each(|part| f.write_str(part))
     }
 }
 

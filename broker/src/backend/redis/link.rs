@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::RedisError;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::connect::{ConnectError, Server};
@@ -187,42 +188,49 @@ impl Link {
     /// Does what is asked for until the link is lost. At its side `restore` runs to its end, or
     /// is dropped when the link is lost before that. What is under way then is dropped, and so
     /// answered: unavailable.
-    pub(super) async fn serve(self, shard: &Shard, restore: impl Future<Output = ()>) -> Loss {
+    ///
+    /// A task each: what wakes for every publication should not look at all the others, too.
+    pub(super) async fn serve(self, shard: &Arc<Shard>, restore: impl Future<Output = ()>) -> Loss {
+        let mut tasks = JoinSet::new();
         let publisher = Publisher {
-            shard,
+            shard: Arc::clone(shard),
             connection: self.commands.clone(),
             script: self.publish,
             run: self.run.id(),
-            pipeline: shard.options.pipeline,
-            stats: Arc::clone(&shard.stats),
             seconds: shard.stats.publish.local(),
         };
+        tasks.spawn(publisher.run());
         let attendant = Attendant {
-            shard,
+            shard: Arc::clone(shard),
             connection: self.commands.clone(),
             scripts: self.presence,
         };
+        tasks.spawn(attendant.run());
         let reader = Reader {
-            shard,
+            shard: Arc::clone(shard),
             connection: self.commands,
             script: self.read,
             run: self.run.id(),
-            stats: Arc::clone(&shard.stats),
         };
+        tasks.spawn(reader.run());
+        let (subscriber, inbound) = (self.subscriber, Arc::clone(&self.inbound));
+        let of = Arc::clone(shard);
+        tasks.spawn(async move { of.interest.apply(subscriber, &of, &inbound).await });
+        let of = Arc::clone(shard);
+        tasks.spawn(async move { self.prober.run(&of).await });
         let restore = async {
             restore.await;
             std::future::pending().await
         };
-        tokio::select! {
+        let loss = tokio::select! {
             biased;
             loss = self.inbound.lost() => loss,
-            loss = self.prober.run(shard) => loss,
-            loss = publisher.run(&shard.publications) => loss,
-            loss = reader.run(&shard.reads) => loss,
-            loss = attendant.run(&shard.members) => loss,
-            loss = shard.interest.apply(self.subscriber, shard, &self.inbound) => loss,
+            Some(ended) = tasks.join_next() => ended.unwrap_or(Loss::Internal),
             loss = restore => loss,
-        }
+        };
+        // None of them goes on beside the next link.
+        tasks.shutdown().await;
+        loss
     }
 }
 

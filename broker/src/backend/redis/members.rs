@@ -13,8 +13,9 @@ use super::connection::Connection;
 use super::lease::{Lease, Register, Renewal};
 use super::link::Loss;
 use super::publisher::ttl;
-use super::queue::{Load, Queue};
+use super::queue::Load;
 use super::refusal::Refusal;
+use super::resp::array;
 use super::script::Script;
 use super::shard::Shard;
 use super::{Announcement, BackendError, Page, Pending, keys};
@@ -149,19 +150,19 @@ impl Scripts {
 }
 
 /// Sends one link's acts.
-pub(super) struct Attendant<'a> {
-    pub(super) shard: &'a Shard,
+pub(super) struct Attendant {
+    pub(super) shard: Arc<Shard>,
     pub(super) connection: Connection,
     pub(super) scripts: Scripts,
 }
 
-impl Attendant<'_> {
+impl Attendant {
     /// Sends what waits, until the link is lost. What is under way then is dropped, and so
     /// answered: unavailable.
-    pub(super) async fn run(mut self, queue: &Queue<Item>) -> Loss {
+    pub(super) async fn run(mut self) -> Loss {
         let mut batch = Vec::new();
         loop {
-            queue.take(&mut batch, MOST).await;
+            self.shard.members.take(&mut batch, MOST).await;
             if let Err(loss) = self.send(&mut batch).await {
                 return loss;
             }
@@ -359,13 +360,6 @@ fn leases<C: FromIterator<Lease>>(value: Value) -> Option<C> {
 fn bytes(value: Value) -> Option<Vec<u8>> {
     match value {
         Value::BulkString(bytes) => Some(bytes),
-        _ => None,
-    }
-}
-
-fn array<const N: usize>(value: Value) -> Option<[Value; N]> {
-    match value {
-        Value::Array(values) => values.try_into().ok(),
         _ => None,
     }
 }

@@ -16,12 +16,12 @@ use tokio::time::Instant;
 use super::connection::Connection;
 use super::inbound;
 use super::link::Loss;
-use super::queue::{Load, Queue};
+use super::queue::Load;
 use super::refusal::Refusal;
 use super::resp::Command;
 use super::script::Script;
 use super::shard::Shard;
-use super::stats::{Stats, millis};
+use super::stats::millis;
 use super::{BackendError, EPOCH_TTL, Publish, keys};
 
 /// A publication that waits, and who waits for it.
@@ -36,15 +36,12 @@ pub(super) struct Item {
 const MAX_PIPELINE_BYTES: usize = 1024 * 1024;
 
 /// Sends one link's publications.
-pub(super) struct Publisher<'a> {
-    pub(super) shard: &'a Shard,
+pub(super) struct Publisher {
+    pub(super) shard: Arc<Shard>,
     pub(super) connection: Connection,
     pub(super) script: Script,
     /// The server's run, for the script.
     pub(super) run: String,
-    /// The most publications in a pipeline.
-    pub(super) pipeline: usize,
-    pub(super) stats: Arc<Stats>,
     /// [`Stats::publish`], without its atomics for each publication.
     pub(super) seconds: LocalHistogram,
 }
@@ -77,14 +74,16 @@ impl Item {
             let payload = [b" ", &envelope[..]].concat();
             Command::new(out, 3)
                 .arg(verb)
-                .display(keys::channel(room))
+                .parts(keys::channel(room).parts())
                 .arg(payload);
             return;
         }
         let keys = 2 + usize::from(key.is_some());
         let mut command = Command::new(out, 11 + keys);
         command.arg("EVALSHA").arg(script).number(keys as u64);
-        command.display(keys::meta(room)).display(keys::log(room));
+        command
+            .parts(keys::meta(room).parts())
+            .parts(keys::log(room).parts());
         if let Some(key) = key {
             command.display(keys::seen(room, key));
         }
@@ -95,7 +94,7 @@ impl Item {
             .display(Epoch::from_bits(fastrand::u64(..)))
             .arg(run)
             .arg(verb)
-            .display(keys::channel(room))
+            .parts(keys::channel(room).parts())
             .arg(envelope);
     }
 
@@ -139,17 +138,17 @@ impl Item {
     }
 }
 
-impl Publisher<'_> {
+impl Publisher {
     /// Sends what waits, until the link is lost. What is under way then is dropped, and so
     /// answered: unavailable.
-    pub(super) async fn run(mut self, queue: &Queue<Item>) -> Loss {
+    pub(super) async fn run(mut self) -> Loss {
         let most = Load {
-            items: self.pipeline,
+            items: self.shard.options.pipeline,
             weight: MAX_PIPELINE_BYTES,
         };
-        let mut batch = Vec::with_capacity(self.pipeline);
+        let mut batch = Vec::with_capacity(most.items);
         loop {
-            queue.take(&mut batch, most).await;
+            self.shard.publications.take(&mut batch, most).await;
             if let Err(loss) = self.send(&mut batch).await {
                 return loss;
             }
@@ -231,7 +230,7 @@ impl Publisher<'_> {
     }
 
     fn note(&self, refusal: &Refusal) {
-        if let Some(unlogged) = self.stats.refused.now() {
+        if let Some(unlogged) = self.shard.stats.refused.now() {
             tracing::error!(unlogged, "Redis refuses publications: {refusal}");
         }
     }

@@ -10,8 +10,9 @@ use tokio::sync::oneshot;
 use super::connection::Connection;
 use super::link::Loss;
 use super::publisher::ttl;
-use super::queue::{Load, Queue};
+use super::queue::Load;
 use super::refusal::Refusal;
+use super::resp::array;
 use super::script::Script;
 use super::shard::Shard;
 use super::stats::{Stats, Unreadable};
@@ -33,13 +34,12 @@ pub(super) struct Item {
 }
 
 /// Sends one link's reads.
-pub(super) struct Reader<'a> {
-    pub(super) shard: &'a Shard,
+pub(super) struct Reader {
+    pub(super) shard: Arc<Shard>,
     pub(super) connection: Connection,
     pub(super) script: Script,
     /// The server's run, for the script.
     pub(super) run: String,
-    pub(super) stats: Arc<Stats>,
 }
 
 impl Item {
@@ -168,19 +168,12 @@ fn entry(value: Value) -> Option<(u64, Vec<u8>)> {
     Some((offset.parse().ok()?, envelope))
 }
 
-fn array<const N: usize>(value: Value) -> Option<[Value; N]> {
-    match value {
-        Value::Array(values) => values.try_into().ok(),
-        _ => None,
-    }
-}
-
-impl Reader<'_> {
+impl Reader {
     /// Reads what is asked for, until the link is lost.
-    pub(super) async fn run(mut self, queue: &Queue<Item>) -> Loss {
+    pub(super) async fn run(mut self) -> Loss {
         let mut batch = Vec::new();
         loop {
-            queue.take(&mut batch, MOST).await;
+            self.shard.reads.take(&mut batch, MOST).await;
             if let Err(loss) = self.send(&mut batch).await {
                 return loss;
             }
@@ -199,7 +192,7 @@ impl Reader<'_> {
         let mut again = Vec::new();
         let mut demoted = false;
         for (item, reply) in batch.drain(..).zip(replies) {
-            match item.snapshot(reply, &self.stats) {
+            match item.snapshot(reply, &self.shard.stats) {
                 Err(Refusal::NoScript) => again.push(item),
                 outcome => {
                     demoted |= matches!(outcome, Err(Refusal::Demoted));

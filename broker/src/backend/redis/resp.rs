@@ -37,6 +37,17 @@ impl<'a> Command<'a> {
         self.arg(decimal(number, &mut digits))
     }
 
+    /// Writes an argument that is in parts.
+    pub(super) fn parts<const N: usize>(&mut self, parts: [&str; N]) -> &mut Self {
+        let size: usize = parts.iter().map(|part| part.len()).sum();
+        push_header(self.0, b'$', size as u64);
+        for part in parts {
+            self.0.extend_from_slice(part.as_bytes());
+        }
+        self.0.extend_from_slice(b"\r\n");
+        self
+    }
+
     pub(super) fn display(&mut self, value: impl Display) -> &mut Self {
         let start = self.0.len();
         // Writing to memory cannot fail.
@@ -54,11 +65,17 @@ impl<'a> Command<'a> {
 /// How many digits a number has at most.
 const MAX_DIGITS: usize = 20;
 
+/// Writes the line that says how much follows of what.
 fn push_header(out: &mut Vec<u8>, kind: u8, number: u64) {
     let mut digits = [0; MAX_DIGITS];
-    out.push(kind);
-    out.extend_from_slice(decimal(number, &mut digits));
-    out.extend_from_slice(b"\r\n");
+    let digits = decimal(number, &mut digits);
+    let mut line = [0; MAX_DIGITS + 3];
+    line[0] = kind;
+    let end = 1 + digits.len();
+    line[1..end].copy_from_slice(digits);
+    line[end..end + 2].copy_from_slice(b"\r\n");
+    // One copy to the heap instead of three.
+    out.extend_from_slice(&line[..end + 2]);
 }
 
 fn decimal(mut number: u64, digits: &mut [u8; MAX_DIGITS]) -> &[u8] {
@@ -166,7 +183,20 @@ fn count(digits: &[u8]) -> Option<Option<usize>> {
     if digits == b"-1" {
         return Some(None);
     }
-    std::str::from_utf8(digits).ok()?.parse().ok().map(Some)
+    number(digits).map(Some)
+}
+
+/// Reads a number in decimal digits, and nothing else.
+pub(super) fn number<N: TryFrom<u64>>(digits: &[u8]) -> Option<N> {
+    if digits.is_empty() || digits.len() > MAX_DIGITS {
+        return None;
+    }
+    let number = digits.iter().try_fold(0_u64, |number, digit| {
+        let digit = digit.wrapping_sub(b'0');
+        let shifted = (digit < 10).then(|| number.checked_mul(10))??;
+        shifted.checked_add(u64::from(digit))
+    });
+    N::try_from(number?).ok()
 }
 
 /// Reads a whole frame.
@@ -176,6 +206,14 @@ pub(super) fn value(frame: &[u8]) -> RedisResult<Value> {
         return Ok(Value::BulkString(text.to_vec()));
     }
     parse_redis_value(frame)
+}
+
+/// The elements of an array of just so many.
+pub(super) fn array<const N: usize>(value: Value) -> Option<[Value; N]> {
+    match value {
+        Value::Array(values) => values.try_into().ok(),
+        _ => None,
+    }
 }
 
 /// What came on a channel.
@@ -218,16 +256,18 @@ mod tests {
     #[test]
     fn a_command_is_an_array_of_strings() {
         let mut out = Vec::new();
-        Command::new(&mut out, 4)
+        Command::new(&mut out, 5)
             .arg("PUBLISH")
             .display(format_args!("a{}", "b".repeat(9)))
+            .parts(["a", "", "b"])
             .number(1_234)
             .arg(b"\r\n\xff");
         let expected =
-            b"*4\r\n$7\r\nPUBLISH\r\n$10\r\nabbbbbbbbb\r\n$4\r\n1234\r\n$3\r\n\r\n\xff\r\n";
+            b"*5\r\n$7\r\nPUBLISH\r\n$10\r\nabbbbbbbbb\r\n$2\r\nab\r\n$4\r\n1234\r\n$3\r\n\r\n\xff\r\n";
         assert_eq!(out, expected);
         let same = redis::cmd("PUBLISH")
             .arg("abbbbbbbbb")
+            .arg("ab")
             .arg(1_234)
             .arg(b"\r\n\xff")
             .get_packed_command();
@@ -235,10 +275,23 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_written_as_the_standard_library_does() {
+    fn numbers_are_written_and_read_as_by_the_standard_library() {
         for number in [0, 9, 10, 123, u64::MAX] {
             let mut digits = [0; MAX_DIGITS];
-            assert_eq!(decimal(number, &mut digits), number.to_string().as_bytes());
+            let written = decimal(number, &mut digits);
+            assert_eq!(written, number.to_string().as_bytes());
+            assert_eq!(super::number(written), Some(number));
+        }
+        for other in [
+            "",
+            "-1",
+            "+1",
+            "1 ",
+            "a",
+            "18446744073709551616",
+            "000000000000000000000",
+        ] {
+            assert_eq!(number::<u64>(other.as_bytes()), None, "{other}");
         }
     }
 

@@ -66,7 +66,7 @@ async fn keep(shard: Arc<Shard>, sink: Arc<dyn Sink>) {
     }
 }
 
-async fn serve(shard: &Shard, sink: &Arc<dyn Sink>, link: Link) -> Loss {
+async fn serve(shard: &Arc<Shard>, sink: &Arc<dyn Sink>, link: Link) -> Loss {
     let serving = Serving::begin(shard, sink, &link);
     let address = link.server.address.clone();
     let restore = async {
