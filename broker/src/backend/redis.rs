@@ -4,8 +4,10 @@
 //! # How does it work?
 //!
 //! A room belongs to a `shard`: one master, and all that waits for it. Of a shard a `supervisor`
-//! keeps one link at a time: a connection for commands and one that is subscribed, both of
-//! redis-rs, made and given up together. While a link is up,
+//! keeps one link at a time: a connection for commands and one that is subscribed, made and
+//! given up together. Both speak RESP3 by themselves (`connection`, `resp`), and leave to redis-rs
+//! what is rare: addresses, the commands of other duties, replies of several parts. While a link is
+//! up,
 //!
 //! - `publish` puts a publication in a bounded queue, from which the `publisher` sends all that
 //!   wait in one pipeline, the next when the last was answered. `publish.lua` assigns the offset,

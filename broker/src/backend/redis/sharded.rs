@@ -2,10 +2,10 @@
 //!
 //! In a cluster a command may name channels of one slot only, so each channel has a command of its
 //! own. A server that gives a slot away ends its subscriptions unasked, in the very words of an
-//! answer, and redis-rs takes that for the answer to whatever is under way. So each round trip ends
-//! with a fence, an UNSUBSCRIBE from nothing: answers are told apart by their kind, and the next
-//! round trip begins only when the fence was read, so that nothing is left over to be mistaken for
-//! its answers.
+//! answer, and the connection takes that for the answer to whatever is under way. So each round
+//! trip ends with a fence, an UNSUBSCRIBE from nothing: answers are told apart by their kind, and
+//! the next round trip begins only when the fence was read, so that nothing is left over to be
+//! mistaken for its answers.
 
 use std::time::Duration;
 
