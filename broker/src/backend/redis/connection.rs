@@ -4,6 +4,9 @@
 //! Whoever asks writes to the socket right away, if it takes it; a task of the connection's own,
 //! its driver, reads, and writes what the socket did not take at once. A reply is read where it
 //! lies; so is a publication, before it goes to the rooms.
+//!
+//! What waits here is bounded by those who ask: each of a link's duties has one exchange under way.
+//! What is received is bounded by what was asked for.
 
 use std::collections::VecDeque;
 use std::io;
