@@ -22,9 +22,9 @@ use fanfare_shared::Identity;
 use fanfare_shared::code::CloseCode;
 use fanfare_shared::config::{Config, Limits};
 use slab::Slab;
-use tokio::runtime::Handle;
+use tokio::runtime::{Builder, Handle, LocalOptions};
 use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot};
-use tokio::task::{JoinSet, LocalSet, spawn_local, yield_now};
+use tokio::task::{JoinSet, spawn_local, yield_now};
 
 use crate::connection::Connection;
 use crate::metrics::{Metrics, Tally};
@@ -116,9 +116,9 @@ pub(crate) fn run(
     mut orders: mpsc::Receiver<Order>,
     ended: mpsc::Sender<()>,
 ) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    let runtime = Builder::new_current_thread()
         .enable_all()
-        .build();
+        .build_local(LocalOptions::default());
     // Whoever asked may have gone.
     let _ = built.send(match &runtime {
         Ok(runtime) => Ok(runtime.handle().clone()),
@@ -126,7 +126,7 @@ pub(crate) fn run(
     });
     let Ok(runtime) = runtime else { return };
     let mut ended = Some(ended);
-    LocalSet::new().block_on(&runtime, async {
+    runtime.block_on(async {
         let Ok(shared) = shared.await else { return };
         let worker = Worker::new(index, shared);
         // Without any of these the worker is of no use.
