@@ -66,7 +66,10 @@ impl Memory {
     pub fn sweep(&self) {
         let now = Instant::now();
         for stripe in &self.stripes {
-            lock(stripe).retain(|_, log| log.expire(now));
+            lock(stripe).retain(|_, log| {
+                log.expire(now);
+                log.is_worth_keeping(now)
+            });
         }
     }
 
@@ -223,8 +226,8 @@ impl RoomLog {
             && first.is_none_or(|first| first.position == Some(position.next()))
     }
 
-    /// Drops what has outlived its TTL; answers whether the log is still worth keeping.
-    fn expire(&mut self, now: Instant) -> bool {
+    /// Drops what has outlived its TTL.
+    fn expire(&mut self, now: Instant) {
         while let Some((accepted, _)) = self.keys.front()
             && now.duration_since(*accepted) >= self.ttl
         {
@@ -235,6 +238,10 @@ impl RoomLog {
         if now.duration_since(self.appended) >= self.ttl {
             self.publications.clear();
         }
+    }
+
+    /// Whether anyone may still hold a position of its epoch.
+    fn is_worth_keeping(&self, now: Instant) -> bool {
         now.duration_since(self.touched) < self.ttl + EPOCH_TTL
     }
 }
