@@ -95,29 +95,28 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Backend for Memory {
-    fn publish(&self, publish: Publish) -> Pending<Option<Position>> {
+    fn publish(&self, mut publish: Publish) -> Pending<Option<Position>> {
         if self.sink.get().is_some_and(|sink| sink.congested()) {
             return Pending::ready(Err(BackendError::Overloaded));
         }
-        let Publish {
-            mut publication,
-            log: Log { size, ttl },
-            key,
-        } = publish;
+        let Log { size, ttl } = publish.log;
         if size == 0 {
-            self.deliver(Arc::new(publication));
+            self.deliver(Arc::new(publish.publication));
             return Pending::ready(Ok(None));
         }
-        let mut stripe = self.stripe(&publication.room);
-        let log = RoomLog::open(&mut stripe, &publication.room, ttl);
-        if let Some(position) = key.as_deref().and_then(|key| log.accepted.get(key)) {
+        let room = &publish.publication.room;
+        let mut stripe = self.stripe(room);
+        let log = RoomLog::open(&mut stripe, room, ttl);
+        if let Some(key) = &publish.key
+            && let Some(position) = log.accepted.get(&**key)
+        {
             return Pending::ready(Ok(Some(*position)));
         }
         let position = log.position.next();
-        publication.position = Some(position);
-        let publication = Arc::new(publication);
+        publish.publication.position = Some(position);
+        let publication = Arc::new(publish.publication);
         log.append(Arc::clone(&publication), position, size);
-        if let Some(key) = key {
+        if let Some(key) = publish.key {
             log.remember(key.into(), position);
         }
         self.deliver(publication);
