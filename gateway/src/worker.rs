@@ -314,6 +314,9 @@ impl Worker {
 
     /// Writes each dirty connection once, taking turns with everything else.
     async fn flush_dirty(&self) {
+        if self.dirty.borrow().is_empty() {
+            return;
+        }
         let mut dirty = std::mem::take(&mut *self.dirty.borrow_mut());
         for turn in dirty.chunks(WRITES_PER_TURN) {
             for connection in turn {
