@@ -376,14 +376,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Sink for Hub {
     fn deliver(&self, publication: Arc<Publication>) {
-        let name = publication.room.clone();
-        let mut stripe = self.stripe(&name);
-        let Some(room) = stripe.get_mut(name.as_str()) else {
+        let mut stripe = self.stripe(&publication.room);
+        let Some(room) = stripe.get_mut(publication.room.as_str()) else {
             return;
         };
         let request = room.deliver(publication, &self.inboxes, &self.metrics);
         if request.is_some() {
-            let (key, log) = (room.key(), room.log());
+            let (name, key, log) = (room.name().clone(), room.key(), room.log());
             drop(stripe);
             // The backend may hold a lock of its own while it delivers.
             let this = self.this.clone();

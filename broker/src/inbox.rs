@@ -1,10 +1,11 @@
 //! What the hub has for one worker, in order.
 
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
 
 use fanfare_shared::{Position, Publication, RoomName};
-use tokio::sync::Notify;
 
 use crate::backend::BackendError;
 use crate::{Delivery, Notice, RoomKey, Ticket};
@@ -69,10 +70,16 @@ pub enum Post {
 #[derive(Debug)]
 pub struct Inbox {
     /// Held only to push one post or to take them all.
-    posts: Mutex<Vec<Post>>,
+    queue: Mutex<Queue>,
     len: AtomicUsize,
     bound: usize,
-    arrived: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    posts: Vec<Post>,
+    /// Wakes the worker, if it waits.
+    idle: Option<Waker>,
 }
 
 impl Inbox {
@@ -80,23 +87,22 @@ impl Inbox {
     #[must_use]
     pub fn new(bound: usize) -> Self {
         Self {
-            posts: Mutex::default(),
+            queue: Mutex::default(),
             len: AtomicUsize::new(0),
             bound,
-            arrived: Notify::new(),
         }
     }
 
     /// Appends a post, and wakes the worker if it was idle.
     pub fn push(&self, post: Post) {
-        let mut posts = self.lock();
-        posts.push(post);
-        let len = posts.len();
+        let mut queue = self.lock();
+        queue.posts.push(post);
         // Under the lock, so that it cannot overtake the store in `take`.
-        self.len.store(len, Ordering::Relaxed);
-        drop(posts);
-        if len == 1 {
-            self.arrived.notify_one();
+        self.len.store(queue.posts.len(), Ordering::Relaxed);
+        let idle = queue.idle.take();
+        drop(queue);
+        if let Some(waker) = idle {
+            waker.wake();
         }
     }
 
@@ -105,17 +111,17 @@ impl Inbox {
     /// Cancel-safe: nothing is taken before it is handed over. For one caller at a time.
     pub async fn take(&self, batch: &mut Vec<Post>) {
         debug_assert!(batch.is_empty());
-        loop {
-            {
-                let mut posts = self.lock();
-                std::mem::swap(&mut *posts, batch);
-                self.len.store(0, Ordering::Relaxed);
+        poll_fn(|context| {
+            let mut queue = self.lock();
+            if queue.posts.is_empty() {
+                queue.idle = Some(context.waker().clone());
+                return Poll::Pending;
             }
-            if !batch.is_empty() {
-                return;
-            }
-            self.arrived.notified().await;
-        }
+            std::mem::swap(&mut queue.posts, batch);
+            self.len.store(0, Ordering::Relaxed);
+            Poll::Ready(())
+        })
+        .await;
     }
 
     /// Whether as much waits as should.
@@ -124,9 +130,9 @@ impl Inbox {
         self.len.load(Ordering::Relaxed) >= self.bound
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Post>> {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
         // Pushing and swapping leave the queue whole, whatever panicked elsewhere.
-        self.posts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -35,6 +35,10 @@ pub struct Overflow;
 /// allocates nothing.
 const KEPT_CAPACITY: usize = 4;
 
+/// Room for this many is kept until the next [`Outbox::trim`]: in a busy room one burst follows on
+/// another.
+const BURST_CAPACITY: usize = 64;
+
 impl Outbox {
     /// Appends a reply or push, unless more than `bound` bytes would wait behind the frame that is
     /// being written: a replay may be larger than the bound, and must not make its reader slow.
@@ -134,7 +138,15 @@ impl Outbox {
             self.queue.pop_front();
         }
         self.written = taken;
-        if self.queue.is_empty() && self.queue.capacity() > KEPT_CAPACITY {
+        if self.queue.is_empty() && self.queue.capacity() > BURST_CAPACITY {
+            self.queue.shrink_to(KEPT_CAPACITY);
+        }
+    }
+
+    /// Gives the memory of the last burst back, unless it is in use. To be called every few
+    /// seconds.
+    pub fn trim(&mut self) {
+        if self.queue.is_empty() {
             self.queue.shrink_to(KEPT_CAPACITY);
         }
     }
@@ -203,6 +215,24 @@ mod tests {
         assert_eq!(outbox.push(frame("ef"), 4), Err(Overflow));
         outbox.advance(10);
         assert_eq!(outbox.push(frame("ef"), 4), Ok(()));
+    }
+
+    #[test]
+    fn memory_of_a_burst_is_kept_for_the_next_one_until_trimmed() {
+        let mut outbox = Outbox::default();
+        let burst = |outbox: &mut Outbox, frames| {
+            for _ in 0..frames {
+                outbox.push(frame("a"), 1_000).unwrap();
+            }
+            outbox.advance(frames);
+            outbox.queue.capacity()
+        };
+        let kept = burst(&mut outbox, 20);
+        assert!(kept >= 20);
+        assert_eq!(burst(&mut outbox, 20), kept);
+        outbox.trim();
+        assert_eq!(outbox.queue.capacity(), KEPT_CAPACITY);
+        assert_eq!(burst(&mut outbox, 100), KEPT_CAPACITY, "too much to keep");
     }
 
     #[test]

@@ -144,6 +144,10 @@ impl Room {
         self.key
     }
 
+    pub(crate) const fn name(&self) -> &RoomName {
+        &self.name
+    }
+
     pub(crate) const fn log(&self) -> Log {
         self.log
     }

@@ -116,6 +116,13 @@ impl Connection {
         }
     }
 
+    /// Gives back memory that the outbox no longer needs. Answers how many bytes wait.
+    pub(crate) fn trim_outbox(&self) -> usize {
+        let mut outbox = self.outbox.borrow_mut();
+        outbox.trim();
+        outbox.bytes()
+    }
+
     /// How many bytes wait to be written.
     pub(crate) fn outbox_bytes(&self) -> usize {
         self.outbox.borrow().bytes()

@@ -11,10 +11,12 @@ mod heartbeat;
 mod shed;
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use fanfare_broker::{Backlog, Hub, Members, Roster};
@@ -22,9 +24,9 @@ use fanfare_shared::Identity;
 use fanfare_shared::code::CloseCode;
 use fanfare_shared::config::{Config, Limits};
 use slab::Slab;
-use tokio::runtime::Handle;
+use tokio::runtime::{Builder, Handle, LocalOptions};
 use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot};
-use tokio::task::{JoinSet, LocalSet, spawn_local, yield_now};
+use tokio::task::{JoinSet, spawn_local, yield_now};
 
 use crate::connection::Connection;
 use crate::metrics::{Metrics, Tally};
@@ -87,7 +89,7 @@ pub(crate) struct Worker {
     /// Connections with something to write, each once.
     dirty: RefCell<Vec<Rc<Connection>>>,
     /// Wakes the task that writes what replies left behind.
-    flusher: Notify,
+    flusher: Cell<Option<Waker>>,
     /// Lent to whichever connection is being read.
     pub(crate) scratch: RefCell<Box<[u8]>>,
     tally: Tally,
@@ -116,9 +118,9 @@ pub(crate) fn run(
     mut orders: mpsc::Receiver<Order>,
     ended: mpsc::Sender<()>,
 ) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    let runtime = Builder::new_current_thread()
         .enable_all()
-        .build();
+        .build_local(LocalOptions::default());
     // Whoever asked may have gone.
     let _ = built.send(match &runtime {
         Ok(runtime) => Ok(runtime.handle().clone()),
@@ -126,7 +128,7 @@ pub(crate) fn run(
     });
     let Ok(runtime) = runtime else { return };
     let mut ended = Some(ended);
-    LocalSet::new().block_on(&runtime, async {
+    runtime.block_on(async {
         let Ok(shared) = shared.await else { return };
         let worker = Worker::new(index, shared);
         // Without any of these the worker is of no use.
@@ -167,7 +169,7 @@ impl Worker {
             members: RefCell::default(),
             anonymous: Arc::default(),
             dirty: RefCell::default(),
-            flusher: Notify::new(),
+            flusher: Cell::new(None),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
             backlog: Backlog::default(),
             backlog_share,
@@ -299,7 +301,9 @@ impl Worker {
     fn mark_dirty(&self, connection: &Rc<Connection>) {
         if connection.mark_dirty() {
             self.dirty.borrow_mut().push(Rc::clone(connection));
-            self.flusher.notify_one();
+            if let Some(waker) = self.flusher.take() {
+                waker.wake();
+            }
         }
     }
 
@@ -307,13 +311,24 @@ impl Worker {
     /// burst share a write.
     async fn write_replies(self: Rc<Self>) {
         loop {
-            self.flusher.notified().await;
+            poll_fn(|context| self.poll_dirty(context)).await;
             self.flush_dirty().await;
         }
     }
 
+    fn poll_dirty(&self, context: &Context<'_>) -> Poll<()> {
+        if self.dirty.borrow().is_empty() {
+            self.flusher.set(Some(context.waker().clone()));
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
+
     /// Writes each dirty connection once, taking turns with everything else.
     async fn flush_dirty(&self) {
+        if self.dirty.borrow().is_empty() {
+            return;
+        }
         let mut dirty = std::mem::take(&mut *self.dirty.borrow_mut());
         for turn in dirty.chunks(WRITES_PER_TURN) {
             for connection in turn {

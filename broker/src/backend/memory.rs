@@ -66,7 +66,10 @@ impl Memory {
     pub fn sweep(&self) {
         let now = Instant::now();
         for stripe in &self.stripes {
-            lock(stripe).retain(|_, log| log.expire(now));
+            lock(stripe).retain(|_, log| {
+                log.expire(now);
+                log.is_worth_keeping(now)
+            });
         }
     }
 
@@ -92,29 +95,28 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Backend for Memory {
-    fn publish(&self, publish: Publish) -> Pending<Option<Position>> {
+    fn publish(&self, mut publish: Publish) -> Pending<Option<Position>> {
         if self.sink.get().is_some_and(|sink| sink.congested()) {
             return Pending::ready(Err(BackendError::Overloaded));
         }
-        let Publish {
-            mut publication,
-            log: Log { size, ttl },
-            key,
-        } = publish;
+        let Log { size, ttl } = publish.log;
         if size == 0 {
-            self.deliver(Arc::new(publication));
+            self.deliver(Arc::new(publish.publication));
             return Pending::ready(Ok(None));
         }
-        let mut stripe = self.stripe(&publication.room);
-        let log = RoomLog::open(&mut stripe, &publication.room, ttl);
-        if let Some(position) = key.as_deref().and_then(|key| log.accepted.get(key)) {
+        let room = &publish.publication.room;
+        let mut stripe = self.stripe(room);
+        let log = RoomLog::open(&mut stripe, room, ttl);
+        if let Some(key) = &publish.key
+            && let Some(position) = log.accepted.get(&**key)
+        {
             return Pending::ready(Ok(Some(*position)));
         }
         let position = log.position.next();
-        publication.position = Some(position);
-        let publication = Arc::new(publication);
+        publish.publication.position = Some(position);
+        let publication = Arc::new(publish.publication);
         log.append(Arc::clone(&publication), position, size);
-        if let Some(key) = key {
+        if let Some(key) = publish.key {
             log.remember(key.into(), position);
         }
         self.deliver(publication);
@@ -223,8 +225,8 @@ impl RoomLog {
             && first.is_none_or(|first| first.position == Some(position.next()))
     }
 
-    /// Drops what has outlived its TTL; answers whether the log is still worth keeping.
-    fn expire(&mut self, now: Instant) -> bool {
+    /// Drops what has outlived its TTL.
+    fn expire(&mut self, now: Instant) {
         while let Some((accepted, _)) = self.keys.front()
             && now.duration_since(*accepted) >= self.ttl
         {
@@ -235,6 +237,10 @@ impl RoomLog {
         if now.duration_since(self.appended) >= self.ttl {
             self.publications.clear();
         }
+    }
+
+    /// Whether anyone may still hold a position of its epoch.
+    fn is_worth_keeping(&self, now: Instant) -> bool {
         now.duration_since(self.touched) < self.ttl + EPOCH_TTL
     }
 }

@@ -54,23 +54,22 @@ pub(super) fn publish(
     data: Data<&[u8]>,
 ) -> Pending<Option<Position>> {
     worker.tally().publishes.inc();
-    let publication = Publication {
-        room: room.clone(),
-        position: None,
-        time: now(),
-        event: event.map(Box::from),
-        from: Some(Publisher {
-            client: connection.client,
-            user: None,
-        }),
-        echo,
-        data: Data {
-            encoding: data.encoding,
-            bytes: Bytes::copy_from_slice(data.bytes),
-        },
-    };
     worker.hub().backend().publish(Publish {
-        publication,
+        publication: Publication {
+            room: room.clone(),
+            position: None,
+            time: now(),
+            event: event.map(Box::from),
+            from: Some(Publisher {
+                client: connection.client,
+                user: None,
+            }),
+            echo,
+            data: Data {
+                encoding: data.encoding,
+                bytes: Bytes::copy_from_slice(data.bytes),
+            },
+        },
         log: worker.hub().log_of(room.as_str()),
         key: key.map(Box::from),
     })

@@ -68,12 +68,13 @@ impl Worker {
         !limit.is_zero() && connection.opened.elapsed() > limit.mul_f64(0.9 + 0.2 * jitter)
     }
 
-    /// Adds up what waits in the outboxes; what could not be shed may have gone since.
+    /// Adds up what waits in the outboxes, and trims them; what could not be shed may have gone
+    /// since.
     fn survey(&self) {
         let connections = self.connections.borrow();
         let bytes: usize = connections
             .iter()
-            .map(|(_, connection)| connection.outbox_bytes())
+            .map(|(_, connection)| connection.trim_outbox())
             .sum();
         let gauged = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX);
         let now = (gauged(bytes), gauged(self.backlog.bytes()));
