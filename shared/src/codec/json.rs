@@ -1,4 +1,7 @@
-//! Commands in JSON.
+//! Commands in JSON: the usual ones read quickly, all others by serde.
+
+mod quick;
+mod verbatim;
 
 use std::borrow::Cow;
 
@@ -49,30 +52,47 @@ fn some<'de: 'a, 'a, D: Deserializer<'de>>(reader: D) -> Result<Option<&'a RawVa
 }
 
 pub(super) fn decode(message: &[u8]) -> Result<Request<'_>, DecodeError> {
-    // serde would take an array for the fields in their order.
-    if message.trim_ascii_start().first() == Some(&b'[') {
-        return Err(not_a_command());
-    }
     // serde would check every string by itself, and not as fast.
     let text = simdutf8::basic::from_utf8(message).map_err(|_| explain(message))?;
-    let wire: Wire<'_> = serde_json::from_str(text).map_err(|_| explain(message))?;
-    Fields {
+    let mut fields = Fields::default();
+    if quick::read(text, &mut fields).is_none() {
+        fields = read(text)?;
+    }
+    fields.into_request()
+}
+
+/// Reads any command's fields.
+fn read(text: &str) -> Result<Fields<'_>, DecodeError> {
+    // serde would take an array for the fields in their order.
+    if is_array(text.as_bytes()) {
+        return Err(not_a_command());
+    }
+    let wire: Wire<'_> = serde_json::from_str(text).map_err(|_| explain(text.as_bytes()))?;
+    Ok(Fields {
         kind: wire.kind,
         id: wire.id,
         room: wire.room,
         event: wire.event,
         key: wire.key,
         echo: wire.echo,
-        data: wire.data.map(|raw| Data {
-            encoding: Encoding::Json,
-            bytes: raw.get().as_bytes(),
-        }),
+        data: wire.data.map(|value| raw(value.get())),
         since: wire.since.map(|since| (since.epoch, since.offset)),
         history: wire.history,
         limit: wire.limit,
         after: wire.after,
+    })
+}
+
+/// A value as it was written.
+fn raw(json: &str) -> Data<&[u8]> {
+    Data {
+        encoding: Encoding::Json,
+        bytes: json.as_bytes(),
     }
-    .into_request()
+}
+
+fn is_array(message: &[u8]) -> bool {
+    message.trim_ascii_start().starts_with(b"[")
 }
 
 fn not_a_command() -> DecodeError {
@@ -87,6 +107,9 @@ fn not_a_command() -> DecodeError {
 /// Reads a faulty message again, slowly, to name the field that is wrong and to save its id.
 #[cold]
 fn explain(message: &[u8]) -> DecodeError {
+    if is_array(message) {
+        return not_a_command();
+    }
     #[derive(Deserialize)]
     struct OnlyId {
         id: Option<u64>,
