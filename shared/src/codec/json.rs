@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+pub(super) use self::verbatim::verbatim_len;
 use super::DecodeError;
 use super::decode::Fields;
 use crate::code::ErrorCode;
@@ -51,14 +52,21 @@ fn some<'de: 'a, 'a, D: Deserializer<'de>>(reader: D) -> Result<Option<&'a RawVa
     <&RawValue>::deserialize(reader).map(Some)
 }
 
-pub(super) fn decode(message: &[u8]) -> Result<Request<'_>, DecodeError> {
-    // serde would check every string by itself, and not as fast.
-    let text = simdutf8::basic::from_utf8(message).map_err(|_| explain(message))?;
+/// Reads one command in JSON.
+pub fn decode(text: &str) -> Result<Request<'_>, DecodeError> {
     let mut fields = Fields::default();
     if quick::read(text, &mut fields).is_none() {
         fields = read(text)?;
     }
     fields.into_request()
+}
+
+/// Reads one command in what should be JSON.
+pub(super) fn decode_bytes(message: &[u8]) -> Result<Request<'_>, DecodeError> {
+    match simdutf8::basic::from_utf8(message) {
+        Ok(text) => decode(text),
+        Err(_) => Err(explain(message)),
+    }
 }
 
 /// Reads any command's fields.
@@ -142,6 +150,7 @@ fn explain(message: &[u8]) -> DecodeError {
 
 #[cfg(test)]
 mod tests {
+    use super::decode_bytes as decode;
     use super::*;
     use crate::Command;
 

@@ -6,8 +6,7 @@
 
 use serde_json::value::RawValue;
 
-use super::raw;
-use super::verbatim::verbatim_len;
+use super::{raw, verbatim_len};
 use crate::codec::decode::Fields;
 
 /// Reads a command's fields, or some of them and then `None` where something is unusual.
