@@ -138,7 +138,7 @@ impl Event<'_> {
         writer.map(|w| match self {
             Self::Welcome(welcome) => {
                 w.str("type", "welcome");
-                w.str("client", &welcome.client.to_string());
+                w.hex("client", welcome.client.digits());
                 w.opt_str("user", welcome.user);
                 w.str("node", welcome.node);
                 w.u64("heartbeat", welcome.heartbeat);
@@ -184,7 +184,7 @@ impl Event<'_> {
                     w.map(|w| write_member(w, member));
                 });
                 if let Some(next) = roll.next {
-                    w.str("next", &next.digits());
+                    w.hex("next", next.digits());
                 }
             }
             Self::Pong { id } => {
@@ -220,7 +220,7 @@ fn write_reply<W: Writer>(w: &mut W, kind: &str, id: Option<u64>, room: &str) {
 
 fn write_position<W: Writer>(w: &mut W, position: Option<Position>) {
     if let Some(Position { epoch, offset }) = position {
-        w.str("epoch", &epoch.digits());
+        w.hex("epoch", epoch.digits());
         w.u64("offset", offset);
     }
 }
@@ -231,7 +231,7 @@ fn write_headcount<W: Writer>(w: &mut W, headcount: Headcount) {
 }
 
 fn write_member<W: Writer>(w: &mut W, member: &Member) {
-    w.str("client", &member.client.digits());
+    w.hex("client", member.client.digits());
     w.opt_str("user", member.identity.user.as_deref());
     if let Some(info) = &member.identity.info {
         w.json("info", info);
@@ -270,13 +270,13 @@ fn write_message<W: Writer>(w: &mut W, publication: &Publication, new_epoch: boo
     w.data(&publication.data);
     if let Some(from) = &publication.from {
         w.object("from", |w| {
-            w.str("client", &from.client.digits());
+            w.hex("client", from.client.digits());
             w.opt_str("user", from.user.as_deref());
         });
     }
     if let Some(Position { epoch, offset }) = publication.position {
         if new_epoch {
-            w.str("epoch", &epoch.digits());
+            w.hex("epoch", epoch.digits());
         }
         w.u64("offset", offset);
     }

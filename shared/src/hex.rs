@@ -14,6 +14,10 @@ impl Hex {
             DIGITS[(number >> (60 - 4 * index) & 0xf) as usize]
         }))
     }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 impl Deref for Hex {
