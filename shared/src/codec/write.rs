@@ -22,6 +22,10 @@ pub(crate) trait Writer: Sized {
         items: impl ExactSizeIterator<Item = T>,
         item: impl Fn(&mut Self, T),
     );
+    /// Writes a text field whose value needs no escape in any format.
+    fn word(&mut self, key: &'static str, value: &'static str) {
+        self.str(key, value);
+    }
     /// Writes a text field.
     fn str(&mut self, key: &'static str, value: &str);
     /// Writes a text field of hexadecimal digits.
@@ -76,6 +80,7 @@ impl<'a> JsonWriter<'a> {
         debug_assert!(written.is_ok());
     }
 
+    #[inline(always)]
     fn quoted(&mut self, verbatim: &[u8]) {
         self.0.push(b'"');
         self.0.extend_from_slice(verbatim);
@@ -120,6 +125,13 @@ impl Writer for JsonWriter<'_> {
             item(self, value);
         }
         self.0.push(b']');
+    }
+
+    #[inline(always)]
+    fn word(&mut self, key: &'static str, value: &'static str) {
+        debug_assert_eq!(verbatim_len(value.as_bytes()), value.len());
+        self.key(key);
+        self.quoted(value.as_bytes());
     }
 
     #[inline(always)]
