@@ -18,7 +18,9 @@ pub(super) fn read<'a>(text: &'a str, fields: &mut Fields<'a>) -> Option<()> {
     loop {
         reader.skip_space();
         // The most usual come first.
-        if reader.takes("\"type\":") {
+        if reader.takes("\"type\":\"publish\"") {
+            set(&mut fields.kind, "publish".into())?;
+        } else if reader.takes("\"type\":") {
             set(&mut fields.kind, reader.string()?.into())?;
         } else if reader.takes("\"room\":") {
             set(&mut fields.room, reader.string()?.into())?;
