@@ -22,6 +22,7 @@ use self::publish::{publish, publish_plain, publisher_of};
 use self::reply::{answer, reply};
 pub(crate) use self::reply::{refuse, refuse_backend, say};
 use crate::connection::Connection;
+use crate::websocket::Message;
 use crate::worker::Worker;
 
 /// A connection's memberships, and what it is waiting for.
@@ -46,26 +47,6 @@ pub(crate) struct Membership {
     pub(crate) name: RoomName,
     pub(crate) room: RoomKey,
     pub(crate) slot: Slot,
-}
-
-/// A message as the reader hands it over.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Message<'a> {
-    /// Valid UTF-8.
-    Text(&'a [u8]),
-    /// Any bytes.
-    Binary(&'a [u8]),
-}
-
-impl<'a> Message<'a> {
-    /// A message of either kind.
-    pub(crate) fn new(text: bool, payload: &'a [u8]) -> Self {
-        if text {
-            Self::Text(payload)
-        } else {
-            Self::Binary(payload)
-        }
-    }
 }
 
 /// Whether the message was taken.
@@ -129,7 +110,7 @@ fn must_wait_for_quiet(connection: &Rc<Connection>) -> bool {
 }
 
 /// Takes a message.
-pub(crate) fn take(worker: &Worker, connection: &Rc<Connection>, message: Message<'_>) -> Next {
+pub(crate) fn take(worker: &Worker, connection: &Rc<Connection>, message: &Message<'_>) -> Next {
     let limits = worker.limits();
     if !is_ready(worker, connection) {
         return Next::Wait;
@@ -139,14 +120,15 @@ pub(crate) fn take(worker: &Worker, connection: &Rc<Connection>, message: Messag
         session.awaited = None;
         session.awaits_quiet = false;
     }
-    let bytes = match (connection.format, message) {
-        (Format::Plain, Message::Text(bytes)) => {
-            return publish_plain(worker, connection, Encoding::Text, bytes);
+    let request = match (connection.format, message) {
+        (Format::Plain, Message::Text(text)) => {
+            return publish_plain(worker, connection, Encoding::Text, text.as_bytes());
         }
         (Format::Plain, Message::Binary(bytes)) => {
             return publish_plain(worker, connection, Encoding::Binary, bytes);
         }
-        (Format::Json, Message::Text(bytes)) | (Format::MsgPack, Message::Binary(bytes)) => bytes,
+        (Format::Json, Message::Text(text)) => codec::decode_json(text),
+        (Format::MsgPack, Message::Binary(bytes)) => codec::decode_msgpack(bytes),
         (Format::Json, Message::Binary(_)) => {
             worker.close(
                 connection,
@@ -164,7 +146,7 @@ pub(crate) fn take(worker: &Worker, connection: &Rc<Connection>, message: Messag
             return Next::Read;
         }
     };
-    match codec::decode(connection.format, bytes) {
+    match request {
         Ok(Request { id, command }) => {
             connection.session.borrow_mut().bad = 0;
             match run(worker, connection, id, command) {

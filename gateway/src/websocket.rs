@@ -2,4 +2,4 @@
 
 mod message;
 
-pub use message::{Fault, MessageReader, Payload, Received};
+pub use message::{Fault, Message, MessageReader, Received};

@@ -13,6 +13,8 @@ mod write;
 
 use bytes::Bytes;
 
+pub use self::json::decode as decode_json;
+pub use self::msgpack::decode as decode_msgpack;
 pub(crate) use self::msgpack::value_len;
 pub(crate) use self::write::Writer;
 use self::write::{JsonWriter, MsgPackWriter};
@@ -54,13 +56,14 @@ pub struct DecodeError {
     pub message: String,
 }
 
-/// Reads one command. `Format::Plain` has none: its messages are publications themselves.
+/// Reads one command, in whichever format. `Format::Plain` has none: its messages are publications
+/// themselves.
 ///
-/// JSON must already be known to be UTF-8, as the text frames that carry it are.
+/// Who knows a message to be text reads it by [`decode_json`], which does not check it again.
 pub fn decode(format: Format, message: &[u8]) -> Result<Request<'_>, DecodeError> {
     match format {
-        Format::MsgPack => msgpack::decode(message),
-        Format::Json | Format::Plain => json::decode(message),
+        Format::MsgPack => decode_msgpack(message),
+        Format::Json | Format::Plain => json::decode_bytes(message),
     }
 }
 

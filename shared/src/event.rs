@@ -137,8 +137,8 @@ impl Event<'_> {
     pub(crate) fn write<W: Writer>(&self, writer: &mut W) {
         writer.map(|w| match self {
             Self::Welcome(welcome) => {
-                w.str("type", "welcome");
-                w.str("client", &welcome.client.to_string());
+                w.word("type", "welcome");
+                w.hex("client", welcome.client.digits());
                 w.opt_str("user", welcome.user);
                 w.str("node", welcome.node);
                 w.u64("heartbeat", welcome.heartbeat);
@@ -184,11 +184,11 @@ impl Event<'_> {
                     w.map(|w| write_member(w, member));
                 });
                 if let Some(next) = roll.next {
-                    w.str("next", &next.digits());
+                    w.hex("next", next.digits());
                 }
             }
             Self::Pong { id } => {
-                w.str("type", "pong");
+                w.word("type", "pong");
                 w.opt_u64("id", *id);
             }
             Self::Message {
@@ -197,14 +197,14 @@ impl Event<'_> {
             } => write_message(w, publication, *new_epoch),
             Self::Member { room, change } => write_change(w, room, change),
             Self::Reset { room, position } => {
-                w.str("type", "reset");
+                w.word("type", "reset");
                 w.str("room", room);
                 write_position(w, Some(*position));
             }
             Self::Error { id, code, message } => {
-                w.str("type", "error");
+                w.word("type", "error");
                 w.opt_u64("id", *id);
-                w.str("code", code.as_str());
+                w.word("code", code.as_str());
                 w.str("message", message);
                 w.bool("retry", code.retry());
             }
@@ -212,15 +212,15 @@ impl Event<'_> {
     }
 }
 
-fn write_reply<W: Writer>(w: &mut W, kind: &str, id: Option<u64>, room: &str) {
-    w.str("type", kind);
+fn write_reply<W: Writer>(w: &mut W, kind: &'static str, id: Option<u64>, room: &str) {
+    w.word("type", kind);
     w.opt_u64("id", id);
     w.str("room", room);
 }
 
 fn write_position<W: Writer>(w: &mut W, position: Option<Position>) {
     if let Some(Position { epoch, offset }) = position {
-        w.str("epoch", &epoch.digits());
+        w.hex("epoch", epoch.digits());
         w.u64("offset", offset);
     }
 }
@@ -231,7 +231,7 @@ fn write_headcount<W: Writer>(w: &mut W, headcount: Headcount) {
 }
 
 fn write_member<W: Writer>(w: &mut W, member: &Member) {
-    w.str("client", &member.client.digits());
+    w.hex("client", member.client.digits());
     w.opt_str("user", member.identity.user.as_deref());
     if let Some(info) = &member.identity.info {
         w.json("info", info);
@@ -239,15 +239,15 @@ fn write_member<W: Writer>(w: &mut W, member: &Member) {
 }
 
 fn write_change<W: Writer>(w: &mut W, room: &str, change: &MemberChange) {
-    w.str("type", "member");
+    w.word("type", "member");
     w.str("room", room);
     match change {
         MemberChange::Join(member) => {
-            w.str("action", "join");
+            w.word("action", "join");
             write_member(w, member);
         }
         MemberChange::Leave(member) => {
-            w.str("action", "leave");
+            w.word("action", "leave");
             write_member(w, member);
         }
         MemberChange::Count {
@@ -255,7 +255,7 @@ fn write_change<W: Writer>(w: &mut W, room: &str, change: &MemberChange) {
             joined,
             left,
         } => {
-            w.str("action", "count");
+            w.word("action", "count");
             write_headcount(w, *headcount);
             w.u64("joined", *joined);
             w.u64("left", *left);
@@ -264,19 +264,19 @@ fn write_change<W: Writer>(w: &mut W, room: &str, change: &MemberChange) {
 }
 
 fn write_message<W: Writer>(w: &mut W, publication: &Publication, new_epoch: bool) {
-    w.str("type", "message");
+    w.word("type", "message");
     w.str("room", publication.room.as_str());
     w.opt_str("event", publication.event.as_deref());
     w.data(&publication.data);
     if let Some(from) = &publication.from {
         w.object("from", |w| {
-            w.str("client", &from.client.digits());
+            w.hex("client", from.client.digits());
             w.opt_str("user", from.user.as_deref());
         });
     }
     if let Some(Position { epoch, offset }) = publication.position {
         if new_epoch {
-            w.str("epoch", &epoch.digits());
+            w.hex("epoch", epoch.digits());
         }
         w.u64("offset", offset);
     }

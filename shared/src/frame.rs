@@ -3,7 +3,7 @@
 //!
 //! No I/O and no allocation: a caller gives the bytes it has and learns where the payload is.
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use thiserror::Error;
 
 /// What a frame is for (RFC 6455, section 5.2).
@@ -186,7 +186,9 @@ impl FrameBuilder {
                 0
             }
         };
-        Bytes::from(self.0).slice(start..)
+        let mut frame = Bytes::from(self.0);
+        frame.advance(start);
+        frame
     }
 }
 

@@ -3,16 +3,30 @@
 use std::fmt;
 use std::ops::Deref;
 
-/// A number's digits. Made for each publication, and so without the formatting machinery.
+/// A number's digits, a pair for each byte. Made for each publication, and so without the formatting
+/// machinery.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Hex([u8; 16]);
+pub(crate) struct Hex([[u8; 2]; 8]);
+
+/// The digits of every byte.
+static PAIRS: [[u8; 2]; 256] = {
+    const DIGITS: [u8; 16] = *b"0123456789abcdef";
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < pairs.len() {
+        pairs[byte] = [DIGITS[byte >> 4], DIGITS[byte & 0xf]];
+        byte += 1;
+    }
+    pairs
+};
 
 impl Hex {
     pub(crate) fn new(number: u64) -> Self {
-        const DIGITS: [u8; 16] = *b"0123456789abcdef";
-        Self(std::array::from_fn(|index| {
-            DIGITS[(number >> (60 - 4 * index) & 0xf) as usize]
-        }))
+        Self(number.to_be_bytes().map(|byte| PAIRS[usize::from(byte)]))
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.0.as_flattened()
     }
 }
 
@@ -21,7 +35,7 @@ impl Deref for Hex {
 
     fn deref(&self) -> &str {
         // Digits are text: the default is never seen.
-        std::str::from_utf8(&self.0).unwrap_or_default()
+        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
     }
 }
 

@@ -3,7 +3,9 @@
 
 #![no_main]
 
-use fanfare_gateway::websocket::{Fault, MessageReader, Payload, Received};
+use std::borrow::Cow;
+
+use fanfare_gateway::websocket::{Fault, Message, MessageReader, Received};
 use libfuzzer_sys::fuzz_target;
 
 /// The most bytes that wait for more: a part of a header or of a control frame.
@@ -28,7 +30,7 @@ fuzz_target!(|input: &[u8]| {
 /// What was received, copied; a fault comes last.
 #[derive(Debug, PartialEq)]
 enum Seen {
-    Text(Vec<u8>),
+    Text(String),
     Binary(Vec<u8>),
     Ping(Vec<u8>),
     Pong,
@@ -72,25 +74,28 @@ fn read(bytes: &[u8], cuts: &[usize], limit: usize) -> Vec<Seen> {
 }
 
 fn copy(received: Received<'_>, fed: usize, limit: usize) -> Seen {
-    let owned = |payload: Payload<'_>| {
-        let payload = match payload {
-            Payload::InPlace(bytes) => bytes.to_vec(),
-            Payload::Assembled(bytes) => {
-                // Memory follows what has arrived, not what was announced.
-                assert!(bytes.capacity() <= 2 * fed.max(8));
-                bytes
-            }
-        };
-        assert!(payload.len() <= limit.min(fed));
-        payload
+    let check = |len: usize, assembled: Option<usize>| {
+        assert!(len <= limit.min(fed));
+        // Memory follows what has arrived, not what was announced.
+        assert!(assembled.is_none_or(|capacity| capacity <= 2 * fed.max(8)));
     };
     match received {
-        Received::Text(payload) => {
-            let payload = owned(payload);
-            assert!(std::str::from_utf8(&payload).is_ok());
-            Seen::Text(payload)
+        Received::Message(Message::Text(text)) => {
+            let assembled = match &text {
+                Cow::Borrowed(_) => None,
+                Cow::Owned(text) => Some(text.capacity()),
+            };
+            check(text.len(), assembled);
+            Seen::Text(text.into_owned())
         }
-        Received::Binary(payload) => Seen::Binary(owned(payload)),
+        Received::Message(Message::Binary(bytes)) => {
+            let assembled = match &bytes {
+                Cow::Borrowed(_) => None,
+                Cow::Owned(bytes) => Some(bytes.capacity()),
+            };
+            check(bytes.len(), assembled);
+            Seen::Binary(bytes.into_owned())
+        }
         Received::Ping(payload) => {
             assert!(payload.len() <= 125);
             Seen::Ping(payload.to_vec())

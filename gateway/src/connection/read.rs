@@ -11,15 +11,15 @@ use tokio::net::TcpStream;
 use tokio::task::yield_now;
 
 use super::{Connection, Phase};
-use crate::session::{self, Message, Next};
-use crate::websocket::{Fault, MessageReader, Payload, Received};
+use crate::session::{self, Next};
+use crate::websocket::{Fault, Message, MessageReader, Received};
 use crate::worker::Worker;
 
 /// What was received and not used yet.
 #[derive(Default)]
 struct Backlog {
-    /// A message that waits until the session can take it, and whether it is text.
-    message: Option<(bool, Vec<u8>)>,
+    /// A message that waits until the session can take it.
+    message: Option<Message<'static>>,
     /// What came behind it, or the start of a frame.
     bytes: Vec<u8>,
 }
@@ -158,14 +158,12 @@ fn resume(
     reader: &mut MessageReader,
     backlog: &mut Backlog,
 ) -> Flow {
-    if let Some((text, payload)) = backlog.message.take()
+    if let Some(message) = backlog.message.take()
         && connection.is_open()
+        && session::take(worker, connection, &message) == Next::Wait
     {
-        let message = Message::new(text, &payload);
-        if session::take(worker, connection, message) == Next::Wait {
-            backlog.message = Some((text, payload));
-            return Flow::Wait;
-        }
+        backlog.message = Some(message);
+        return Flow::Wait;
     }
     let mut bytes = std::mem::take(&mut backlog.bytes);
     take_in(worker, connection, reader, backlog, &mut bytes)
@@ -187,13 +185,12 @@ fn take_in(
             Err(fault) => return Flow::Finish(Last::Fault(fault)),
         };
         at += used;
-        let (text, payload) = match received {
+        let message = match received {
             None => {
                 backlog.bytes = bytes[at..].to_vec();
                 return Flow::Read;
             }
-            Some(Received::Text(payload)) => (true, payload),
-            Some(Received::Binary(payload)) => (false, payload),
+            Some(Received::Message(message)) => message,
             Some(Received::Ping(payload)) => {
                 // Section 5.5.2. A closing connection has said its last word.
                 if connection.is_open() {
@@ -208,13 +205,8 @@ fn take_in(
         if !connection.is_open() {
             continue;
         }
-        let message = Message::new(text, payload.as_ref());
-        if session::take(worker, connection, message) == Next::Wait {
-            let payload = match payload {
-                Payload::InPlace(bytes) => bytes.to_vec(),
-                Payload::Assembled(bytes) => bytes,
-            };
-            backlog.message = Some((text, payload));
+        if session::take(worker, connection, &message) == Next::Wait {
+            backlog.message = Some(message.into_owned());
             backlog.bytes = bytes[at..].to_vec();
             return Flow::Wait;
         }

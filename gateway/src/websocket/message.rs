@@ -4,10 +4,16 @@
 //! unmasked where it lies and borrowed; only what is fragmented or incomplete is copied, as it
 //! arrives, so that a declared length allocates nothing and invalid UTF-8 fails at its first byte.
 
+mod partial;
+
+use std::borrow::Cow;
+
 use fanfare_shared::code::{self, CloseCode};
 use fanfare_shared::frame::{Header, HeaderError, Opcode, parse_header};
 use fastwebsockets::unmask;
 use thiserror::Error;
+
+use self::partial::Payload;
 
 /// The part of a message that has arrived, and nothing while there is none.
 #[derive(Debug, Default)]
@@ -19,10 +25,7 @@ pub struct MessageReader {
 /// A message of which some has arrived.
 #[derive(Debug)]
 struct Partial {
-    text: bool,
-    payload: Vec<u8>,
-    /// How much of a text message's payload is known to be UTF-8.
-    valid: usize,
+    payload: Payload,
     /// The frame whose payload is still arriving, if one is.
     frame: Option<PartialFrame>,
 }
@@ -38,10 +41,8 @@ struct PartialFrame {
 /// What a peer sent.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Received<'a> {
-    /// A whole text message, valid UTF-8.
-    Text(Payload<'a>),
-    /// A whole binary message.
-    Binary(Payload<'a>),
+    /// A whole message.
+    Message(Message<'a>),
     /// A ping, to be answered with its own payload (section 5.5.2).
     Ping(&'a [u8]),
     /// A pong: a sign of life (section 5.5.3).
@@ -50,20 +51,22 @@ pub enum Received<'a> {
     Close(Option<u16>),
 }
 
-/// A message's payload: where it arrived, or put together from fragments.
+/// A message's payload: borrowed where it arrived whole, or put together.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Payload<'a> {
-    /// In the receive buffer.
-    InPlace(&'a [u8]),
-    /// Put together.
-    Assembled(Vec<u8>),
+pub enum Message<'a> {
+    /// A text message.
+    Text(Cow<'a, str>),
+    /// A binary message.
+    Binary(Cow<'a, [u8]>),
 }
 
-impl AsRef<[u8]> for Payload<'_> {
-    fn as_ref(&self) -> &[u8] {
+impl Message<'_> {
+    /// The same message, which does not need the receive buffer any more.
+    #[must_use]
+    pub fn into_owned(self) -> Message<'static> {
         match self {
-            Self::InPlace(bytes) => bytes,
-            Self::Assembled(bytes) => bytes,
+            Self::Text(text) => Message::Text(Cow::Owned(text.into_owned())),
+            Self::Binary(bytes) => Message::Binary(Cow::Owned(bytes.into_owned())),
         }
     }
 }
@@ -129,12 +132,16 @@ impl MessageReader {
                 let count =
                     usize::try_from(frame.left).map_or(rest.len(), |left| left.min(rest.len()));
                 used += count;
-                let ended = frame.take(&mut rest[..count], &mut partial.payload);
-                partial.check_utf8(ended)?;
+                let piece = &mut rest[..count];
+                let ended = frame.unmask(piece);
+                partial.payload.push(piece)?;
                 match ended {
                     Ended::No => return Ok((used, None)),
                     Ended::Frame => partial.frame = None,
-                    Ended::Message => return Ok((used, self.partial.take().map(|p| p.finish()))),
+                    Ended::Message => {
+                        let whole = self.partial.take().map(|partial| partial.payload.finish());
+                        return Ok((used, whole.transpose()?.map(Received::Message)));
+                    }
                 }
                 continue;
             }
@@ -164,13 +171,13 @@ impl MessageReader {
                 let payload = &mut bytes[start..end];
                 unmask(payload, mask);
                 let payload = &*payload;
-                let received = if header.opcode == Opcode::Text {
-                    simdutf8::basic::from_utf8(payload).map_err(|_| Fault::NotUtf8)?;
-                    Received::Text(Payload::InPlace(payload))
+                let message = if header.opcode == Opcode::Text {
+                    let text = simdutf8::basic::from_utf8(payload).map_err(|_| Fault::NotUtf8)?;
+                    Message::Text(Cow::Borrowed(text))
                 } else {
-                    Received::Binary(Payload::InPlace(payload))
+                    Message::Binary(Cow::Borrowed(payload))
                 };
-                return Ok((end, Some(received)));
+                return Ok((end, Some(Received::Message(message))));
             }
             used = start;
             let partial = self
@@ -208,11 +215,10 @@ enum Ended {
 }
 
 impl PartialFrame {
-    fn take(&mut self, piece: &mut [u8], payload: &mut Vec<u8>) -> Ended {
+    fn unmask(&mut self, piece: &mut [u8]) -> Ended {
         unmask(piece, self.mask);
         self.mask.rotate_left(piece.len() % 4);
         self.left -= piece.len() as u64;
-        payload.extend_from_slice(piece);
         match (self.left, self.fin) {
             (0, true) => Ended::Message,
             (0, false) => Ended::Frame,
@@ -223,36 +229,14 @@ impl PartialFrame {
 
 impl Partial {
     fn new(opcode: Opcode) -> Box<Self> {
+        let payload = match opcode {
+            Opcode::Text => Payload::text(),
+            _ => Payload::binary(),
+        };
         Box::new(Self {
-            text: opcode == Opcode::Text,
-            payload: Vec::new(),
-            valid: 0,
+            payload,
             frame: None,
         })
-    }
-
-    /// Checks what has arrived since the last time; a character may be cut off until the end.
-    fn check_utf8(&mut self, ended: Ended) -> Result<(), Fault> {
-        if !self.text {
-            return Ok(());
-        }
-        match simdutf8::compat::from_utf8(&self.payload[self.valid..]) {
-            Ok(_) => self.valid = self.payload.len(),
-            Err(error) if error.error_len().is_none() && ended != Ended::Message => {
-                self.valid += error.valid_up_to();
-            }
-            Err(_) => return Err(Fault::NotUtf8),
-        }
-        Ok(())
-    }
-
-    fn finish(self) -> Received<'static> {
-        let payload = Payload::Assembled(self.payload);
-        if self.text {
-            Received::Text(payload)
-        } else {
-            Received::Binary(payload)
-        }
     }
 }
 
@@ -321,10 +305,8 @@ mod tests {
                 at += used;
                 let Some(event) = event else { break };
                 received.push(match event {
-                    Received::Text(text) => {
-                        format!("text {}", String::from_utf8_lossy(text.as_ref()))
-                    }
-                    Received::Binary(bytes) => format!("binary {:?}", bytes.as_ref()),
+                    Received::Message(Message::Text(text)) => format!("text {text}"),
+                    Received::Message(Message::Binary(bytes)) => format!("binary {bytes:?}"),
                     Received::Ping(payload) => format!("ping {payload:?}"),
                     Received::Pong => "pong".into(),
                     Received::Close(code) => format!("close {code:?}"),
@@ -372,7 +354,7 @@ mod tests {
         let mut bytes = frame(0x82, b"abc");
         let range = bytes.as_ptr_range();
         let (_, received) = MessageReader::default().read(&mut bytes, MAX).unwrap();
-        let Some(Received::Binary(Payload::InPlace(payload))) = received else {
+        let Some(Received::Message(Message::Binary(Cow::Borrowed(payload)))) = received else {
             panic!()
         };
         assert!(range.contains(&payload.as_ptr()));

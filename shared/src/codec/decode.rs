@@ -7,7 +7,7 @@ use crate::code::ErrorCode;
 use crate::{ClientId, Command, Data, Epoch, Position, Request};
 
 /// Every field that any command has, as far as the message gave it.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(super) struct Fields<'a> {
     pub(super) kind: Option<Cow<'a, str>>,
     pub(super) id: Option<u64>,

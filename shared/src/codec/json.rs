@@ -1,10 +1,14 @@
-//! Commands in JSON.
+//! Commands in JSON: the usual ones read quickly, all others by serde.
+
+mod quick;
+mod verbatim;
 
 use std::borrow::Cow;
 
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+pub(super) use self::verbatim::verbatim_len;
 use super::DecodeError;
 use super::decode::Fields;
 use crate::code::ErrorCode;
@@ -48,31 +52,55 @@ fn some<'de: 'a, 'a, D: Deserializer<'de>>(reader: D) -> Result<Option<&'a RawVa
     <&RawValue>::deserialize(reader).map(Some)
 }
 
-pub(super) fn decode(message: &[u8]) -> Result<Request<'_>, DecodeError> {
+/// Reads one command in JSON.
+pub fn decode(text: &str) -> Result<Request<'_>, DecodeError> {
+    let mut fields = Fields::default();
+    if quick::read(text, &mut fields).is_none() {
+        fields = read(text)?;
+    }
+    fields.into_request()
+}
+
+/// Reads one command in what should be JSON.
+pub(super) fn decode_bytes(message: &[u8]) -> Result<Request<'_>, DecodeError> {
+    match simdutf8::basic::from_utf8(message) {
+        Ok(text) => decode(text),
+        Err(_) => Err(explain(message)),
+    }
+}
+
+/// Reads any command's fields.
+fn read(text: &str) -> Result<Fields<'_>, DecodeError> {
     // serde would take an array for the fields in their order.
-    if message.trim_ascii_start().first() == Some(&b'[') {
+    if is_array(text.as_bytes()) {
         return Err(not_a_command());
     }
-    // serde would check every string by itself, and not as fast.
-    let text = simdutf8::basic::from_utf8(message).map_err(|_| explain(message))?;
-    let wire: Wire<'_> = serde_json::from_str(text).map_err(|_| explain(message))?;
-    Fields {
+    let wire: Wire<'_> = serde_json::from_str(text).map_err(|_| explain(text.as_bytes()))?;
+    Ok(Fields {
         kind: wire.kind,
         id: wire.id,
         room: wire.room,
         event: wire.event,
         key: wire.key,
         echo: wire.echo,
-        data: wire.data.map(|raw| Data {
-            encoding: Encoding::Json,
-            bytes: raw.get().as_bytes(),
-        }),
+        data: wire.data.map(|value| raw(value.get())),
         since: wire.since.map(|since| (since.epoch, since.offset)),
         history: wire.history,
         limit: wire.limit,
         after: wire.after,
+    })
+}
+
+/// A value as it was written.
+fn raw(json: &str) -> Data<&[u8]> {
+    Data {
+        encoding: Encoding::Json,
+        bytes: json.as_bytes(),
     }
-    .into_request()
+}
+
+fn is_array(message: &[u8]) -> bool {
+    message.trim_ascii_start().starts_with(b"[")
 }
 
 fn not_a_command() -> DecodeError {
@@ -87,6 +115,9 @@ fn not_a_command() -> DecodeError {
 /// Reads a faulty message again, slowly, to name the field that is wrong and to save its id.
 #[cold]
 fn explain(message: &[u8]) -> DecodeError {
+    if is_array(message) {
+        return not_a_command();
+    }
     #[derive(Deserialize)]
     struct OnlyId {
         id: Option<u64>,
@@ -119,6 +150,7 @@ fn explain(message: &[u8]) -> DecodeError {
 
 #[cfg(test)]
 mod tests {
+    use super::decode_bytes as decode;
     use super::*;
     use crate::Command;
 

@@ -13,7 +13,8 @@ use super::decode::Fields;
 use crate::code::ErrorCode;
 use crate::{Data, Encoding, Request};
 
-pub(super) fn decode(message: &[u8]) -> Result<Request<'_>, DecodeError> {
+/// Reads one command in MessagePack.
+pub fn decode(message: &[u8]) -> Result<Request<'_>, DecodeError> {
     let mut fields = Fields::default();
     match read_fields(message, &mut fields) {
         Ok(()) => fields.into_request(),

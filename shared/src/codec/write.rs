@@ -4,7 +4,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
+use super::json::verbatim_len;
 use super::transcode::{json_to_msgpack, msgpack_to_json};
+use crate::hex::Hex;
 use crate::{Data, Encoding};
 
 /// Appends maps to a buffer. A map has at most 15 fields.
@@ -20,8 +22,14 @@ pub(crate) trait Writer: Sized {
         items: impl ExactSizeIterator<Item = T>,
         item: impl Fn(&mut Self, T),
     );
+    /// Writes a text field whose value needs no escape in any format.
+    fn word(&mut self, key: &'static str, value: &'static str) {
+        self.str(key, value);
+    }
     /// Writes a text field.
     fn str(&mut self, key: &'static str, value: &str);
+    /// Writes a text field of hexadecimal digits.
+    fn hex(&mut self, key: &'static str, digits: Hex);
     /// Writes a number field.
     fn u64(&mut self, key: &'static str, value: u64);
     /// Writes a truth field.
@@ -54,25 +62,29 @@ impl<'a> JsonWriter<'a> {
         Self(buffer)
     }
 
+    /// Inlined, so that a key costs a few moves of constants.
+    #[inline(always)]
     fn key(&mut self, key: &'static str) {
-        if self.0.last() != Some(&b'{') {
-            self.0.push(b',');
-        }
-        self.0.push(b'"');
+        self.0.extend_from_slice(b",\"");
         self.0.extend_from_slice(key.as_bytes());
         self.0.extend_from_slice(b"\":");
     }
 
     fn string(&mut self, text: &str) {
-        if needs_no_escape(text) {
-            self.0.push(b'"');
-            self.0.extend_from_slice(text.as_bytes());
-            self.0.push(b'"');
-            return;
+        let bytes = text.as_bytes();
+        if verbatim_len(bytes) == bytes.len() {
+            return self.quoted(bytes);
         }
         // Writing to memory cannot fail.
         let written = serde_json::to_writer(&mut *self.0, text);
         debug_assert!(written.is_ok());
+    }
+
+    #[inline(always)]
+    fn quoted(&mut self, verbatim: &[u8]) {
+        self.0.push(b'"');
+        self.0.extend_from_slice(verbatim);
+        self.0.push(b'"');
     }
 
     fn base64(&mut self, bytes: &[u8]) {
@@ -81,19 +93,15 @@ impl<'a> JsonWriter<'a> {
     }
 }
 
-/// Whether a text stands in JSON as it is, as names and ids do.
-fn needs_no_escape(text: &str) -> bool {
-    let special = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
-    // Without an early end, so that the compiler looks at many bytes at once.
-    !text
-        .bytes()
-        .fold(false, |found, byte| found | special(byte))
-}
-
 impl Writer for JsonWriter<'_> {
     fn map(&mut self, fields: impl FnOnce(&mut Self)) {
-        self.0.push(b'{');
+        let start = self.0.len();
         fields(self);
+        // Every field comes with a comma before it: the first one's makes room for the brace.
+        match self.0.get_mut(start) {
+            Some(comma) => *comma = b'{',
+            None => self.0.push(b'{'),
+        }
         self.0.push(b'}');
     }
 
@@ -119,11 +127,26 @@ impl Writer for JsonWriter<'_> {
         self.0.push(b']');
     }
 
+    #[inline(always)]
+    fn word(&mut self, key: &'static str, value: &'static str) {
+        debug_assert_eq!(verbatim_len(value.as_bytes()), value.len());
+        self.key(key);
+        self.quoted(value.as_bytes());
+    }
+
+    #[inline(always)]
     fn str(&mut self, key: &'static str, value: &str) {
         self.key(key);
         self.string(value);
     }
 
+    #[inline(always)]
+    fn hex(&mut self, key: &'static str, digits: Hex) {
+        self.key(key);
+        self.quoted(digits.as_bytes());
+    }
+
+    #[inline(always)]
     fn u64(&mut self, key: &'static str, value: u64) {
         self.key(key);
         let written = serde_json::to_writer(&mut *self.0, &value);
@@ -218,6 +241,10 @@ impl Writer for MsgPackWriter<'_> {
     fn str(&mut self, key: &'static str, value: &str) {
         self.key(key);
         self.string(value);
+    }
+
+    fn hex(&mut self, key: &'static str, digits: Hex) {
+        self.str(key, &digits);
     }
 
     fn u64(&mut self, key: &'static str, value: u64) {
