@@ -3,15 +3,20 @@
 //! Otherwise the scheduler now and then puts a woken generator onto the server's own core, where
 //! it interrupts a fan-out again and again, and the server is charged for the switches.
 
+use std::sync::OnceLock;
+
 use anyhow::{Context as _, ensure};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// The cores that this process may use, in order.
-fn cores() -> anyhow::Result<Vec<usize>> {
-    let allowed = sched_getaffinity(None).context("cannot see which cores may be used")?;
-    Ok((0..CpuSet::MAX_CPU)
-        .filter(|core| allowed.is_set(*core))
-        .collect())
+/// The cores that this process may use, in order: those it had before it chose among them.
+fn cores() -> anyhow::Result<&'static [usize]> {
+    static CORES: OnceLock<Vec<usize>> = OnceLock::new();
+    if CORES.get().is_none() {
+        let allowed = sched_getaffinity(None).context("cannot see which cores may be used")?;
+        let cores = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core));
+        let _ = CORES.set(cores.collect());
+    }
+    Ok(CORES.get().map_or(&[], Vec::as_slice))
 }
 
 fn use_only(cores: &[usize]) -> anyhow::Result<()> {
