@@ -64,15 +64,21 @@ impl Connection {
         }
     }
 
-    /// Gives the socket a frame at once, where nothing waits before it. Answers how many bytes it
-    /// took; the rest has to be queued.
+    /// Whether a frame may be given to the socket at once: nothing waits before it. What waits in
+    /// the outbox of an open connection does so because it is dirty or blocked.
+    pub(crate) fn takes_at_once(&self) -> bool {
+        let takes = self.is_open() && !self.blocked.get() && !self.dirty.get();
+        debug_assert!(!takes || self.outbox.borrow().is_empty());
+        takes
+    }
+
+    /// Gives the socket a frame where it [takes one](Self::takes_at_once). Answers how many bytes
+    /// it took; the rest has to be queued.
     ///
     /// Past tokio, whose note of the socket's readiness is one more cold line of the cache: the
     /// socket says itself whether it is ready.
     pub(crate) fn write_at_once(&self, frame: &Frame) -> usize {
-        if !self.is_open() || self.blocked.get() || !self.outbox.borrow().is_empty() {
-            return 0;
-        }
+        debug_assert!(self.takes_at_once());
         // An error shows once more when the frame is written from the outbox.
         send(
             &self.stream,
