@@ -30,8 +30,9 @@ pub(crate) struct Bench {
     /// Which commit is measured, to be written down
     #[arg(long, default_value = "unknown")]
     commit: String,
-    /// Rounds of each measurement
-    #[arg(long, default_value_t = 5)]
+    /// Rounds of each measurement: many and short, since what disturbs a shared machine comes and
+    /// goes within seconds
+    #[arg(long, default_value_t = 15)]
     rounds: u32,
     /// The server to measure [default: `fanfare` beside this program]
     #[arg(long, value_name = "PATH")]
@@ -93,7 +94,7 @@ const fn absolute(name: &'static str, path: &'static str, target: f64, scale: f6
 
 const RUNS: &[Run] = &[
     Run {
-        arguments: "fanout --members 1000 --pin --compare-floor",
+        arguments: "fanout --members 1000 --pin --compare-floor --seconds 0.5",
         figures: &[
             ratio(
                 "fanout, 1,000 members, CPU per delivery ÷ floor",
@@ -109,7 +110,7 @@ const RUNS: &[Run] = &[
         ],
     },
     Run {
-        arguments: "fanout --members 5000 --pin --compare-floor",
+        arguments: "fanout --members 5000 --pin --compare-floor --seconds 0.5",
         figures: &[ratio(
             "fanout, 5,000 members, CPU per delivery ÷ floor",
             "servers/-1/ratio",
@@ -117,7 +118,7 @@ const RUNS: &[Run] = &[
         )],
     },
     Run {
-        arguments: "rooms --rooms 500 --members 10 --pin --compare-floor",
+        arguments: "rooms --rooms 500 --members 10 --pin --compare-floor --seconds 0.5",
         figures: &[ratio(
             "rooms of ten, CPU per delivery ÷ floor",
             "servers/-1/ratio",
@@ -125,7 +126,7 @@ const RUNS: &[Run] = &[
         )],
     },
     Run {
-        arguments: "burst --members 1000 --burst 8 --pin --compare-floor",
+        arguments: "burst --members 1000 --burst 8 --pin --compare-floor --seconds 0.5",
         figures: &[ratio(
             "burst of 8, CPU per delivery ÷ floor of single sends",
             "servers/-1/ratio",
@@ -184,7 +185,7 @@ const RUNS: &[Run] = &[
         )],
     },
     Run {
-        arguments: "saturate",
+        arguments: "saturate --seconds 1",
         figures: &[
             at_least(
                 "one Redis, publications/s ÷ redis-benchmark's",
@@ -204,7 +205,7 @@ const RUNS: &[Run] = &[
         ],
     },
     Run {
-        arguments: "fanout --members 100 --pin --compare-floor",
+        arguments: "fanout --members 100 --pin --compare-floor --seconds 0.5",
         figures: &[ratio(
             "growth: 100 members ÷ floor",
             "servers/-1/ratio",
@@ -212,7 +213,7 @@ const RUNS: &[Run] = &[
         )],
     },
     Run {
-        arguments: "fanout --members 15000 --pin --compare-floor --seconds 1",
+        arguments: "fanout --members 15000 --pin --compare-floor --seconds 0.5",
         figures: &[ratio(
             "growth: 15,000 members ÷ floor",
             "servers/-1/ratio",
@@ -220,7 +221,7 @@ const RUNS: &[Run] = &[
         )],
     },
     Run {
-        arguments: "rooms --rooms 10 --members 10 --pin --compare-floor",
+        arguments: "rooms --rooms 10 --members 10 --pin --compare-floor --seconds 0.5",
         figures: &[ratio(
             "growth: 10 rooms of ten ÷ floor",
             "servers/-1/ratio",
@@ -228,7 +229,7 @@ const RUNS: &[Run] = &[
         )],
     },
     Run {
-        arguments: "rooms --rooms 1500 --members 10 --pin --compare-floor --seconds 1",
+        arguments: "rooms --rooms 1500 --members 10 --pin --compare-floor --seconds 0.5",
         figures: &[ratio(
             "growth: 1,500 rooms of ten ÷ floor",
             "servers/-1/ratio",
