@@ -218,9 +218,9 @@ impl Swarm {
         stamps: &[Stamp],
         size: usize,
     ) -> anyhow::Result<()> {
-        let room = self.rooms.name(self.members[member].room);
         let mut bytes = Vec::new();
         for stamp in stamps {
+            let room = self.rooms.name(stamp.room);
             bytes.extend(self.dialect.publish(&room, &stamp.payload(size)));
         }
         self.send(member, &bytes)

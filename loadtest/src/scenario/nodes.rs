@@ -1,6 +1,10 @@
 //! `nodes`: a publisher on one node, members on another, and a third node that has no member of
 //! the room and so must not be troubled. Beside it the bare way through the same Redis.
+//!
+//! The publisher is no member: as on the bare way, Redis hands each publication on once, to where
+//! the members are. `--publisher-joins` has it be one, whom its own node gives what it published.
 
+use std::io::Write as _;
 use std::time::Duration;
 
 use anyhow::ensure;
@@ -43,6 +47,9 @@ pub(crate) struct Nodes {
     /// How long each round publishes
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
+    /// Have the publisher be a member, too
+    #[arg(long)]
+    publisher_joins: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -85,6 +92,7 @@ struct Result {
     run: Run,
     protocol: Dialect,
     members: u32,
+    publisher_joins: bool,
     rate: f64,
     /// Median over rounds of Fanfare's divided by the bare way's.
     p50_ratio: Option<f64>,
@@ -122,9 +130,16 @@ impl Nodes {
         nofile::ensure(self.members as usize)?;
         let redis = Redis::start()?;
         let tap = Tap::on(redis.address)?;
+        let mut file = tempfile::NamedTempFile::with_suffix(".toml")?;
+        file.write_all(b"[[rooms]]\nmatch = '*'\npublish = 'anyone'\n")?;
+        let rules = file.path().display().to_string();
         let start = |name, url| {
-            let url = ("FANFARE_REDIS__URL".to_owned(), url);
-            self.common.start(name, vec![url])
+            let environment = [
+                ("FANFARE_REDIS__URL", url),
+                ("FANFARE_CONFIG", rules.clone()),
+            ];
+            let environment = environment.map(|(name, value)| (name.to_owned(), value));
+            self.common.start(name, environment.into())
         };
         let nodes = [
             start("publisher's", redis.url())?,
@@ -133,7 +148,8 @@ impl Nodes {
         ];
         let names = Common::rooms();
         let mut publisher = Swarm::new(self.common.protocol, names, nodes[0].address)?;
-        publisher.open([0].into_iter(), WINDOW)?;
+        let of_its_own = if self.publisher_joins { 0 } else { 2 };
+        publisher.open([of_its_own].into_iter(), WINDOW)?;
         let mut members = Swarm::new(self.common.protocol, names, nodes[1].address)?;
         members.open((0..self.members).map(|_| 0), WINDOW)?;
         // The bystander has clients, too, in a room of their own.
@@ -186,6 +202,7 @@ impl Nodes {
             run: Run::of("nodes"),
             protocol: self.common.protocol,
             members: self.members,
+            publisher_joins: self.publisher_joins,
             rate: self.rate,
             p50_ratio: ratio(|quantiles| quantiles.p50),
             p99_ratio: ratio(|quantiles| quantiles.p99),
