@@ -3,6 +3,9 @@
 //!
 //! The publisher is no member: as on the bare way, Redis hands each publication on once, to where
 //! the members are. `--publisher-joins` has it be one, whom its own node gives what it published.
+//!
+//! The two ways take turns of a tenth of a second: what else the machine does comes and goes in
+//! longer spans, and so both see as much of it.
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -26,11 +29,14 @@ use crate::swarm::{Rooms, Swarm, WINDOW};
 use crate::usage::{Process, Usage};
 use crate::{nofile, progress, report};
 
-/// How long the last deliveries of a round may take.
+/// Seconds that one way is measured before it is the other's turn.
+const TURN: f64 = 0.1;
+
+/// How long the last deliveries of a turn may take.
 const SETTLE: Duration = Duration::from_secs(10);
 
 /// The longest that the publisher's own connection is left unread.
-const TURN: Duration = Duration::from_millis(20);
+const UNREAD: Duration = Duration::from_millis(20);
 
 /// Seconds to publish with a member at the bystander.
 const CONTROL: f64 = 0.2;
@@ -44,7 +50,7 @@ pub(crate) struct Nodes {
     /// Publications a second
     #[arg(long, default_value_t = 500.0)]
     rate: f64,
-    /// How long each round publishes
+    /// How long each round publishes either way
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
     /// Have the publisher be a member, too
@@ -100,6 +106,18 @@ struct Result {
     bystander: Bystander,
     faults: Faults,
     rounds: Vec<Round>,
+}
+
+/// What a round's turns of one way add up to.
+#[derive(Default)]
+struct Sum {
+    published: u32,
+    latency: Latency,
+    /// By Redis and the nodes.
+    used: [Usage; 4],
+    /// What the bystander got from Redis.
+    bytes: u64,
+    faults: Faults,
 }
 
 /// What the bystander uses while nothing is published, in a round's time.
@@ -165,26 +183,28 @@ impl Nodes {
             published: 0,
         };
         // Once unmeasured: connections and caches are warm, everyone is there.
-        self.through_nodes(&mut rig, 0.5)?;
+        self.through_nodes(&mut rig, 0.5, &mut Sum::default())?;
         let mut rounds = Vec::new();
         let mut faults = Faults::default();
         let mut bystander = Bystander::default();
         for round in 0..self.common.rounds {
             progress::show(&format!("round {} of {}", round + 1, self.common.rounds));
-            let (bare, bare_redis_cpu) = self.through_redis(&mut rig)?;
             let resting = self.at_rest(&mut rig)?;
-            let (_, bytes_before) = rig.tap.counts();
-            let (mut cost, lost) = self.through_nodes(&mut rig, self.seconds)?;
-            let count = f64::from(clock::count(self.rate, self.seconds));
+            let (mut bare, mut nodes) = (Sum::default(), Sum::default());
+            for seconds in turns(self.seconds) {
+                self.through_redis(&mut rig, seconds, &mut bare)?;
+                self.through_nodes(&mut rig, seconds, &mut nodes)?;
+            }
+            let mut cost = nodes.cost();
+            let count = f64::from(nodes.published);
             cost.bystander -= resting.cpu / count;
-            let bytes = (rig.tap.counts().1 - bytes_before) as f64;
-            bystander.bytes_each += (bytes - resting.bytes) / count / f64::from(self.common.rounds);
-            faults += rig.members.seen.faults;
-            faults.lost += lost;
+            let bytes = nodes.bytes as f64 - resting.bytes;
+            bystander.bytes_each += bytes / count / f64::from(self.common.rounds);
+            faults += nodes.faults;
             rounds.push(Round {
-                bare,
-                bare_redis_cpu,
-                fanfare: rig.members.latency.quantiles(),
+                bare: bare.latency.quantiles(),
+                bare_redis_cpu: bare.cost().redis,
+                fanfare: nodes.latency.quantiles(),
                 cost,
             });
         }
@@ -249,7 +269,7 @@ impl Nodes {
         let (before, _) = rig.tap.counts();
         let first = rig.published;
         joining.reset(|_| first);
-        self.through_nodes(rig, CONTROL)?;
+        self.through_nodes(rig, CONTROL, &mut Sum::default())?;
         let published = u64::from(rig.published - first);
         joining.turn_until(SETTLE, |swarm| swarm.seen.deliveries >= published)?;
         bystander.received_with_member = rig.tap.counts().0 - before;
@@ -257,12 +277,10 @@ impl Nodes {
         Ok(())
     }
 
-    /// PUBLISH → message at the rate; answers the latency and Redis's CPU time per publication.
-    #[allow(clippy::cast_precision_loss, reason = "times of one round")]
-    fn through_redis(&self, rig: &mut Rig) -> anyhow::Result<(Quantiles, f64)> {
-        let mut latency = Latency::default();
+    /// PUBLISH → message at the rate.
+    fn through_redis(&self, rig: &mut Rig, seconds: f64, sum: &mut Sum) -> anyhow::Result<()> {
         let before = rig.redis.process.usage()?;
-        let count = clock::count(self.rate, self.seconds);
+        let count = clock::count(self.rate, seconds);
         let plan = Schedule::begin(self.rate);
         for index in 0..count {
             std::thread::sleep(plan.until(index).unwrap_or_default());
@@ -273,26 +291,26 @@ impl Nodes {
                 due,
             };
             rig.bare.round_trip(&stamp.payload(self.common.payload()))?;
-            latency.record(due, clock::now());
+            sum.latency.record(due, clock::now());
             rig.bare.reply()?;
         }
-        let cpu = rig.redis.process.usage()?.since(before).cpu;
-        Ok((latency.quantiles(), cpu as f64 / 1000.0 / f64::from(count)))
+        sum.published += count;
+        sum.used[0] += rig.redis.process.usage()?.since(before);
+        Ok(())
     }
 
-    /// Publishes on one node and receives on another; answers the costs and what was lost.
-    #[allow(clippy::cast_precision_loss, reason = "times of one round")]
-    fn through_nodes(&self, rig: &mut Rig, seconds: f64) -> anyhow::Result<(Cost, u64)> {
+    /// Publishes on one node and receives on another.
+    fn through_nodes(&self, rig: &mut Rig, seconds: f64, sum: &mut Sum) -> anyhow::Result<()> {
         let first = rig.published;
         rig.members.reset(|_| first);
         rig.publisher.reset(|_| first);
-        let before = rig.usages()?;
+        let (before, (_, bytes_before)) = (rig.usages()?, rig.tap.counts());
         let count = clock::count(self.rate, seconds);
         let plan = Schedule::begin(self.rate);
         for index in 0..count {
             while let Some(left) = plan.until(index) {
                 rig.publisher.turn(Duration::ZERO)?;
-                rig.members.turn(left.min(TURN))?;
+                rig.members.turn(left.min(UNREAD))?;
             }
             let stamp = Stamp {
                 room: 0,
@@ -308,17 +326,39 @@ impl Nodes {
         if let Some(refusal) = &rig.publisher.seen.refusal {
             anyhow::bail!("the publisher's node refuses: {refusal}");
         }
+        sum.published += count;
+        sum.latency.add(&rig.members.latency);
         let after = rig.usages()?;
-        let each =
-            |index: usize| after[index].since(before[index]).cpu as f64 / 1000.0 / f64::from(count);
-        let cost = Cost {
-            redis: each(0),
-            publishing_node: each(1),
-            receiving_node: each(2),
-            bystander: each(3),
-        };
+        for (used, (after, before)) in sum.used.iter_mut().zip(after.iter().zip(before)) {
+            *used += after.since(before);
+        }
+        sum.bytes += rig.tap.counts().1 - bytes_before;
         let published = rig.published;
-        Ok((cost, rig.members.lost(|_| published)))
+        sum.faults += rig.members.seen.faults;
+        sum.faults.lost += rig.members.lost(|_| published);
+        Ok(())
+    }
+}
+
+/// The lengths of the turns that a round of some seconds takes.
+fn turns(seconds: f64) -> impl Iterator<Item = f64> {
+    std::iter::successors(Some(seconds), |left| Some(left - TURN))
+        .take_while(|left| *left > 1e-9)
+        .map(|left| left.min(TURN))
+}
+
+impl Sum {
+    /// What each publication cost.
+    #[allow(clippy::cast_precision_loss, reason = "times of one round")]
+    fn cost(&self) -> Cost {
+        let each = |used: Usage| used.cpu as f64 / 1000.0 / f64::from(self.published);
+        let [redis, publishing_node, receiving_node, bystander] = self.used.map(each);
+        Cost {
+            redis,
+            publishing_node,
+            receiving_node,
+            bystander,
+        }
     }
 }
 
