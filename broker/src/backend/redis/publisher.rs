@@ -138,6 +138,17 @@ impl Item {
     }
 }
 
+/// What each pipeline begins with, and so the number of replies before the publications' own.
+///
+/// Redis writes to its clients in the reverse order of when they got something to be written. Since
+/// the publishing node has its first reply before the first publication is handed on, it comes
+/// last; else it would be woken first, and take the CPU or the time from those who wait for the
+/// publication.
+const HEAD: usize = 1;
+
+/// The head of a pipeline that needs none.
+const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
+
 impl Publisher {
     /// Sends what waits, until the link is lost. What is under way then is dropped, and so
     /// answered: unavailable.
@@ -210,11 +221,13 @@ impl Publisher {
     /// Sends a batch and answers the replies to it. `again` puts the script at its head, so that
     /// some of it is executed however often the cache is emptied.
     async fn exchange(&mut self, batch: &[Item], again: bool) -> Result<Vec<Value>, Loss> {
-        let commands = batch.len() + usize::from(again);
-        let replies = self.connection.send(commands, |out| {
-            if again {
-                out.extend_from_slice(&self.script.loading().get_packed_command());
-            }
+        let head = if again {
+            &self.script.loading().get_packed_command()
+        } else {
+            PING
+        };
+        let replies = self.connection.send(HEAD + batch.len(), |out| {
+            out.extend_from_slice(head);
             for item in batch {
                 item.write(out, self.script.sha(), &self.run, self.shard.verb());
             }
@@ -223,9 +236,7 @@ impl Publisher {
             tracing::debug!("publishing failed: {error}");
             Loss::Closed
         })?;
-        if again {
-            replies.remove(0);
-        }
+        replies.drain(..HEAD);
         Ok(replies)
     }
 
