@@ -9,10 +9,11 @@
 //! what is rare: addresses, the commands of other duties, replies of several parts. While a link is
 //! up,
 //!
-//! - `publish` puts a publication in a bounded queue, from which the `publisher` sends all that
-//!   wait in one pipeline, the next when the last was answered. `publish.lua` assigns the offset,
-//!   appends to the stream and publishes on the channel, atomically;
-//! - `read` goes the same way through the `reader` and `read.lua`;
+//! - `publish` sends a publication at once if none is under way; else it puts it in a bounded queue,
+//!   from which the `publisher` sends all that wait in one pipeline, the next when the last was
+//!   answered. `publish.lua` assigns the offset, appends to the stream and publishes on the channel,
+//!   atomically;
+//! - `read` goes through such a queue and the `reader` to `read.lua`;
 //! - who is in a room goes that way, too, through the `members` task and `members.lua`;
 //! - `subscribe` and `unsubscribe` note a wish, which the `subscriber` sends with all others;
 //! - what arrives goes from the socket through `inbound` straight into the sink;

@@ -117,8 +117,7 @@ impl Cluster {
             return Ok(());
         }
         let owner = state.owner(slot).ok_or(BackendError::Unavailable)?;
-        let weight = item.weight();
-        owner.publications.push(item, weight)
+        owner.publish(item)
     }
 
     /// Whether a slot is a shard's.
@@ -196,9 +195,8 @@ impl Cluster {
                 continue;
             };
             for item in waiting {
-                let weight = item.weight();
                 // One that does not fit is answered: it was dropped.
-                let _ = owner.publications.push(item, weight);
+                let _ = owner.publish(item);
             }
         }
         state.holding = Load::default();

@@ -74,6 +74,21 @@ struct Waiting {
     answer: oneshot::Sender<RedisResult<Vec<Value>>>,
 }
 
+impl Waiting {
+    fn new(
+        expected: usize,
+        is_one: bool,
+        answer: oneshot::Sender<RedisResult<Vec<Value>>>,
+    ) -> Self {
+        Self {
+            replies: Vec::with_capacity(expected),
+            expected,
+            is_one,
+            answer,
+        }
+    }
+}
+
 /// Ends a task when it is dropped.
 struct Abort(AbortHandle);
 
@@ -154,6 +169,18 @@ impl Connection {
         self.request(commands, false, write).await
     }
 
+    /// Sends so many commands, which `write` writes, and has `answer` told as many replies, errors
+    /// among them, or that the connection was lost meanwhile.
+    pub(super) fn ask(
+        &self,
+        commands: usize,
+        write: impl FnOnce(&mut Vec<u8>),
+        answer: oneshot::Sender<RedisResult<Vec<Value>>>,
+    ) -> RedisResult<()> {
+        let waiting = Waiting::new(commands, false, answer);
+        self.shared.lock().ask(write, waiting)
+    }
+
     async fn request(
         &self,
         expected: usize,
@@ -164,15 +191,8 @@ impl Connection {
             return Ok(Vec::new());
         }
         let (answer, answered) = oneshot::channel();
-        self.shared.lock().ask(
-            write,
-            Waiting {
-                replies: Vec::with_capacity(expected),
-                expected,
-                is_one,
-                answer,
-            },
-        )?;
+        let waiting = Waiting::new(expected, is_one, answer);
+        self.shared.lock().ask(write, waiting)?;
         answered.await.unwrap_or_else(|_| Err(closed()))
     }
 

@@ -192,13 +192,8 @@ impl Link {
     /// A task each: what wakes for every publication should not look at all the others, too.
     pub(super) async fn serve(self, shard: &Arc<Shard>, restore: impl Future<Output = ()>) -> Loss {
         let mut tasks = JoinSet::new();
-        let publisher = Publisher {
-            shard: Arc::clone(shard),
-            connection: self.commands.clone(),
-            script: self.publish,
-            run: self.run.id(),
-            seconds: shard.stats.publish.local(),
-        };
+        let commands = self.commands.clone();
+        let publisher = Publisher::new(shard, commands, self.publish, self.run.id());
         tasks.spawn(publisher.run());
         let attendant = Attendant {
             shard: Arc::clone(shard),

@@ -1,8 +1,12 @@
 //! Takes all publications that wait and sends them in one round trip, then the next.
 //!
 //! One pipeline is under way at a time, so the order of the queue is the order of execution; what
-//! arrives meanwhile makes up the next one, so that the harder the load, the cheaper each is.
+//! arrives meanwhile makes up the next one, so that the harder the load, the cheaper each is. While
+//! none is under way, whoever publishes sends by the [`Shortcut`] that was left.
 
+mod shortcut;
+
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +28,8 @@ use super::shard::Shard;
 use super::stats::millis;
 use super::{BackendError, EPOCH_TTL, Publish, keys};
 
+pub(super) use shortcut::Shortcut;
+
 /// A publication that waits, and who waits for it.
 pub(super) struct Item {
     publish: Publish,
@@ -37,14 +43,32 @@ const MAX_PIPELINE_BYTES: usize = 1024 * 1024;
 
 /// Sends one link's publications.
 pub(super) struct Publisher {
-    pub(super) shard: Arc<Shard>,
-    pub(super) connection: Connection,
-    pub(super) script: Script,
-    /// The server's run, for the script.
-    pub(super) run: String,
+    shard: Arc<Shard>,
+    connection: Connection,
+    script: Script,
+    call: Arc<Call>,
     /// [`Stats::publish`], without its atomics for each publication.
-    pub(super) seconds: LocalHistogram,
+    seconds: LocalHistogram,
 }
+
+/// What the calls of a link have in common.
+#[derive(Clone)]
+struct Call {
+    /// The script's.
+    sha: String,
+    /// The server's run, for the script.
+    run: String,
+    /// The command that publishes.
+    verb: &'static str,
+}
+
+/// What each pipeline begins with, and so the number of replies before the publications' own.
+///
+/// Redis writes to its clients in the reverse order of when they got something to be written. Since
+/// the publishing node has its first reply before the first publication is handed on, it comes
+/// last; else it would be woken first, and take the CPU or the time from those who wait for the
+/// publication.
+const HEAD: usize = 1;
 
 impl Item {
     pub(super) fn new(
@@ -62,7 +86,7 @@ impl Item {
         (item, answered)
     }
 
-    fn write(&self, out: &mut Vec<u8>, script: &str, run: &str, verb: &str) {
+    fn write(&self, out: &mut Vec<u8>, Call { sha, run, verb }: &Call) {
         let Publish {
             publication,
             log,
@@ -80,7 +104,7 @@ impl Item {
         }
         let keys = 2 + usize::from(key.is_some());
         let mut command = Command::new(out, 11 + keys);
-        command.arg("EVALSHA").arg(script).number(keys as u64);
+        command.arg("EVALSHA").arg(sha).number(keys as u64);
         command
             .parts(keys::meta(room).parts())
             .parts(keys::log(room).parts());
@@ -138,18 +162,27 @@ impl Item {
     }
 }
 
-/// What each pipeline begins with, and so the number of replies before the publications' own.
-///
-/// Redis writes to its clients in the reverse order of when they got something to be written. Since
-/// the publishing node has its first reply before the first publication is handed on, it comes
-/// last; else it would be woken first, and take the CPU or the time from those who wait for the
-/// publication.
-const HEAD: usize = 1;
-
-/// The head of a pipeline that needs none.
-const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
-
 impl Publisher {
+    pub(super) fn new(
+        shard: &Arc<Shard>,
+        connection: Connection,
+        script: Script,
+        run: String,
+    ) -> Self {
+        let call = Call {
+            sha: script.sha().to_owned(),
+            run,
+            verb: shard.verb(),
+        };
+        Self {
+            connection,
+            script,
+            call: Arc::new(call),
+            seconds: shard.stats.publish.local(),
+            shard: Arc::clone(shard),
+        }
+    }
+
     /// Sends what waits, until the link is lost. What is under way then is dropped, and so
     /// answered: unavailable.
     pub(super) async fn run(mut self) -> Loss {
@@ -159,25 +192,38 @@ impl Publisher {
         };
         let mut batch = Vec::with_capacity(most.items);
         loop {
-            self.shard.publications.take(&mut batch, most).await;
-            if let Err(loss) = self.send(&mut batch).await {
+            if let Err(loss) = self.turn(&mut batch, most).await {
                 return loss;
             }
             self.seconds.flush();
         }
     }
 
-    /// Sends a batch, and empties it. What was not executed for want of the script is sent
+    /// Sends what waits, or has whoever comes next send.
+    async fn turn(&mut self, batch: &mut Vec<Item>, most: Load) -> Result<(), Loss> {
+        let (shortcut, sent) = shortcut::new(&self.connection, &self.call);
+        let publications = &self.shard.publications;
+        publications.take_or_leave(batch, most, shortcut);
+        let replies = if batch.is_empty() {
+            let (item, replies) = sent.answered().await?;
+            batch.push(item);
+            replies
+        } else {
+            self.exchange(batch, PING).await?
+        };
+        self.settle(batch, replies).await
+    }
+
+    /// Answers a batch, and empties it. What was not executed for want of the script is sent
     /// again, in order, before anything later.
-    async fn send(&mut self, batch: &mut Vec<Item>) -> Result<(), Loss> {
-        let (mut again, mut in_vain) = (false, 0);
+    async fn settle(&mut self, batch: &mut Vec<Item>, replies: Vec<Value>) -> Result<(), Loss> {
+        let (mut replies, mut in_vain) = (replies, 0);
         loop {
-            let replies = self.exchange(batch, again).await?;
             let mut demoted = false;
             let sent = std::mem::take(batch);
             let count = sent.len();
             let mut astray = Astray::default();
-            for (item, reply) in sent.into_iter().zip(&replies) {
+            for (item, reply) in sent.into_iter().zip(replies.iter().skip(HEAD)) {
                 match item.outcome(reply) {
                     Err(Refusal::NoScript) => batch.push(item),
                     Err(Refusal::Astray(_)) => astray.push(item),
@@ -214,30 +260,26 @@ impl Publisher {
                 refuse(batch, &refusal, &self.seconds);
                 return Ok(());
             }
-            again = true;
+            self.call = Arc::new(Call {
+                sha: self.script.sha().to_owned(),
+                ..Call::clone(&self.call)
+            });
+            // With the script at its head, some of it is executed however often the cache is
+            // emptied.
+            let head = self.script.loading().get_packed_command();
+            replies = self.exchange(batch, &head).await?;
         }
     }
 
-    /// Sends a batch and answers the replies to it. `again` puts the script at its head, so that
-    /// some of it is executed however often the cache is emptied.
-    async fn exchange(&mut self, batch: &[Item], again: bool) -> Result<Vec<Value>, Loss> {
-        let head = if again {
-            &self.script.loading().get_packed_command()
-        } else {
-            PING
-        };
+    /// Sends a batch behind a command, and answers the replies to all of it.
+    async fn exchange(&mut self, batch: &[Item], head: &[u8]) -> Result<Vec<Value>, Loss> {
         let replies = self.connection.send(HEAD + batch.len(), |out| {
             out.extend_from_slice(head);
             for item in batch {
-                item.write(out, self.script.sha(), &self.run, self.shard.verb());
+                item.write(out, &self.call);
             }
         });
-        let mut replies = replies.await.map_err(|error| {
-            tracing::debug!("publishing failed: {error}");
-            Loss::Closed
-        })?;
-        replies.drain(..HEAD);
-        Ok(replies)
+        replies.await.map_err(lost)
     }
 
     fn note(&self, refusal: &Refusal) {
@@ -245,6 +287,14 @@ impl Publisher {
             tracing::error!(unlogged, "Redis refuses publications: {refusal}");
         }
     }
+}
+
+/// The head of a pipeline that needs none.
+const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
+
+fn lost(error: impl Display) -> Loss {
+    tracing::debug!("publishing failed: {error}");
+    Loss::Closed
 }
 
 /// What was not done because its slot is elsewhere, in order, and can still be without overtaking

@@ -4,6 +4,7 @@
 //! there is no link.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -11,8 +12,11 @@ use tokio::sync::Notify;
 use super::BackendError;
 
 /// A bounded queue that can be closed and opened again.
-pub(super) struct Queue<T> {
-    state: Mutex<State<T>>,
+///
+/// A taker that finds it empty may leave a shortcut `S`, by which whoever comes next does the
+/// taker's work at once instead of waking it.
+pub(super) struct Queue<T, S = Infallible> {
+    state: Mutex<State<T, S>>,
     filled: Notify,
     bound: Load,
 }
@@ -32,13 +36,38 @@ impl Load {
     }
 }
 
-struct State<T> {
+struct State<T, S> {
     open: bool,
     waiting: VecDeque<(T, usize)>,
     weight: usize,
+    /// Only while nothing waits.
+    shortcut: Option<S>,
 }
 
 impl<T> Queue<T> {
+    /// Appends an item; refuses it when the queue is closed or full.
+    pub(super) fn push(&self, item: T, weight: usize) -> Result<(), BackendError> {
+        match self.offer(item, weight)? {
+            None => Ok(()),
+            Some((_, never)) => match never {},
+        }
+    }
+
+    /// Waits for items, then moves at least one of them to `batch`, and more up to `most`.
+    ///
+    /// Cancel-safe: what was moved is in `batch`.
+    pub(super) async fn take(&self, batch: &mut Vec<T>, most: Load) {
+        loop {
+            self.lock().take(batch, most);
+            if !batch.is_empty() {
+                return;
+            }
+            self.filled.notified().await;
+        }
+    }
+}
+
+impl<T, S> Queue<T, S> {
     /// Makes a closed queue that holds at most `bound`.
     pub(super) fn new(bound: Load) -> Self {
         Self {
@@ -46,14 +75,16 @@ impl<T> Queue<T> {
                 open: false,
                 waiting: VecDeque::new(),
                 weight: 0,
+                shortcut: None,
             }),
             filled: Notify::new(),
             bound,
         }
     }
 
-    /// Appends an item; refuses it when the queue is closed or full.
-    pub(super) fn push(&self, item: T, weight: usize) -> Result<(), BackendError> {
+    /// Appends an item, or answers it together with the shortcut that was left; refuses it when
+    /// the queue is closed or full.
+    pub(super) fn offer(&self, item: T, weight: usize) -> Result<Option<(T, S)>, BackendError> {
         let mut state = self.lock();
         if !state.open {
             return Err(BackendError::Unavailable);
@@ -63,6 +94,9 @@ impl<T> Queue<T> {
         {
             return Err(BackendError::Overloaded);
         }
+        if let Some(shortcut) = state.shortcut.take() {
+            return Ok(Some((item, shortcut)));
+        }
         let was_empty = state.waiting.is_empty();
         state.weight += weight;
         state.waiting.push_back((item, weight));
@@ -71,32 +105,16 @@ impl<T> Queue<T> {
         if was_empty {
             self.filled.notify_one();
         }
-        Ok(())
+        Ok(None)
     }
 
-    /// Waits for items, then moves at least one of them to `batch`, and more up to `most`.
-    ///
-    /// Cancel-safe: what was moved is in `batch`.
-    pub(super) async fn take(&self, batch: &mut Vec<T>, most: Load) {
-        loop {
-            self.take_waiting(batch, most);
-            if !batch.is_empty() {
-                return;
-            }
-            self.filled.notified().await;
-        }
-    }
-
-    fn take_waiting(&self, batch: &mut Vec<T>, most: Load) {
+    /// Moves items to `batch`, up to `most`; where there are none, leaves a shortcut instead.
+    /// A closed queue drops it.
+    pub(super) fn take_or_leave(&self, batch: &mut Vec<T>, most: Load, shortcut: S) {
         let mut state = self.lock();
-        let mut taken = 0;
-        while let Some((_, weight)) = state.waiting.front()
-            && (batch.is_empty() || (batch.len() < most.items && taken + weight <= most.weight))
-            && let Some((item, weight)) = state.waiting.pop_front()
-        {
-            taken += weight;
-            state.weight -= weight;
-            batch.push(item);
+        state.take(batch, most);
+        if batch.is_empty() && state.open {
+            state.shortcut = Some(shortcut);
         }
     }
 
@@ -127,14 +145,28 @@ impl<T> Queue<T> {
         let mut state = self.lock();
         state.open = false;
         state.weight = 0;
-        let dropped = std::mem::take(&mut state.waiting);
+        let dropped = (std::mem::take(&mut state.waiting), state.shortcut.take());
         drop(state);
         drop(dropped);
     }
 
     /// No code panics under the lock.
-    fn lock(&self) -> MutexGuard<'_, State<T>> {
+    fn lock(&self) -> MutexGuard<'_, State<T, S>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T, S> State<T, S> {
+    fn take(&mut self, batch: &mut Vec<T>, most: Load) {
+        let mut taken = 0;
+        while let Some((_, weight)) = self.waiting.front()
+            && (batch.is_empty() || (batch.len() < most.items && taken + weight <= most.weight))
+            && let Some((item, weight)) = self.waiting.pop_front()
+        {
+            taken += weight;
+            self.weight -= weight;
+            batch.push(item);
+        }
     }
 }
 
@@ -149,7 +181,7 @@ mod tests {
 
     #[tokio::test]
     async fn items_beyond_the_bound_are_refused_and_a_closed_queue_takes_none() {
-        let queue = Queue::new(BOUND);
+        let queue = Queue::<_>::new(BOUND);
         assert!(matches!(queue.push(1, 1), Err(BackendError::Unavailable)));
         queue.open();
         queue.push(1, 4).unwrap();
@@ -167,7 +199,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_extracted_leaves_the_rest_in_order_and_makes_room() {
-        let queue = Queue::new(BOUND);
+        let queue = Queue::<_>::new(BOUND);
         queue.open();
         for item in 1..=3 {
             queue.push(item, 3).unwrap();
@@ -180,8 +212,34 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_comes_to_an_empty_queue_takes_the_shortcut_once() {
+        let queue: Queue<u32, &str> = Queue::new(BOUND);
+        let mut batch = Vec::new();
+        queue.take_or_leave(&mut batch, BOUND, "into a closed queue");
+        queue.open();
+        assert!(queue.offer(1, 1).unwrap().is_none());
+        queue.take_or_leave(&mut batch, BOUND, "while one waits");
+        assert_eq!(batch, [1]);
+        assert!(queue.offer(2, 1).unwrap().is_none());
+        batch.clear();
+        queue.take_or_leave(&mut batch, BOUND, "while another waits");
+        batch.clear();
+        queue.take_or_leave(&mut batch, BOUND, "shortcut");
+        assert_eq!(queue.offer(3, 1).unwrap(), Some((3, "shortcut")));
+        assert!(queue.offer(4, 1).unwrap().is_none());
+        batch.clear();
+        queue.take_or_leave(&mut batch, BOUND, "");
+        assert_eq!(batch, [4]);
+        batch.clear();
+        queue.take_or_leave(&mut batch, BOUND, "of before");
+        queue.close();
+        queue.open();
+        assert!(queue.offer(5, 1).unwrap().is_none());
+    }
+
+    #[tokio::test]
     async fn a_batch_has_at_least_one_item_and_no_more_than_asked_for() {
-        let queue = Queue::new(BOUND);
+        let queue = Queue::<_>::new(BOUND);
         queue.open();
         for weight in [5, 1, 2] {
             queue.push(weight, weight).unwrap();

@@ -49,9 +49,7 @@ impl Route {
         match self {
             Self::Ranked(shards, ranking) => {
                 let shard = shards.get(ranking.first(item.room()));
-                let weight = item.weight();
-                let shard = shard.ok_or(BackendError::Unavailable)?;
-                shard.publications.push(item, weight)
+                shard.ok_or(BackendError::Unavailable)?.publish(item)
             }
             Self::Cluster(cluster) => cluster.publish(item),
         }

@@ -51,7 +51,7 @@ impl Common {
 pub(super) struct Shard {
     pub(super) options: Arc<Options>,
     pub(super) place: Place,
-    pub(super) publications: Queue<publisher::Item>,
+    pub(super) publications: Queue<publisher::Item, publisher::Shortcut>,
     pub(super) reads: Queue<reader::Item>,
     pub(super) members: Queue<members::Item>,
     pub(super) leases: Arc<Leases>,
@@ -108,6 +108,15 @@ impl Shard {
             cluster: Some(Weak::clone(cluster)),
             ..self
         }
+    }
+
+    /// Takes a publication on its way: sends it at once if nothing is under way.
+    pub(super) fn publish(&self, item: publisher::Item) -> Result<(), BackendError> {
+        let weight = item.weight();
+        if let Some((item, shortcut)) = self.publications.offer(item, weight)? {
+            shortcut.send(item);
+        }
+        Ok(())
     }
 
     // --- in a cluster ---
