@@ -159,6 +159,15 @@ const RUNS: &[Run] = &[
         )],
     },
     Run {
+        arguments: "nodes --members 1 --rate 500 --one-core",
+        figures: &[absolute(
+            "two nodes, p99 ÷ bare Redis, all on one core",
+            "p99_ratio",
+            2.0,
+            1.0,
+        )],
+    },
+    Run {
         arguments: "nodes --members 1 --rate 500 --workers 1",
         figures: &[
             absolute(

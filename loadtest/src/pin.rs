@@ -1,4 +1,4 @@
-//! Which core runs what: the servers on all but the last core, the generator on the last.
+//! Which core runs what: as a rule the servers on all but the last core, the generator on the last.
 //!
 //! Otherwise the scheduler now and then puts a woken generator onto the server's own core, where
 //! it interrupts a fan-out again and again, and the server is charged for the switches.
@@ -40,6 +40,11 @@ pub(crate) fn alone<T>(start: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Res
     let started = start();
     use_only(others)?;
     started
+}
+
+/// Has this process and all that it starts share the last core.
+pub(crate) fn together() -> anyhow::Result<()> {
+    use_only(cores()?.last().map_or(&[], std::slice::from_ref))
 }
 
 /// Runs `start`, whose processes get all cores but the last; the caller keeps the last.

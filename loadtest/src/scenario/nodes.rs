@@ -6,6 +6,10 @@
 //!
 //! The two ways take turns of a tenth of a second: what else the machine does comes and goes in
 //! longer spans, and so both see as much of it.
+//!
+//! With fewer cores than processes, where the scheduler puts whom it wakes, and what it costs the
+//! host to wake a core of a virtual machine, are much of either latency. `--one-core` leaves them
+//! out: what remains is the time that the work on the way takes.
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -27,7 +31,7 @@ use crate::server::Server;
 use crate::stamp::Stamp;
 use crate::swarm::{Rooms, Swarm, WINDOW};
 use crate::usage::{Process, Usage};
-use crate::{nofile, progress, report};
+use crate::{nofile, pin, progress, report};
 
 /// Seconds that one way is measured before it is the other's turn.
 const TURN: f64 = 0.1;
@@ -56,6 +60,9 @@ pub(crate) struct Nodes {
     /// Have the publisher be a member, too
     #[arg(long)]
     publisher_joins: bool,
+    /// Have Redis, the nodes and their clients share one core
+    #[arg(long)]
+    one_core: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -99,6 +106,7 @@ struct Result {
     protocol: Dialect,
     members: u32,
     publisher_joins: bool,
+    one_core: bool,
     rate: f64,
     /// Median over rounds of Fanfare's divided by the bare way's.
     p50_ratio: Option<f64>,
@@ -146,6 +154,9 @@ impl Nodes {
         ensure!(self.rate > 0.0, "--rate: more than 0");
         ensure!(self.members > 0, "--members: at least 1");
         nofile::ensure(self.members as usize)?;
+        if self.one_core {
+            pin::together()?;
+        }
         let redis = Redis::start()?;
         let tap = Tap::on(redis.address)?;
         let mut file = tempfile::NamedTempFile::with_suffix(".toml")?;
@@ -223,6 +234,7 @@ impl Nodes {
             protocol: self.common.protocol,
             members: self.members,
             publisher_joins: self.publisher_joins,
+            one_core: self.one_core,
             rate: self.rate,
             p50_ratio: ratio(|quantiles| quantiles.p50),
             p99_ratio: ratio(|quantiles| quantiles.p99),
@@ -404,7 +416,7 @@ fn show(result: &Result) -> anyhow::Result<()> {
         ],
     ));
     report::print(&format!(
-        "nodes: a publisher on one node, {} on another, {}/s, {} rounds; medians\n\n{table}\n\
+        "nodes: a publisher on one node, {} on another, {}/s, {}{} rounds; medians\n\n{table}\n\
          ÷ bare           p50 {:.2}, p99 {:.2}\n\
          CPU µs each      publisher's node {:.1}, members' node {:.1}\n\
          without members  a third node got {} publications of the room, {:.2} B and {:.2} µs of CPU \
@@ -412,6 +424,11 @@ fn show(result: &Result) -> anyhow::Result<()> {
          \u{20}                once it had a member, {} of {}",
         result.members,
         result.rate,
+        if result.one_core {
+            "all on one core, "
+        } else {
+            ""
+        },
         result.rounds.len(),
         result.p50_ratio.unwrap_or_default(),
         result.p99_ratio.unwrap_or_default(),
