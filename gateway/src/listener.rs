@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use fanfare_shared::config::Limits;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
@@ -23,7 +23,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// the slow-consumer rule is, and not first megabytes of the kernel's buffer.
 const NOTSENT_LOWAT: u32 = 16 * 1024;
 
-/// Binds a port. Errors name the address and the remedy.
+/// Binds a port; its connections inherit what is set here. Errors name the address and the remedy.
 pub(crate) fn bind(address: SocketAddr, backlog: u32, key: &str) -> anyhow::Result<TcpListener> {
     let bind = || -> io::Result<TcpListener> {
         let socket = Socket::new(
@@ -33,6 +33,8 @@ pub(crate) fn bind(address: SocketAddr, backlog: u32, key: &str) -> anyhow::Resu
         )?;
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
+        socket.set_tcp_nodelay(true)?;
+        socket.set_tcp_notsent_lowat(NOTSENT_LOWAT)?;
         socket.bind(&address.into())?;
         socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
         TcpListener::from_std(socket.into())
@@ -64,27 +66,16 @@ pub(crate) async fn accept(listener: TcpListener, workers: Vec<WorkerHandle>, li
         else {
             return;
         };
-        match prepare(socket) {
+        match socket.into_std() {
             Ok(socket) => {
-                if worker
-                    .orders
-                    .send(Order::Serve(socket, permit, Load::new(&worker.load)))
-                    .await
-                    .is_err()
-                {
+                let order = Order::Serve(socket, permit, Load::new(&worker.load));
+                if worker.orders.send(order).await.is_err() {
                     return;
                 }
             }
             Err(error) => tracing::debug!(%error, "a socket was gone before it was served"),
         }
     }
-}
-
-fn prepare(socket: tokio::net::TcpStream) -> io::Result<std::net::TcpStream> {
-    socket.set_nodelay(true)?;
-    let socket = socket.into_std()?;
-    SockRef::from(&socket).set_tcp_notsent_lowat(NOTSENT_LOWAT)?;
-    Ok(socket)
 }
 
 /// Whether `accept` failed for the one socket only, and not for the node.
@@ -94,4 +85,23 @@ fn is_peers_fault(error: &io::Error) -> bool {
         error.kind(),
         ConnectionAborted | ConnectionReset | Interrupted
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use socket2::SockRef;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn accepted_sockets_inherit_what_was_set_for_the_listener() {
+        let listener = bind((Ipv4Addr::LOCALHOST, 0).into(), 8, "listen").unwrap();
+        let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        let socket = SockRef::from(&accepted);
+        assert!(socket.tcp_nodelay().unwrap());
+        assert_eq!(socket.tcp_notsent_lowat().unwrap(), NOTSENT_LOWAT);
+    }
 }
