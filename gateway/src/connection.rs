@@ -17,7 +17,7 @@ use fanfare_shared::code::CloseCode;
 use fanfare_shared::codec::Format;
 use tokio::net::TcpStream;
 
-pub(crate) use self::read::run;
+pub(crate) use self::read::{expect_more_later, run};
 pub(crate) use self::write::Slow;
 use crate::session::Session;
 

@@ -116,7 +116,7 @@ fn read_once(
 /// Notes that a read took all there was: the next one would only learn that from the kernel, at
 /// the price of a system call. What arrives from now on is a new event (the sockets are registered
 /// edge-triggered), and so is not missed.
-fn expect_more_later(stream: &TcpStream) {
+pub(crate) fn expect_more_later(stream: &TcpStream) {
     let drained = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
     let _ = stream.try_io(Interest::READABLE, drained);
 }

@@ -110,6 +110,9 @@ impl Worker {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                 Err(error) => return Err(error),
             };
+            if count < scratch.len() {
+                connection::expect_more_later(stream);
+            }
             // A head mostly comes whole, and is then looked at where it is.
             let bytes = if received.is_empty() {
                 &scratch[..count]
