@@ -1,0 +1,131 @@
+//! A server that answers, but refuses: scripts that it forgot, no memory left, keys of another kind.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use fanfare_broker::backend::redis::Options;
+use fanfare_broker::backend::{Backend, BackendError, Read};
+
+use crate::node::{linked, options, publish, subscribe};
+use crate::publications::{LOG, NO_LOG, named, text};
+use crate::redis_server::RedisServer;
+use crate::{is_unavailable, texts};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn flushed_scripts_cost_neither_order_nor_publications() {
+    const EACH: usize = 20_000;
+    let server = RedisServer::start();
+    let names = ["n1", "n2", "n3"];
+    let mut nodes = Vec::new();
+    for name in names {
+        let node = Options {
+            node: name.to_owned(),
+            ..options(server.url())
+        };
+        nodes.push(linked(node).await.0);
+    }
+    let done = Arc::new(AtomicBool::new(false));
+    let flushing = tokio::spawn({
+        let (done, mut connection) = (Arc::clone(&done), server.connect().await);
+        async move {
+            let mut flushes = 0;
+            while !done.load(Ordering::SeqCst) {
+                let flush = redis::cmd("SCRIPT").arg("FLUSH").to_owned();
+                let flushed: redis::RedisResult<()> = flush.query_async(&mut connection).await;
+                flushed.expect("flushed");
+                flushes += 1;
+                // Often, and yet with room for a few pipelines in between.
+                tokio::time::sleep(Duration::from_millis(3)).await;
+            }
+            flushes
+        }
+    });
+    let mut publishers = tokio::task::JoinSet::new();
+    for (node, name) in nodes.iter().zip(names) {
+        let node = Arc::clone(node);
+        publishers.spawn(async move {
+            let mut answers = Vec::new();
+            for number in 0..EACH {
+                answers.push(node.publish(text("room", LOG, &format!("{name} {number:05}"))));
+                if answers.len() == 2_000 {
+                    for answer in answers.drain(..) {
+                        answer.await.expect("published");
+                    }
+                }
+            }
+        });
+    }
+    publishers.join_all().await;
+    done.store(true, Ordering::SeqCst);
+    let flushes: usize = flushing.await.expect("no panic");
+    assert!(flushes > 10, "{flushes} flushes");
+
+    let log = fanfare_broker::backend::Log {
+        size: 10 * EACH,
+        ..LOG
+    };
+    let limit = log.size;
+    let kept = nodes[0]
+        .read(&named("room"), log, Read::Newest { limit })
+        .await
+        .expect("read");
+    // Each node's own, of those that the log still keeps: in order, without a gap.
+    for name in names {
+        let own: Vec<_> = texts(&kept)
+            .into_iter()
+            .filter(|text| text.starts_with(name))
+            .collect();
+        let first = EACH - own.len();
+        let expected: Vec<_> = (first..EACH)
+            .map(|number| format!("{name} {number:05}"))
+            .collect();
+        let astray = own.iter().zip(&expected).find(|(is, ought)| is != ought);
+        assert!(astray.is_none(), "after {flushes} flushes: {astray:?}");
+    }
+    let top = kept.position.expect("a position").offset;
+    assert_eq!(top, (names.len() * EACH) as u64);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_redis_refuses_publications_and_takes_them_again() {
+    let server = RedisServer::start();
+    let (node, sink) = linked(options(server.url())).await;
+    subscribe(&node, "room").await;
+    let first = publish(&node, "room", "a").await;
+    server.tell(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    assert!(is_unavailable(&node.publish(text("room", LOG, "b")).await));
+    server.tell(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    assert_eq!(publish(&node, "room", "c").await, first.next());
+    assert_eq!(sink.lost(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_bad_publication_does_not_fail_the_others() {
+    let server = RedisServer::start();
+    let (node, sink) = linked(options(server.url())).await;
+    server
+        .tell(&["SET", "fanfare:{bad}:log", "not a stream"])
+        .await;
+    server
+        .tell(&[
+            "HSET",
+            "fanfare:{bad}:meta",
+            "e",
+            "00000000000000ff",
+            "o",
+            "1",
+        ])
+        .await;
+    let good = node.publish(text("good", LOG, "a"));
+    let bad = node.publish(text("bad", LOG, "b"));
+    let better = node.publish(text("good", NO_LOG, "c"));
+    assert!(good.await.is_ok());
+    let bad = bad.await;
+    assert!(
+        matches!(&bad, Err(BackendError::Failed(text)) if text.contains("WRONGTYPE")),
+        "{bad:?}"
+    );
+    assert!(better.await.is_ok());
+    assert_eq!(sink.lost(), 0);
+}
