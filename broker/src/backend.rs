@@ -1,6 +1,6 @@
 //! What links nodes: the room's log, and the way from one node's publish to every node's hub.
 //!
-//! Two backends, one conformance suite (`tests/backend_conformance.rs`): [`memory`] for a single
+//! Two backends, one conformance suite (`tests/backend_conformance/`): [`memory`] for a single
 //! node, [`redis`] for many. A backend promises:
 //!
 //! - **One order.** The publications of a room reach every sink in the order of their offsets,

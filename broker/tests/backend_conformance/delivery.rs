@@ -1,0 +1,105 @@
+//! Subscribing, and what is delivered then: whatever the room's name and whatever the payload.
+
+use crate::ALL;
+use crate::fixture::Fixture;
+use crate::publications::{LOG, NO_LOG, bytes, named};
+
+conformance! {
+    a_room_without_history_delivers_without_positions
+    rooms_of_odd_names_are_rooms_like_others
+    nothing_is_missed_after_subscribe_has_answered
+    binary_and_large_payloads_arrive_as_they_were
+    subscribing_and_unsubscribing_in_quick_succession_ends_as_last_asked
+}
+
+async fn a_room_without_history_delivers_without_positions(f: Fixture) {
+    f.subscribe("fleeting").await;
+    assert_eq!(f.publish("fleeting", NO_LOG, "a").await, None);
+    f.sink
+        .until("the publication", |sink| sink.texts("fleeting") == ["a"])
+        .await;
+    assert_eq!(f.sink.delivered("fleeting")[0].position, None);
+    let snapshot = f.read("fleeting", NO_LOG, ALL).await;
+    assert_eq!(snapshot.position, None);
+    assert!(snapshot.publications.is_empty());
+}
+
+async fn rooms_of_odd_names_are_rooms_like_others(f: Fixture) {
+    let longest = "ж".repeat(127) + "x";
+    let odd = [
+        "a}b{c",
+        "}",
+        "}}",
+        "{}",
+        "{",
+        "чат 🎺",
+        " ",
+        "a b",
+        "*",
+        "a:log",
+        "a}:log",
+        "%7D",
+        "\"'\\",
+        &longest,
+    ];
+    for room in odd {
+        f.subscribe(room).await;
+    }
+    for room in odd {
+        let position = f.publish(room, LOG, room).await;
+        assert_eq!(position.map(|position| position.offset), Some(1));
+        assert_eq!(f.texts(room, LOG, ALL).await, [room]);
+        f.sink.until(room, |sink| sink.texts(room) == [room]).await;
+    }
+}
+
+async fn nothing_is_missed_after_subscribe_has_answered(f: Fixture) {
+    for number in 0..200 {
+        let room = format!("room {number}");
+        f.subscribe(&room).await;
+        f.publish(&room, LOG, "first").await;
+        f.sink
+            .until(&room, |sink| sink.texts(&room) == ["first"])
+            .await;
+    }
+}
+
+async fn binary_and_large_payloads_arrive_as_they_were(f: Fixture) {
+    f.subscribe("payloads").await;
+    let payloads: [Vec<u8>; 4] = [
+        vec![],
+        (0..=255).collect(),
+        b"\r\n$5\r\n *3 \0\0".to_vec(),
+        (0..3_000_000_u32).flat_map(u32::to_le_bytes).collect(),
+    ];
+    for payload in &payloads {
+        let published = f.backend.publish(bytes("payloads", LOG, payload)).await;
+        published.expect("published");
+    }
+    f.sink
+        .until("all payloads", |sink| {
+            sink.delivered("payloads").len() == payloads.len()
+        })
+        .await;
+    let log = f.read("payloads", LOG, ALL).await.publications;
+    for (found, payload) in f.sink.delivered("payloads").iter().zip(&payloads) {
+        assert!(found.data.bytes == payload, "{} bytes", payload.len());
+    }
+    for (found, payload) in log.iter().zip(&payloads) {
+        assert!(found.data.bytes == payload, "{} bytes", payload.len());
+    }
+}
+
+async fn subscribing_and_unsubscribing_in_quick_succession_ends_as_last_asked(f: Fixture) {
+    let room = named("flicker");
+    for _ in 0..50 {
+        drop(f.backend.subscribe(&room));
+        f.backend.unsubscribe(&room);
+    }
+    let last = f.backend.subscribe(&room);
+    last.await.expect("subscribed");
+    f.publish("flicker", LOG, "a").await;
+    f.sink
+        .until("the publication", |sink| sink.texts("flicker") == ["a"])
+        .await;
+}
