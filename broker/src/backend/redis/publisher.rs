@@ -70,6 +70,9 @@ struct Call {
 /// publication.
 const HEAD: usize = 1;
 
+/// The head of a pipeline that needs none.
+const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
+
 impl Item {
     pub(super) fn new(
         publish: Publish,
@@ -288,9 +291,6 @@ impl Publisher {
         }
     }
 }
-
-/// The head of a pipeline that needs none.
-const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
 
 fn lost(error: impl Display) -> Loss {
     tracing::debug!("publishing failed: {error}");

@@ -201,11 +201,25 @@ pub(super) fn number<N: TryFrom<u64>>(digits: &[u8]) -> Option<N> {
 
 /// Reads a whole frame.
 pub(super) fn value(frame: &[u8]) -> RedisResult<Value> {
-    // What each publication is answered with.
-    if let Some((text, [])) = bulk(frame) {
-        return Ok(Value::BulkString(text.to_vec()));
+    // redis-rs makes a parser anew each time, and with it a buffer of 8 KiB.
+    match plain(frame) {
+        Some(value) => Ok(value),
+        None => parse_redis_value(frame),
     }
-    parse_redis_value(frame)
+}
+
+/// What publications are answered with, and a PING.
+fn plain(frame: &[u8]) -> Option<Value> {
+    if let Some((text, [])) = bulk(frame) {
+        return Some(Value::BulkString(text.to_vec()));
+    }
+    let (kind, rest) = frame.split_first()?;
+    let line = rest.strip_suffix(b"\r\n")?;
+    match kind {
+        b'+' if line == b"PONG" => Some(Value::SimpleString("PONG".to_owned())),
+        b':' => number(line).map(Value::Int),
+        _ => None,
+    }
 }
 
 /// The elements of an array of just so many.
@@ -296,8 +310,10 @@ mod tests {
     }
 
     /// Frames of all kinds, one within the other.
-    const FRAMES: [&[u8]; 12] = [
+    const FRAMES: [&[u8]; 14] = [
         b"+OK\r\n",
+        b"+PONG\r\n",
+        b":7\r\n",
         b"-ERR no\r\n",
         b":-5\r\n",
         b"_\r\n",
@@ -341,10 +357,10 @@ mod tests {
             channel: b"c",
             payload: b"ab",
         };
-        assert_eq!(Message::read(FRAMES[11]), Some(message));
+        assert_eq!(Message::read(FRAMES[13]), Some(message));
         let other = b">3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n";
         assert_eq!(Message::read(other), None);
-        assert_eq!(Message::read(FRAMES[8]), None);
+        assert_eq!(Message::read(FRAMES[10]), None);
     }
 
     #[test]
