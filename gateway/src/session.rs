@@ -9,6 +9,7 @@ mod publish;
 mod reply;
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use fanfare_broker::backend::{Read, Snapshot};
 use fanfare_broker::{Join, Replay, RoomKey, Slot, Ticket};
@@ -19,7 +20,7 @@ use fanfare_shared::{Command, Encoding, Event, Request, RoomName};
 
 pub(crate) use self::publish::now;
 use self::publish::{publish, publish_plain, publisher_of};
-use self::reply::{answer, reply};
+use self::reply::{answer, leave_unanswered, reply};
 pub(crate) use self::reply::{refuse, refuse_backend, say};
 use crate::connection::Connection;
 use crate::websocket::Message;
@@ -33,6 +34,8 @@ pub(crate) struct Session {
     joining: Vec<RoomName>,
     /// Other commands that await the backend.
     inflight: usize,
+    /// Held by each publication whose outcome nobody awaits, until it is known.
+    unawaited: Option<Arc<()>>,
     /// Malformed commands since the last good one.
     bad: usize,
     /// The room whose join the reader waits for.
@@ -63,12 +66,18 @@ struct Refusal(ErrorCode, String);
 
 impl Session {
     fn is_ready(&self, limits: &Limits) -> bool {
-        self.inflight < limits.inflight_commands
+        self.under_way() < limits.inflight_commands
             && self.joining.len() < limits.inflight_commands
             && self
                 .awaited
                 .as_ref()
                 .is_none_or(|room| !self.joining.contains(room))
+    }
+
+    /// How many commands the backend has not answered, joins aside.
+    fn under_way(&self) -> usize {
+        let unawaited = self.unawaited.as_ref();
+        self.inflight + unawaited.map_or(0, |held| Arc::strong_count(held) - 1)
     }
 
     fn membership(&self, room: &str) -> Option<&Membership> {
@@ -234,6 +243,10 @@ fn run(
                 echo,
                 data,
             );
+            if id.is_none() {
+                leave_unanswered(worker, connection, outcome);
+                return Ok(Next::Read);
+            }
             answer(
                 worker,
                 connection,
@@ -241,12 +254,7 @@ fn run(
                 move |worker, connection, outcome| match outcome {
                     Ok(position) => {
                         let room = room.as_str();
-                        reply(
-                            worker,
-                            connection,
-                            id,
-                            &Event::Published { id, room, position },
-                        );
+                        say(worker, connection, &Event::Published { id, room, position });
                     }
                     Err(error) => refuse_backend(worker, connection, id, &error),
                 },
