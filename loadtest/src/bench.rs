@@ -312,7 +312,12 @@ impl Bench {
                 true => ("≥", value >= target),
             };
             let verdict = if reached { "reached" } else { "not yet" };
-            let (target, value) = (format!("{sign} {}", figure(*target)), figure(*value));
+            let value = match figure(*value) {
+                // Rounded, what missed its bound would read as the bound.
+                rounded if !reached && rounded == figure(*target) => format!("{value:.4}"),
+                rounded => rounded,
+            };
+            let target = format!("{sign} {}", figure(*target));
             writeln!(markdown, "| {name} | {target} | {value} | {verdict} |")?;
             table.row([name.clone(), target, value, verdict.to_owned()]);
         }

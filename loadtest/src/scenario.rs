@@ -109,6 +109,16 @@ impl Common {
         self.compare_floor || self.url.is_some() || !self.peer.is_empty()
     }
 
+    /// Refuses what only scenarios can do that measure one server at a time.
+    pub(crate) fn ensure_own_nodes(&self) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            !self.compares() && !self.pin,
+            "--compare-floor, --peer, --url and --pin: not here, where several nodes and a Redis \
+             are started"
+        );
+        Ok(())
+    }
+
     /// Room names for this run.
     pub(crate) fn rooms() -> Rooms {
         Rooms {

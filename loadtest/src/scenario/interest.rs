@@ -109,6 +109,7 @@ impl Used {
 
 impl Interest {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
+        self.common.ensure_own_nodes()?;
         ensure!(self.rate > 0.0, "--rate: more than 0");
         ensure!(self.seconds > 0.0, "--seconds: more than 0");
         nofile::ensure(self.quiet as usize)?;

@@ -151,6 +151,7 @@ struct Rig {
 impl Nodes {
     #[allow(clippy::cast_precision_loss, reason = "bytes of one round")]
     pub(crate) fn run(&self) -> anyhow::Result<()> {
+        self.common.ensure_own_nodes()?;
         ensure!(self.rate > 0.0, "--rate: more than 0");
         ensure!(self.members > 0, "--members: at least 1");
         nofile::ensure(self.members as usize)?;

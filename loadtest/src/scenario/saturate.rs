@@ -173,6 +173,7 @@ impl Rig {
 
 impl Saturate {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
+        self.common.ensure_own_nodes()?;
         ensure!(
             self.rooms >= u32::from(self.nodes),
             "--rooms: at least --nodes"
