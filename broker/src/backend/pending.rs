@@ -10,7 +10,7 @@ use tokio::task::coop::unconstrained;
 
 use super::BackendError;
 
-/// The outcome of a call to a [`Backend`]: there already, or to be awaited.
+/// The outcome of a call to a [`Backend`](super::Backend): there already, or to be awaited.
 ///
 /// Saves the memory backend every allocation and task. Cancel-safe: dropping it abandons the
 /// answer, not the work.
