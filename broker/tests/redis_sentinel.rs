@@ -76,39 +76,6 @@ async fn a_killed_master_is_replaced_and_so_is_the_one_that_replaced_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_master_that_was_replaced_is_left_before_it_knows() {
-    let watched = Watched::start(DOWN_AFTER).await;
-    // Nobody but the sentinels says that anything is wrong.
-    let patient = Options {
-        probe_timeout: DEADLINE,
-        ..behind(&watched)
-    };
-    let (node, sink) = linked(patient).await;
-    let registry = prometheus::Registry::new();
-    for collector in node.collectors() {
-        registry.register(collector).expect("new");
-    }
-    subscribe(&node, "room").await;
-    publish(&node, "room", "before").await;
-    watched.until_replicated(0).await;
-    watched.servers[0].pause();
-    sink.until("the new master", |sink| sink.restored() == 1)
-        .await;
-    watched.servers[0].resume();
-    publish(&node, "room", "after").await;
-    let log: usize = watched.servers[1]
-        .ask(&["XLEN", "fanfare:{room}:log"])
-        .await;
-    assert_eq!(log, 2);
-    let text = prometheus::TextEncoder::new()
-        .encode_to_string(&registry.gather())
-        .expect("metrics");
-    let line =
-        format!("fanfare_backend_reconnects_total{{reason=\"replaced\",server=\"{NAME}\"}} 1");
-    assert!(text.lines().any(|found| found == line), "{text}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sentinels_that_do_not_answer_are_passed_over() {
     let mut watched = Watched::start(DEADLINE).await;
     watched.sentinels[0].kill();

@@ -47,7 +47,7 @@
 //! # Where is a room?
 //!
 //! With one server, there; behind sentinels at whichever is the master now, which `place` asks
-//! before each link, and while it is up. With several servers the `ranking` says which: they know nothing of each
+//! before each link. With several servers the `ranking` says which: they know nothing of each
 //! other, and one that fails takes its own rooms along. A node is ready as long as one is linked,
 //! since one dead server of eight must not take every node out of the balancer.
 //!

@@ -39,8 +39,6 @@ pub(super) enum Loss {
     Demoted,
     /// The server goes on as another run: it was promoted anew, or its first replica came.
     Renewed,
-    /// Most sentinels say that another server is the master.
-    Replaced,
     /// In a cluster: the slot of the probe's channel went to another server.
     Moved,
     /// The node's own workers are too far behind.
@@ -51,12 +49,11 @@ pub(super) enum Loss {
 
 impl Loss {
     /// In the order of their declaration.
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::Closed,
         Self::Probe,
         Self::Demoted,
         Self::Renewed,
-        Self::Replaced,
         Self::Moved,
         Self::Congested,
         Self::Internal,
@@ -69,7 +66,6 @@ impl Loss {
             Self::Probe => "probe",
             Self::Demoted => "demoted",
             Self::Renewed => "renewed",
-            Self::Replaced => "replaced",
             Self::Moved => "moved",
             Self::Congested => "congested",
             Self::Internal => "internal",
@@ -217,12 +213,6 @@ impl Link {
         tasks.spawn(async move { of.interest.apply(subscriber, &of, &inbound).await });
         let of = Arc::clone(shard);
         tasks.spawn(async move { self.prober.run(&of).await });
-        let of = Arc::clone(shard);
-        tasks.spawn(async move {
-            let interval = of.options.probe_interval;
-            of.place.replaced(&self.server.address, interval).await;
-            Loss::Replaced
-        });
         let restore = async {
             restore.await;
             std::future::pending().await
