@@ -51,13 +51,6 @@ pub enum Post {
         /// Why.
         error: BackendError,
     },
-    /// Tell a connection that what it published, with nobody waiting for the outcome, failed.
-    Failed {
-        /// Who published.
-        ticket: Ticket,
-        /// Why.
-        error: BackendError,
-    },
     /// Tell every local member that publications were lost with the room's log.
     Reset {
         /// Whose members.

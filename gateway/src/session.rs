@@ -9,7 +9,6 @@ mod publish;
 mod reply;
 
 use std::rc::Rc;
-use std::sync::Arc;
 
 use fanfare_broker::backend::{Read, Snapshot};
 use fanfare_broker::{Join, Replay, RoomKey, Slot, Ticket};
@@ -20,7 +19,7 @@ use fanfare_shared::{Command, Encoding, Event, Request, RoomName};
 
 pub(crate) use self::publish::now;
 use self::publish::{publish, publish_plain, publisher_of};
-use self::reply::{answer, leave_unanswered, reply};
+use self::reply::{answer, reply};
 pub(crate) use self::reply::{refuse, refuse_backend, say};
 use crate::connection::Connection;
 use crate::websocket::Message;
@@ -34,8 +33,6 @@ pub(crate) struct Session {
     joining: Vec<RoomName>,
     /// Other commands that await the backend.
     inflight: usize,
-    /// Held by each publication whose outcome nobody awaits, until it is known.
-    unawaited: Option<Arc<()>>,
     /// Malformed commands since the last good one.
     bad: usize,
     /// The room whose join the reader waits for.
@@ -66,18 +63,12 @@ struct Refusal(ErrorCode, String);
 
 impl Session {
     fn is_ready(&self, limits: &Limits) -> bool {
-        self.under_way() < limits.inflight_commands
+        self.inflight < limits.inflight_commands
             && self.joining.len() < limits.inflight_commands
             && self
                 .awaited
                 .as_ref()
                 .is_none_or(|room| !self.joining.contains(room))
-    }
-
-    /// How many commands the backend has not answered, joins aside.
-    fn under_way(&self) -> usize {
-        let unawaited = self.unawaited.as_ref();
-        self.inflight + unawaited.map_or(0, |held| Arc::strong_count(held) - 1)
     }
 
     fn membership(&self, room: &str) -> Option<&Membership> {
@@ -243,10 +234,6 @@ fn run(
                 echo,
                 data,
             );
-            if id.is_none() {
-                leave_unanswered(worker, connection, outcome);
-                return Ok(Next::Read);
-            }
             answer(
                 worker,
                 connection,
@@ -254,7 +241,12 @@ fn run(
                 move |worker, connection, outcome| match outcome {
                     Ok(position) => {
                         let room = room.as_str();
-                        say(worker, connection, &Event::Published { id, room, position });
+                        reply(
+                            worker,
+                            connection,
+                            id,
+                            &Event::Published { id, room, position },
+                        );
                     }
                     Err(error) => refuse_backend(worker, connection, id, &error),
                 },

@@ -166,7 +166,6 @@ fn post(post: &Post) -> String {
         }
         Post::Refused { .. } => "refused".to_owned(),
         Post::Notice { notice, .. } => format!("{:?}", notice.change()),
-        Post::Failed { .. } => unreachable!("rooms publish nothing"),
         Post::Reset { position, .. } => format!("reset {}", text(Some(*position))),
     }
 }

@@ -131,7 +131,6 @@ impl Node {
                 }
             }
             Post::Notice { .. } => unreachable!("nobody announces members here"),
-            Post::Failed { .. } => unreachable!("every publication is awaited"),
             Post::Reset { room, position, .. } => {
                 if let Some((_, members)) = self.workers[worker].of(room) {
                     for client in members {

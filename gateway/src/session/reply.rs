@@ -1,13 +1,11 @@
 //! What a session says: replies to its commands, and why one failed.
 
 use std::rc::Rc;
-use std::sync::Arc;
 
 use fanfare_broker::backend::{BackendError, Pending};
-use fanfare_broker::{Post, Ticket};
 use fanfare_shared::Event;
-use fanfare_shared::code::{CloseCode, ErrorCode};
-use fanfare_shared::codec::{self, Format};
+use fanfare_shared::code::ErrorCode;
+use fanfare_shared::codec;
 use tokio::task::spawn_local;
 
 use crate::connection::Connection;
@@ -35,45 +33,6 @@ pub(super) fn answer<T: 'static>(
             });
         }
     }
-}
-
-/// Leaves an outcome that nobody asked for: of a failure the client is told.
-///
-/// Its own worker is not woken for a success. A reader that waits for its turn has to be: hence
-/// only half of the commands that may be under way are left so.
-pub(super) fn leave_unanswered<T: Send + 'static>(
-    worker: &Worker,
-    connection: &Rc<Connection>,
-    outcome: Pending<T>,
-) {
-    let mut session = connection.session.borrow_mut();
-    let may_be_left = session.under_way() < worker.limits().inflight_commands / 2;
-    if !may_be_left || matches!(outcome, Pending::Ready(_)) {
-        drop(session);
-        answer(
-            worker,
-            connection,
-            outcome,
-            |worker, connection, outcome| {
-                if let Err(error) = outcome {
-                    refuse_backend(worker, connection, None, &error);
-                }
-            },
-        );
-        return;
-    }
-    let held = Arc::clone(session.unawaited.get_or_insert_default());
-    let inbox = Arc::clone(worker.inbox());
-    let ticket = Ticket {
-        slot: connection.slot,
-        client: connection.client,
-        id: None,
-        announced: false,
-    };
-    outcome.unless_done(move |error| {
-        drop(held);
-        inbox.push(Post::Failed { ticket, error });
-    });
 }
 
 /// Sends the reply to a command that asked for one.
@@ -106,8 +65,7 @@ pub(crate) fn refuse(
     say(worker, connection, &Event::Error { id, code, message });
 }
 
-/// Tells a connection that the backend failed it, and the operator why if there is more to say. A
-/// plain one has no words for it, and is closed.
+/// Tells a connection that the backend failed it, and the operator why if there is more to say.
 pub(crate) fn refuse_backend(
     worker: &Worker,
     connection: &Rc<Connection>,
@@ -125,9 +83,5 @@ pub(crate) fn refuse_backend(
         BackendError::Failed(_) => "the backend failed; the node's log says why".to_owned(),
         error => error.to_string(),
     };
-    if connection.format == Format::Plain {
-        worker.close(connection, CloseCode::Overloaded, &message);
-    } else {
-        refuse(worker, connection, id, code, &message);
-    }
+    refuse(worker, connection, id, code, &message);
 }
