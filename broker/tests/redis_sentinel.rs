@@ -23,7 +23,7 @@ use fanfare_broker::backend::redis::{ConnectError, Options, Redis};
 
 use node::{linked, options, publish, subscribe};
 use recording::DEADLINE;
-use redis_sentinel::{NAME, Watched, follow};
+use redis_sentinel::{NAME, Watched, follow, until};
 use redis_server::{RedisServer, free_port};
 use stream::Stream;
 
@@ -46,11 +46,13 @@ async fn a_failover_by_command_is_followed_there_and_back() {
     publish(&node, "room", "first").await;
     let stream = Stream::begin(&node, "room");
     for (from, to) in [(0, 1), (1, 0)] {
-        let answered = stream.answered();
+        let restored = sink.restored();
         watched.fail_over().await;
         watched.until_master(to).await;
         watched.until_replica(from).await;
-        stream.until_answered(answered + 20).await;
+        sink.until("the next master", |sink| sink.restored() > restored)
+            .await;
+        stream.until_answered(stream.answered() + 20).await;
     }
     assert!(sink.lost() >= 2);
     stream.end().await.check(&node, &sink).await;
@@ -97,6 +99,58 @@ async fn sentinels_that_do_not_answer_are_passed_over() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sentinel_that_missed_a_failover_is_not_believed() {
+    let watched = Watched::start(DEADLINE).await;
+    watched.fail_over().await;
+    watched.until_master(1).await;
+    let past = RedisServer::start();
+    let cut_off = RedisServer::start_sentinel(&monitor(&past));
+    until(&cut_off, &["SENTINEL", "MASTER", NAME], is_reached).await;
+    for turn in 0..4 {
+        let mut sentinels = watched.sentinel_urls();
+        sentinels.insert(turn, cut_off.url());
+        sentinels.truncate(3);
+        let (node, _) = linked(Options {
+            sentinels,
+            ..behind(&watched)
+        })
+        .await;
+        publish(&node, "room", "a").await;
+    }
+    let log = ["XLEN", "fanfare:{room}:log"];
+    assert_eq!(watched.servers[1].ask::<usize>(&log).await, 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_that_the_sentinels_do_not_reach_is_left_alone_until_they_do() {
+    // They lack the password, and so have no answer from it.
+    let master = RedisServer::start_with(&["--requirepass", "secret"]);
+    let sentinel = RedisServer::start_sentinel(&format!(
+        "{}sentinel down-after-milliseconds {NAME} 500\n",
+        monitor(&master)
+    ));
+    let status = ["SENTINEL", "MASTER", NAME];
+    until(&sentinel, &status, |fields: &Vec<String>| {
+        fields.iter().any(|field| field.contains("o_down"))
+    })
+    .await;
+    let options = Options {
+        sentinels: vec![sentinel.url()],
+        ..options(format!("redis://:secret@{NAME}"))
+    };
+    let error = complaint(options.clone()).await;
+    assert!(matches!(error, ConnectError::Doubted(..)), "{error}");
+    assert!(error.to_string().contains(NAME), "{error}");
+    assert!(error.may_pass());
+    sentinel
+        .tell(&["SENTINEL", "SET", NAME, "auth-pass", "secret"])
+        .await;
+    until(&sentinel, &status, is_reached).await;
+    let (node, _) = linked(options).await;
+    publish(&node, "room", "a").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_wrong_is_said_in_one_line() {
     let watched = Watched::start(DEADLINE).await;
     let named = |url: &str| Options {
@@ -139,9 +193,8 @@ async fn what_is_wrong_is_said_in_one_line() {
 async fn credentials_and_database_of_the_address_are_the_masters() {
     let master = RedisServer::start_with(&["--requirepass", "secret"]);
     let sentinel = RedisServer::start_sentinel(&format!(
-        "requirepass other\nsentinel monitor {NAME} 127.0.0.1 {} 1\n\
-         sentinel auth-pass {NAME} secret\n",
-        master.port()
+        "requirepass other\n{}sentinel auth-pass {NAME} secret\n",
+        monitor(&master)
     ));
     let sentinels = vec![sentinel.url().replace("redis://", "redis://:other@")];
     let (node, sink) = linked(Options {
@@ -153,6 +206,16 @@ async fn credentials_and_database_of_the_address_are_the_masters() {
     publish(&node, "room", "a").await;
     sink.until("the publication", |sink| sink.texts("room") == ["a"])
         .await;
+}
+
+/// A sentinel's configuration: on its own, it watches this master.
+fn monitor(master: &RedisServer) -> String {
+    format!("sentinel monitor {NAME} 127.0.0.1 {} 1\n", master.port())
+}
+
+#[allow(clippy::ptr_arg, reason = "as it is answered")]
+fn is_reached(fields: &Vec<String>) -> bool {
+    fields.iter().any(|field| field == "master")
 }
 
 async fn complaint(options: Options) -> ConnectError {

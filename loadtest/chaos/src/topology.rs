@@ -74,7 +74,9 @@ impl Topology {
         let arguments: &[&str] = match kind {
             // A master that was cut off must not go on by itself for long.
             Kind::Cluster => &["--cluster-enabled", "yes", "--cluster-node-timeout", "1500"],
-            _ => &[],
+            // Nor one whose replicas have been told to follow another.
+            Kind::Sentinel => &["--min-replicas-to-write", "1"],
+            Kind::Standalone | Kind::Several => &[],
         };
         for number in 0..count {
             let name = format!("redis-{number}");

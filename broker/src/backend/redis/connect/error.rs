@@ -78,6 +78,13 @@ pub enum ConnectError {
          name that they watch it by (sentinel monitor NAME ...)"
     )]
     Unnamed(String),
+    /// The sentinels may be about to replace the master.
+    #[error(
+        "the sentinels take the master `{0}` at {1} for down, and may be replacing it: it is used \
+         once they reach it or name another; if they do neither, see redis-cli -p 26379 sentinel \
+         master {0}"
+    )]
+    Doubted(String, String),
     /// What is named as a master is none.
     #[error(
         "{2} that Redis at {0} is a master, but it is a replica of {1}; is a failover under way?"
@@ -115,6 +122,7 @@ impl ConnectError {
             Self::Unreachable(..)
                 | Self::Timeout(..)
                 | Self::Sentinels(..)
+                | Self::Doubted(..)
                 | Self::Replica(..)
                 | Self::NotPromoted(..)
                 | Self::ClusterDown(_)
