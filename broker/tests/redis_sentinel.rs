@@ -78,6 +78,37 @@ async fn a_killed_master_is_replaced_and_so_is_the_one_that_replaced_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replaced_master_that_refuses_writes_is_left_before_it_knows() {
+    let watched = Watched::start(DEADLINE).await;
+    for server in &watched.servers {
+        server
+            .tell(&["CONFIG", "SET", "min-replicas-to-write", "1"])
+            .await;
+    }
+    // The sentinels cannot make it a replica.
+    watched.servers[0]
+        .tell(&["ACL", "SETUSER", "default", "-replicaof", "-slaveof"])
+        .await;
+    let (node, sink) = linked(behind(&watched)).await;
+    subscribe(&node, "room").await;
+    publish(&node, "room", "before").await;
+    watched.until_replicated(0).await;
+    watched.fail_over().await;
+    watched.until_master(1).await;
+    sink.until("the new master", |sink| sink.restored() == 1)
+        .await;
+    // Nor does anything else follow the new one.
+    watched.servers[1]
+        .tell(&["CONFIG", "SET", "min-replicas-to-write", "0"])
+        .await;
+    publish(&node, "room", "after").await;
+    sink.until("both", |sink| sink.texts("room") == ["before", "after"])
+        .await;
+    let role: Vec<redis::Value> = watched.servers[0].ask(&["ROLE"]).await;
+    assert_eq!(role[0], redis::Value::BulkString(b"master".to_vec()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sentinels_that_do_not_answer_are_passed_over() {
     let mut watched = Watched::start(DEADLINE).await;
     watched.sentinels[0].kill();

@@ -15,7 +15,7 @@ use super::members::{Attendant, Scripts};
 use super::publisher::Publisher;
 use super::reader::Reader;
 use super::refusal::Refusal;
-use super::run::{Ended, Run};
+use super::run::{Ended, Health, Run};
 use super::script::Script;
 use super::{Shard, Sink};
 
@@ -41,6 +41,8 @@ pub(super) enum Loss {
     Renewed,
     /// In a cluster: the slot of the probe's channel went to another server.
     Moved,
+    /// The server refuses writes for want of replicas, and the sentinels name another.
+    Replaced,
     /// The node's own workers are too far behind.
     Congested,
     /// A fault of this program.
@@ -49,12 +51,13 @@ pub(super) enum Loss {
 
 impl Loss {
     /// In the order of their declaration.
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::Closed,
         Self::Probe,
         Self::Demoted,
         Self::Renewed,
         Self::Moved,
+        Self::Replaced,
         Self::Congested,
         Self::Internal,
     ];
@@ -67,6 +70,7 @@ impl Loss {
             Self::Demoted => "demoted",
             Self::Renewed => "renewed",
             Self::Moved => "moved",
+            Self::Replaced => "replaced",
             Self::Congested => "congested",
             Self::Internal => "internal",
         }
@@ -140,6 +144,7 @@ impl Link {
             connection: commands.clone(),
             inbound: Arc::clone(&inbound),
             run: run.clone(),
+            server: server.address.clone(),
             sent: 0,
         };
         // Two connections to one address need not lead to one server.
@@ -234,6 +239,7 @@ struct Prober {
     connection: Connection,
     inbound: Arc<Inbound>,
     run: Run,
+    server: String,
     /// The number of the last probe.
     sent: u64,
 }
@@ -249,7 +255,12 @@ impl Prober {
         loop {
             sleep(shard.options.probe_interval).await;
             match self.probe(shard).await {
-                Ok(()) => {}
+                // Not one that still accepts writes: as long as a node is linked to it, and its
+                // members see them, those of all others must.
+                Ok(Health::Fenced) if !shard.place.is(&self.server).await => {
+                    return Loss::Replaced;
+                }
+                Ok(_) => {}
                 Err(Unheard::Silence) => return Loss::Probe,
                 Err(Unheard::Ended(Ended::Demoted)) => return Loss::Demoted,
                 Err(Unheard::Ended(Ended::Renewed)) => return Loss::Renewed,
@@ -262,7 +273,7 @@ impl Prober {
         }
     }
 
-    async fn probe(&mut self, shard: &Shard) -> Result<(), Unheard> {
+    async fn probe(&mut self, shard: &Shard) -> Result<Health, Unheard> {
         self.sent += 1;
         // A master that was demoted still hands on what is published to it: only its role tells;
         // and that it was promoted again since, only the replication's id.
@@ -282,12 +293,12 @@ impl Prober {
                 .map_err(Unheard::Refused)?;
             self.run.goes_on(&replication).map_err(Unheard::Ended)?;
             self.inbound.heard(self.sent).await;
-            Ok(())
+            Ok(Health::read(&replication))
         };
         match timeout(shard.options.probe_timeout, round).await {
-            Ok(Ok(())) => {
+            Ok(Ok(health)) => {
                 shard.stats.lag.observe(sent.elapsed().as_secs_f64());
-                Ok(())
+                Ok(health)
             }
             Ok(Err(unheard)) => Err(unheard),
             Err(_) => Err(Unheard::Silence),

@@ -2,7 +2,8 @@
 //! name is.
 //!
 //! Asked before each link is made, so that a link that was lost to a failover leads to the new
-//! master next. What the sentinels say is not believed: the link makes sure of the server's role.
+//! master next; and while one is up, when the server has lost all of the replicas it wants. What the
+//! sentinels say is not believed: the link makes sure of the server's role.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -87,6 +88,17 @@ impl Place {
         match self {
             Self::Fixed(server) => Ok(server.clone()),
             Self::Named(master) => master.find().await,
+        }
+    }
+
+    /// Whether the server is still at this address, as far as anyone can tell.
+    pub(super) async fn is(&self, address: &str) -> bool {
+        match self {
+            Self::Fixed(_) => true,
+            Self::Named(master) => match master.find().await {
+                Ok(server) => server.address == address,
+                Err(_) => true,
+            },
         }
     }
 }

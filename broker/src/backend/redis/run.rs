@@ -1,4 +1,5 @@
-//! Which run of a server as master this is: what the epochs of logs are tied to.
+//! What a server says of itself: whether it is a master, and which run of it as one this is, which
+//! the epochs of logs are tied to.
 
 /// A run of a server as master, from its start or its promotion to its end or its demotion: within
 /// it nothing that was written is taken back.
@@ -52,6 +53,25 @@ pub(super) enum Ended {
     Demoted,
     /// It is a master, and in another run.
     Renewed,
+}
+
+/// Whether a master accepts writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Health {
+    Good,
+    /// It has none of the replicas that min-replicas-to-write has it want.
+    Fenced,
+}
+
+impl Health {
+    /// Reads the section `replication` of INFO.
+    pub(super) fn read(replication: &str) -> Self {
+        // Not said where none are wanted.
+        match field(replication, "min_slaves_good_slaves") {
+            Some("0") => Self::Fenced,
+            _ => Self::Good,
+        }
+    }
 }
 
 /// A field of INFO.
