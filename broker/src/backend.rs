@@ -13,19 +13,19 @@
 //!   reaches the sink, until [`Sink::lost`] says otherwise.
 
 pub mod memory;
+mod pending;
 mod presence;
 pub mod redis;
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use fanfare_shared::{Position, Publication, RoomName};
 use thiserror::Error;
-use tokio::sync::oneshot;
 
+pub use pending::Pending;
 pub use presence::{Announcement, Page, Presence, Standing};
 
 /// The narrow waist between the hub and whatever links it to other nodes.
@@ -154,41 +154,4 @@ pub enum BackendError {
     /// The backend refused; the text is for the operator.
     #[error("the backend failed: {0}")]
     Failed(Arc<str>),
-}
-
-/// The outcome of a call to a [`Backend`]: there already, or to be awaited.
-///
-/// Saves the memory backend every allocation and task. Cancel-safe: dropping it abandons the
-/// answer, not the work.
-#[derive(Debug)]
-pub enum Pending<T> {
-    /// Known when the call returned.
-    Ready(Option<Result<T, BackendError>>),
-    /// Will be sent.
-    Waiting(oneshot::Receiver<Result<T, BackendError>>),
-}
-
-impl<T> Pending<T> {
-    /// An outcome that is known already.
-    pub fn ready(outcome: Result<T, BackendError>) -> Self {
-        Self::Ready(Some(outcome))
-    }
-}
-
-impl<T> Unpin for Pending<T> {}
-
-impl<T> Future for Pending<T> {
-    type Output = Result<T, BackendError>;
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.get_mut() {
-            Self::Ready(outcome) => {
-                Poll::Ready(outcome.take().unwrap_or(Err(BackendError::Unavailable)))
-            }
-            // A sender dropped unanswered is a backend that went away.
-            Self::Waiting(receiver) => Pin::new(receiver)
-                .poll(context)
-                .map(|answer| answer.unwrap_or(Err(BackendError::Unavailable))),
-        }
-    }
 }

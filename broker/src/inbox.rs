@@ -51,6 +51,14 @@ pub enum Post {
         /// Why.
         error: BackendError,
     },
+    /// What a connection published, without awaiting the outcome, was done or failed: tell it of a
+    /// failure, and have it go on if it waits.
+    Settled {
+        /// Who published.
+        ticket: Ticket,
+        /// Why it failed, if it did.
+        failed: Option<BackendError>,
+    },
     /// Tell every local member that publications were lost with the room's log.
     Reset {
         /// Whose members.

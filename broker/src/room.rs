@@ -21,7 +21,7 @@ use announcements::Untold;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RoomKey(pub NonZeroU64);
 
-/// Whose join it is: a worker's connection, and the command to answer.
+/// Whose command it is: a worker's connection, and what to answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ticket {
     /// Where the worker keeps the connection.

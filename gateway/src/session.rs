@@ -7,8 +7,10 @@
 mod presence;
 mod publish;
 mod reply;
+mod unawaited;
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use fanfare_broker::backend::{Read, Snapshot};
 use fanfare_broker::{Join, Replay, RoomKey, Slot, Ticket};
@@ -21,6 +23,7 @@ pub(crate) use self::publish::now;
 use self::publish::{publish, publish_plain, publisher_of};
 use self::reply::{answer, reply};
 pub(crate) use self::reply::{refuse, refuse_backend, say};
+use self::unawaited::Unawaited;
 use crate::connection::Connection;
 use crate::websocket::Message;
 use crate::worker::Worker;
@@ -33,6 +36,8 @@ pub(crate) struct Session {
     joining: Vec<RoomName>,
     /// Other commands that await the backend.
     inflight: usize,
+    /// Publications that nobody awaits; none before the first.
+    unawaited: Option<Arc<Unawaited>>,
     /// Malformed commands since the last good one.
     bad: usize,
     /// The room whose join the reader waits for.
@@ -63,12 +68,18 @@ struct Refusal(ErrorCode, String);
 
 impl Session {
     fn is_ready(&self, limits: &Limits) -> bool {
-        self.inflight < limits.inflight_commands
+        self.under_way() < limits.inflight_commands
             && self.joining.len() < limits.inflight_commands
             && self
                 .awaited
                 .as_ref()
                 .is_none_or(|room| !self.joining.contains(room))
+    }
+
+    /// How many commands the backend has not answered, joins aside.
+    fn under_way(&self) -> usize {
+        let unawaited = self.unawaited.as_ref();
+        self.inflight + unawaited.map_or(0, |unawaited| unawaited.under_way())
     }
 
     fn membership(&self, room: &str) -> Option<&Membership> {
@@ -89,15 +100,26 @@ impl Session {
     }
 }
 
-/// Whether the next command can be taken.
+/// Whether the next command can be taken. If not, the reader is woken when to ask again.
 pub(crate) fn is_ready(worker: &Worker, connection: &Rc<Connection>) -> bool {
     let session = connection.session.borrow();
-    session.is_ready(worker.limits()) && (!session.awaits_quiet || is_quiet(connection, &session))
+    let is_ready = || {
+        session.is_ready(worker.limits())
+            && (!session.awaits_quiet || is_quiet(connection, &session))
+    };
+    if is_ready() {
+        return true;
+    }
+    let Some(unawaited) = &session.unawaited else {
+        return false;
+    };
+    unawaited.want();
+    is_ready()
 }
 
 /// Whether every command is answered, and every answer written.
 fn is_quiet(connection: &Rc<Connection>, session: &Session) -> bool {
-    session.joining.is_empty() && session.inflight == 0 && connection.is_written()
+    session.joining.is_empty() && session.under_way() == 0 && connection.is_written()
 }
 
 /// Has the reader wait, if need be, before a command whose answer may be far larger than the
@@ -234,6 +256,10 @@ fn run(
                 echo,
                 data,
             );
+            if id.is_none() {
+                unawaited::leave(worker, connection, outcome);
+                return Ok(Next::Read);
+            }
             answer(
                 worker,
                 connection,
@@ -241,12 +267,7 @@ fn run(
                 move |worker, connection, outcome| match outcome {
                     Ok(position) => {
                         let room = room.as_str();
-                        reply(
-                            worker,
-                            connection,
-                            id,
-                            &Event::Published { id, room, position },
-                        );
+                        say(worker, connection, &Event::Published { id, room, position });
                     }
                     Err(error) => refuse_backend(worker, connection, id, &error),
                 },

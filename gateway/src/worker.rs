@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use fanfare_broker::{Backlog, Hub, Members, Roster};
+use fanfare_broker::{Backlog, Hub, Inbox, Members, Roster};
 use fanfare_shared::Identity;
 use fanfare_shared::code::CloseCode;
 use fanfare_shared::config::{Config, Limits};
@@ -195,6 +195,11 @@ impl Worker {
 
     pub(crate) fn hub(&self) -> &Hub {
         &self.shared.hub
+    }
+
+    /// What the hub has for this worker.
+    pub(crate) fn inbox(&self) -> &Arc<Inbox> {
+        self.shared.hub.inbox(self.index)
     }
 
     pub(crate) fn roster(&self) -> &Roster {

@@ -166,6 +166,7 @@ fn post(post: &Post) -> String {
         }
         Post::Refused { .. } => "refused".to_owned(),
         Post::Notice { notice, .. } => format!("{:?}", notice.change()),
+        Post::Settled { .. } => unreachable!("rooms publish nothing"),
         Post::Reset { position, .. } => format!("reset {}", text(Some(*position))),
     }
 }

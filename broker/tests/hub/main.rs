@@ -97,6 +97,7 @@ impl Told {
                     self.publications.extend(messages);
                 }
                 Post::Refused { error, .. } => self.refused.push(error),
+                Post::Settled { .. } => unreachable!("every publication is awaited"),
                 Post::Reset { position, .. } => self.resets.push(position),
                 Post::Notice { notice, .. } => self.changes.push(notice.change().clone()),
             }

@@ -131,6 +131,7 @@ impl Node {
                 }
             }
             Post::Notice { .. } => unreachable!("nobody announces members here"),
+            Post::Settled { .. } => unreachable!("every publication is awaited"),
             Post::Reset { room, position, .. } => {
                 if let Some((_, members)) = self.workers[worker].of(room) {
                     for client in members {

@@ -9,8 +9,7 @@ use fanfare_shared::code::{CloseCode, ErrorCode};
 use fanfare_shared::config::PublishRule;
 use fanfare_shared::{Data, Encoding, Position, Publication, Publisher, RoomName};
 
-use super::reply::answer;
-use super::{Next, Refusal, bad_request, name, wait_for};
+use super::{Next, Refusal, bad_request, name, unawaited, wait_for};
 use crate::connection::Connection;
 use crate::worker::Worker;
 
@@ -105,16 +104,7 @@ pub(super) fn publish_plain(
     }
     let data = Data { encoding, bytes };
     let outcome = publish(worker, connection, &room, None, None, connection.echo, data);
-    answer(
-        worker,
-        connection,
-        outcome,
-        |worker, connection, outcome| {
-            if let Err(error) = outcome {
-                worker.close(connection, CloseCode::Overloaded, &error.to_string());
-            }
-        },
-    );
+    unawaited::leave(worker, connection, outcome);
     Next::Read
 }
 

@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use fanfare_broker::backend::{BackendError, Pending};
 use fanfare_shared::Event;
-use fanfare_shared::code::ErrorCode;
-use fanfare_shared::codec;
+use fanfare_shared::code::{CloseCode, ErrorCode};
+use fanfare_shared::codec::{self, Format};
 use tokio::task::spawn_local;
 
 use crate::connection::Connection;
@@ -65,7 +65,8 @@ pub(crate) fn refuse(
     say(worker, connection, &Event::Error { id, code, message });
 }
 
-/// Tells a connection that the backend failed it, and the operator why if there is more to say.
+/// Tells a connection that the backend failed it, and the operator why if there is more to say. A
+/// plain one has no words for it, and is closed.
 pub(crate) fn refuse_backend(
     worker: &Worker,
     connection: &Rc<Connection>,
@@ -83,5 +84,9 @@ pub(crate) fn refuse_backend(
         BackendError::Failed(_) => "the backend failed; the node's log says why".to_owned(),
         error => error.to_string(),
     };
-    refuse(worker, connection, id, code, &message);
+    if connection.format == Format::Plain {
+        worker.close(connection, CloseCode::Overloaded, &message);
+    } else {
+        refuse(worker, connection, id, code, &message);
+    }
 }

@@ -21,7 +21,7 @@ const LOOKAHEAD: usize = 16;
 impl Worker {
     /// Takes whatever the hub has, appends it to the outboxes, and writes each socket once.
     pub(super) async fn fan_out(self: Rc<Self>) {
-        let inbox = Arc::clone(self.hub().inbox(self.index));
+        let inbox = Arc::clone(self.inbox());
         let mut batch = Vec::new();
         loop {
             inbox.take(&mut batch).await;
@@ -62,10 +62,13 @@ impl Worker {
             } => {
                 if let Some(connection) = self.connection_of(ticket) {
                     connection.session.borrow_mut().joined(&name);
-                    if connection.format == Format::Plain {
-                        let code = fanfare_shared::code::CloseCode::Overloaded;
-                        self.close(&connection, code, &error.to_string());
-                    } else {
+                    session::refuse_backend(self, &connection, ticket.id, &error);
+                    connection.wake_reader();
+                }
+            }
+            Post::Settled { ticket, failed } => {
+                if let Some(connection) = self.connection_of(ticket) {
+                    if let Some(error) = failed {
                         session::refuse_backend(self, &connection, ticket.id, &error);
                     }
                     connection.wake_reader();

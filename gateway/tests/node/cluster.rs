@@ -5,6 +5,7 @@ mod node_lost;
 mod one_room;
 mod redis_lost;
 mod start;
+mod unanswered;
 
 use std::collections::BTreeMap;
 

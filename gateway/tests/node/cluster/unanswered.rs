@@ -1,0 +1,88 @@
+//! Publications without an id: nobody awaits their outcome.
+
+use serde_json::{Value, json};
+
+use super::{config, nodes, until_ready};
+use crate::client::{Client, Plain};
+use crate::node::Node;
+use crate::redis_server::RedisServer;
+
+fn publish(data: u64) -> Value {
+    json!({"type": "publish", "room": "a", "data": data})
+}
+
+#[tokio::test]
+async fn of_a_failure_the_client_is_told_all_the_same() {
+    let redis = RedisServer::start();
+    let [node] = nodes(&redis).await;
+    let mut client = Client::join(&node, "a").await;
+    let mut plain = Plain::join(&node, "a").await;
+    redis.pause();
+    let commands: Vec<_> = (0..3).map(publish).collect();
+    client.send_all(&commands).await;
+    plain.send("unheard").await;
+    // The probe's timeout ends the link, and with it what is under way.
+    for _ in &commands {
+        let (id, code, _) = client.error().await;
+        assert_eq!((id, &*code), (None, "unavailable"));
+    }
+    plain.socket.expect_closed(1013).await;
+    // Somebody who is gone is told nothing, and nothing comes of it.
+    client.send(&publish(3)).await;
+    drop((client, plain));
+    redis.resume();
+    until_ready(&node, true).await;
+    node.until_metric("fanfare_connections", 0.0).await;
+}
+
+#[tokio::test]
+async fn beyond_the_limit_they_wait_and_follow_in_their_order() {
+    const COUNT: u64 = 500;
+    for limit in [1, 2, 5] {
+        let redis = RedisServer::start();
+        let config = config(&redis).replace("probe_timeout = '1s'", "probe_timeout = '30s'");
+        let config = format!("[limits]\ninflight_commands = {limit}\n{config}");
+        let node = Node::with(&config).await;
+        let mut client = Client::join(&node, "a").await;
+        // So that the limit is reached for sure.
+        redis.pause();
+        let commands: Vec<_> = (0..COUNT).map(publish).collect();
+        client.send_all(&commands).await;
+        redis.resume();
+        for n in 0..COUNT {
+            let message = client.message().await;
+            assert_eq!(
+                (&message["data"], &message["offset"]),
+                (&json!(n), &json!(n + 1))
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_read_sees_all_that_came_before_it() {
+    let redis = RedisServer::start();
+    let config = config(&redis).replace("probe_timeout = '1s'", "probe_timeout = '30s'");
+    let node = Node::with(&config).await;
+    let mut client = Client::join(&node, "a").await;
+    for round in 0..20u64 {
+        // So that they are under way for sure: the first is sent, the second waits for it.
+        redis.pause();
+        let history = json!({"type": "history", "room": "a", "limit": 2, "id": round + 1});
+        client
+            .send_all(&[publish(2 * round), publish(2 * round + 1), history])
+            .await;
+        redis.resume();
+        for n in [2 * round, 2 * round + 1] {
+            assert_eq!(client.message().await["data"], json!(n));
+        }
+        let history = client.reply(round + 1).await;
+        let data: Vec<_> = history["messages"]
+            .as_array()
+            .expect("messages")
+            .iter()
+            .map(|message| message["data"].clone())
+            .collect();
+        assert_eq!(data, [json!(2 * round), json!(2 * round + 1)]);
+    }
+}
