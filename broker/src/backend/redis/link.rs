@@ -257,7 +257,7 @@ impl Prober {
             match self.probe(shard).await {
                 // Not one that still accepts writes: as long as a node is linked to it, and its
                 // members see them, those of all others must.
-                Ok(Health::Fenced) if !shard.place.is(&self.server).await => {
+                Ok(Health::Fenced) if !shard.place.is_at(&self.server).await => {
                     return Loss::Replaced;
                 }
                 Ok(_) => {}

@@ -91,8 +91,8 @@ impl Place {
         }
     }
 
-    /// Whether the server is still at this address, as far as anyone can tell.
-    pub(super) async fn is(&self, address: &str) -> bool {
+    /// Whether the server is at this address still, as far as anyone can tell.
+    pub(super) async fn is_at(&self, address: &str) -> bool {
         match self {
             Self::Fixed(_) => true,
             Self::Named(master) => match master.find().await {
