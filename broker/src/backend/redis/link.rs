@@ -255,8 +255,8 @@ impl Prober {
         loop {
             sleep(shard.options.probe_interval).await;
             match self.probe(shard).await {
-                // Not one that still accepts writes: as long as a node is linked to it, and its
-                // members see them, those of all others must.
+                // Only one that accepts nothing any more: nodes leave one by one, and who has left
+                // would never hear of what it still accepts from those who have not.
                 Ok(Health::Fenced) if !shard.place.is_at(&self.server).await => {
                     return Loss::Replaced;
                 }
