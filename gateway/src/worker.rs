@@ -4,6 +4,7 @@
 //! the listener, posts from the hub's inbox, and writes what both left in the outboxes: whoever
 //! appends to an outbox marks its connection dirty, and each dirty connection is written once.
 
+mod deliver;
 mod drain;
 mod fanout;
 mod handshake;
