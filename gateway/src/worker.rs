@@ -9,6 +9,7 @@ mod drain;
 mod fanout;
 mod handshake;
 mod heartbeat;
+mod send;
 mod shed;
 
 use std::cell::{Cell, RefCell};
@@ -29,6 +30,7 @@ use tokio::runtime::{Builder, Handle, LocalOptions};
 use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::task::{JoinSet, spawn_local, yield_now};
 
+use self::send::Sender;
 use crate::connection::Connection;
 use crate::metrics::{Metrics, Tally};
 use crate::session::Membership;
@@ -36,8 +38,8 @@ use crate::session::Membership;
 /// How much is read from a socket at once. One such buffer per worker serves all its connections.
 const SCRATCH_BYTES: usize = 64 * 1024;
 
-/// How many connections are written before the worker looks at what else there is to do:
-/// `try_write` uses up no turn of the scheduler by itself.
+/// How many connections are written, in one system call where that is possible, before the worker
+/// looks at what else there is to do: writing uses up no turn of the scheduler by itself.
 const WRITES_PER_TURN: usize = 256;
 
 /// What the rest of the node may ask of a worker.
@@ -93,6 +95,8 @@ pub(crate) struct Worker {
     flusher: Cell<Option<Waker>>,
     /// Lent to whichever connection is being read.
     pub(crate) scratch: RefCell<Box<[u8]>>,
+    /// Writes a publication to those who have nothing else to be written.
+    sender: RefCell<Sender>,
     tally: Tally,
     /// What the outboxes hold together.
     backlog: Backlog,
@@ -162,6 +166,7 @@ pub(crate) fn run(
 impl Worker {
     fn new(index: usize, shared: Arc<Shared>) -> Rc<Self> {
         let backlog_share = shed::share(&shared);
+        let io_uring = shared.config.io_uring;
         Rc::new_cyclic(|this| Self {
             index,
             tally: shared.metrics.tally(),
@@ -171,6 +176,7 @@ impl Worker {
             anonymous: Arc::default(),
             dirty: RefCell::default(),
             flusher: Cell::new(None),
+            sender: RefCell::new(Sender::new(io_uring)),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
             backlog: Backlog::default(),
             backlog_share,

@@ -42,6 +42,10 @@ pub struct Config {
     /// Worker threads, each with its own share of the connections. Default 0: one per core. Set
     /// it where the process may use fewer cores than it sees.
     pub workers: usize,
+    /// Whether a publication goes to many sockets in one system call, by io_uring. Default true;
+    /// where the kernel or the container's seccomp profile forbids it, each socket takes a call of
+    /// its own, as it does with false.
+    pub io_uring: bool,
     /// How often the node pings each connection; one that is silent for half as long after a ping
     /// is closed with 4011. Default 25 s, which is below the idle timeout of
     /// common proxies; lower it behind an impatient one.
@@ -188,6 +192,7 @@ impl Default for Config {
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080)),
             node: default_node(),
             workers: 0,
+            io_uring: true,
             heartbeat: Duration::from_secs(25),
             internal: Internal::default(),
             redis: Redis::default(),

@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -9,7 +10,6 @@ use fanfare_broker::{Backlog, Frame, Outbox, Overflow, RoomKey};
 use fanfare_shared::code::CloseCode;
 use fanfare_shared::config::SlowConsumer;
 use fanfare_shared::frame;
-use rustix::net::{SendFlags, send};
 use socket2::SockRef;
 use tokio::task::spawn_local;
 
@@ -72,24 +72,15 @@ impl Connection {
         takes
     }
 
-    /// Gives the socket a frame where it [takes one](Self::takes_at_once). Answers how many bytes
-    /// it took; the rest has to be queued.
+    /// The socket, for a frame that it [takes at once](Self::takes_at_once).
     ///
     /// Past tokio, whose note of the socket's readiness is one more cold line of the cache: the
     /// socket says itself whether it is ready.
-    pub(crate) fn write_at_once(&self, frame: &Frame) -> usize {
-        debug_assert!(self.takes_at_once());
-        // An error shows once more when the frame is written from the outbox.
-        send(
-            &self.stream,
-            frame,
-            SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
-        )
-        .unwrap_or(0)
+    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
     }
 
-    /// Notes that the socket [took](Self::write_at_once) the start of the first frame in the
-    /// outbox.
+    /// Notes that the [socket](Self::socket) took the start of the first frame in the outbox.
     pub(crate) fn advance(&self, bytes: usize) {
         self.outbox.borrow_mut().advance(bytes);
     }

@@ -1,5 +1,6 @@
 //! A publication's way to the members of its room: the hot path.
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 
 use fanfare_broker::{Delivery, Frame, RoomKey};
@@ -8,14 +9,10 @@ use fanfare_shared::codec::Format;
 use fanfare_shared::config::SlowConsumer;
 use tokio::task::yield_now;
 
+use super::send::Outgoing;
 use super::{WRITES_PER_TURN, Worker};
 use crate::connection::{Connection, Slow};
 use crate::session::now;
-
-/// How many members are looked at before the first of them is written to. In a node of many small
-/// rooms each is cold: looked at together they come from memory together, not one after the other
-/// between the writes.
-const LOOKAHEAD: usize = 16;
 
 impl Worker {
     /// Gives a publication to every member. One that comes `alone`, with nothing else to be done,
@@ -23,7 +20,9 @@ impl Worker {
     pub(super) async fn deliver(&self, room: RoomKey, delivery: &Delivery, alone: bool) {
         let mut fan = Fan::default();
         while self.hand_out(room, delivery, alone, &mut fan) {
-            yield_now().await;
+            if alone {
+                yield_now().await;
+            }
         }
         self.tally.delivery_bytes.inc_by(fan.bytes);
         self.observe(delivery.publication(), fan.reached);
@@ -40,58 +39,72 @@ impl Worker {
             Some(from) if !publication.echo => Some(from.client),
             _ => None,
         };
+        let frame = |format: Format| {
+            let frame = || self.backlog.frame(delivery.frame(format).clone());
+            fan.frames[format as usize].get_or_init(frame)
+        };
         let rooms = self.members.borrow();
         let connections = self.connections.borrow();
         let Some((rule, members)) = rooms.of_from(room, fan.next) else {
             return false;
         };
-        let mut members =
-            members.filter_map(|(place, slot)| Some((place, connections.get(*slot)?)));
-        let mut writes = 0;
-        loop {
-            let mut near = [None; LOOKAHEAD];
-            for (near, (place, connection)) in near.iter_mut().zip(&mut members) {
-                *near = Some((place, connection, at_once && connection.takes_at_once()));
-            }
-            if near[0].is_none() {
-                return false;
-            }
-            for (place, connection, takes_at_once) in near.into_iter().flatten() {
-                if writes >= WRITES_PER_TURN {
-                    fan.next = place;
-                    return true;
-                }
-                if except == Some(connection.client) {
-                    continue;
-                }
-                let format = connection.format;
-                let frame = fan.frames[format as usize]
-                    .get_or_insert_with(|| self.backlog.frame(delivery.frame(format).clone()));
-                let mut written = 0;
-                if takes_at_once {
-                    written = connection.write_at_once(frame);
-                    writes += 1;
-                }
-                if written < frame.len() && !self.append(connection, frame, written, room, rule) {
-                    fan.slow.push(Rc::clone(connection));
-                    continue;
-                }
+        let members = members.filter_map(|(place, slot)| {
+            let connection = connections.get(*slot)?;
+            (except != Some(connection.client)).then(|| Near {
+                place,
+                connection,
+                frame: frame(connection.format),
+                takes_at_once: at_once && connection.takes_at_once(),
+                written: 0,
+            })
+        });
+        // In a node of many small rooms each of them is cold: looked at together they come from
+        // memory together, not one after the other between the writes.
+        let mut near = Vec::with_capacity(WRITES_PER_TURN);
+        near.extend(members.take(WRITES_PER_TURN));
+        let Some(last) = near.last() else {
+            return false;
+        };
+        fan.next = last.place + 1;
+        let is_last = near.len() < WRITES_PER_TURN;
+        if at_once {
+            self.write_at_once(&mut near);
+        }
+        for member in near {
+            if self.append_rest(&member, room, rule) {
                 fan.reached += 1;
-                fan.bytes += frame.len() as u64;
+                fan.bytes += member.frame.len() as u64;
+            } else {
+                fan.slow.push(Rc::clone(member.connection));
             }
+        }
+        !is_last
+    }
+
+    /// Writes to the sockets of members who have nothing else to be written.
+    fn write_at_once(&self, near: &mut [Near<'_>]) {
+        let takers = near.iter().filter(|member| member.takes_at_once);
+        let mut batch = Vec::with_capacity(near.len());
+        batch.extend(takers.map(Near::outgoing));
+        self.sender.borrow_mut().send(&mut batch);
+        let takers = near.iter_mut().filter(|member| member.takes_at_once);
+        for (member, outgoing) in takers.zip(batch) {
+            member.written = outgoing.taken;
         }
     }
 
-    /// Appends a publication to a member's outbox, of which `written` bytes are out already.
-    /// Answers false if the member is too slow for it.
-    fn append(
-        &self,
-        connection: &Rc<Connection>,
-        frame: &Frame,
-        written: usize,
-        room: RoomKey,
-        rule: SlowConsumer,
-    ) -> bool {
+    /// Appends what was not written of a publication to its member's outbox. Answers false if the
+    /// member is too slow for it.
+    fn append_rest(&self, member: &Near<'_>, room: RoomKey, rule: SlowConsumer) -> bool {
+        let Near {
+            connection,
+            frame,
+            written,
+            ..
+        } = *member;
+        if written == frame.len() {
+            return true;
+        }
         let bound = self.limits().outbox_bytes;
         match connection.push_publication(frame, room, rule, bound) {
             Ok(()) => {}
@@ -129,9 +142,29 @@ impl Worker {
 struct Fan {
     /// Whose turn it is: the place in the room.
     next: usize,
-    frames: [Option<Frame>; Format::COUNT],
+    frames: [OnceCell<Frame>; Format::COUNT],
     reached: u32,
     bytes: u64,
     /// Who is too slow for it.
     slow: Vec<Rc<Connection>>,
+}
+
+/// A member whose turn it is.
+struct Near<'a> {
+    place: usize,
+    connection: &'a Rc<Connection>,
+    frame: &'a Frame,
+    takes_at_once: bool,
+    /// How many bytes of the frame are out.
+    written: usize,
+}
+
+impl<'a> Near<'a> {
+    fn outgoing(&self) -> Outgoing<'a> {
+        Outgoing {
+            socket: self.connection.socket(),
+            bytes: self.frame,
+            taken: 0,
+        }
+    }
 }

@@ -26,6 +26,7 @@ mod socket;
 
 mod cluster;
 mod commands;
+mod crowd;
 mod framing;
 mod handshake;
 mod internal;

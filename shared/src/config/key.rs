@@ -71,6 +71,7 @@ pub const KEYS: &[Key] = &[
     key("listen", Kind::Address),
     key("node", Kind::Name),
     key("workers", count("threads", 0, 256)),
+    key("io_uring", Kind::Flag),
     key("heartbeat", time(1000, HOUR)),
     key("internal.listen", Kind::Address),
     key(
