@@ -78,8 +78,16 @@ impl Server {
 
     /// Starts the floor, as a process of its own.
     pub(crate) fn floor(method: Method, payload: usize) -> anyhow::Result<Self> {
-        let name = format!("floor ({})", method.as_str());
-        Self::cook(&name, Recipe::Floor { method, payload }, ANY_PORT)
+        Self::cook(
+            &Self::floor_name(method),
+            Recipe::Floor { method, payload },
+            ANY_PORT,
+        )
+    }
+
+    /// The name of a floor in tables.
+    pub(crate) fn floor_name(method: Method) -> String {
+        format!("floor ({})", method.as_str())
     }
 
     /// Starts any other server: it must print `public    http://ADDRESS/` once it listens.

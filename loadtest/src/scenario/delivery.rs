@@ -12,6 +12,7 @@ use crate::floor::Method;
 use crate::latency::Quantiles;
 use crate::ledger::Faults;
 use crate::report::{Run, Table, median, spread};
+use crate::server::Server;
 use crate::swarm::WINDOW;
 use crate::usage::Usage;
 use crate::{nofile, progress, report};
@@ -126,6 +127,8 @@ struct Figures {
     ratio: Option<f64>,
     /// The smallest and the largest of them.
     ratio_spread: Option<(f64, f64)>,
+    /// The same as `ratio`, to the floor that sends by io_uring.
+    ratio_to_uring: Option<f64>,
     deliveries_per_second: f64,
     latency: Quantiles,
     rounds: Vec<Round>,
@@ -179,12 +182,13 @@ fn run(
         }
     }
     progress::clear();
-    let base = rigs[0].rounds.clone();
-    let compared = common.compare_floor;
-    let figures = rigs
-        .iter()
-        .map(|rig| figures(rig, compared.then_some(&base)))
-        .collect();
+    let floor = |method| {
+        let name = Server::floor_name(method);
+        let rig = rigs.iter().find(|rig| rig.server.name == name)?;
+        Some(&*rig.rounds)
+    };
+    let (send, uring) = (floor(Method::Send), floor(Method::Uring));
+    let figures = rigs.iter().map(|rig| figures(rig, send, uring)).collect();
     let result = Result {
         run: Run::of(scenario),
         protocol: common.protocol,
@@ -208,8 +212,16 @@ impl Figures {
     }
 }
 
+/// What each round cost, divided by what it cost the floor.
+fn ratios(rounds: &[Round], floor: Option<&[Round]>) -> Vec<f64> {
+    let pairs = floor.into_iter().flatten().zip(rounds);
+    pairs
+        .filter_map(|(floor, round)| Some(round.cpu_per_delivery? / floor.cpu_per_delivery?))
+        .collect()
+}
+
 #[allow(clippy::cast_precision_loss, reason = "counts and times of one round")]
-fn figures(rig: &Rig, base: Option<&Vec<Round>>) -> Figures {
+fn figures(rig: &Rig, floor: Option<&[Round]>, uring: Option<&[Round]>) -> Figures {
     let per_delivery = |value: fn(&Usage) -> u64| {
         let rounds = rig.rounds.iter();
         let each = rounds.filter_map(|round| {
@@ -218,11 +230,7 @@ fn figures(rig: &Rig, base: Option<&Vec<Round>>) -> Figures {
         });
         median(each)
     };
-    let ratios: Vec<f64> = base
-        .into_iter()
-        .flat_map(|base| base.iter().zip(&rig.rounds))
-        .filter_map(|(base, round)| Some(round.cpu_per_delivery? / base.cpu_per_delivery?))
-        .collect();
+    let ratios = ratios(&rig.rounds, floor);
     let rates = rig.rounds.iter();
     Figures {
         server: rig.server.name.clone(),
@@ -231,6 +239,7 @@ fn figures(rig: &Rig, base: Option<&Vec<Round>>) -> Figures {
         switches: per_delivery(|usage| usage.switches),
         ratio: median(ratios.iter().copied()),
         ratio_spread: spread(ratios.iter().copied()),
+        ratio_to_uring: median(self::ratios(&rig.rounds, uring).into_iter()),
         deliveries_per_second: median(rates.map(|round| round.deliveries as f64 / round.wall))
             .unwrap_or_default(),
         latency: rig.latency.quantiles(),
