@@ -117,7 +117,7 @@ impl Scale {
             members: all(&MEMBERS)?,
             rooms: all(&ROOMS)?,
             rates: all(&RATES)?,
-            interest: self.once(INTEREST, None)?,
+            interest: self.once(INTEREST, Some(self.rounds))?,
             saturate: self.once(SATURATE, Some(self.rounds))?,
             idle: self.once(IDLE, None)?,
         })

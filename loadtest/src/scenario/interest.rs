@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::Common;
 use crate::clock::{self, Schedule};
 use crate::redis::Redis;
-use crate::report::{Run, Table};
+use crate::report::{Run, Table, median};
 use crate::server::Server;
 use crate::stamp::Stamp;
 use crate::swarm::{Rooms, Swarm, WINDOW};
@@ -34,7 +34,7 @@ pub(crate) struct Interest {
     /// Publications a second
     #[arg(long, default_value_t = 500.0)]
     rate: f64,
-    /// How long each number of nodes is measured, and as long at rest
+    /// How long each number of nodes is measured in each round, and as long at rest
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
     /// Rooms in which nothing happens, at the end
@@ -65,7 +65,9 @@ struct Result {
     #[serde(flatten)]
     run: Run,
     rate: f64,
+    /// The medians of all rounds.
     levels: Vec<Level>,
+    rounds: Vec<Vec<Level>>,
     /// Microseconds of Redis' CPU time, and bytes from it, for one comparison of a room's position
     /// by one node.
     comparison_cpu: f64,
@@ -76,7 +78,9 @@ struct Result {
 struct Rig {
     redis: Redis,
     nodes: Vec<Server>,
-    /// The members of the room: one at each of the first nodes. The first publishes.
+    /// The round's room: one that no node has interest in from another round.
+    room: u32,
+    /// Its members: one at each of the first nodes. The first publishes.
     members: Vec<Swarm>,
     published: u32,
 }
@@ -115,16 +119,25 @@ impl Interest {
         nofile::ensure(self.quiet as usize)?;
         let names = Common::rooms();
         let mut rig = self.start()?;
-        let mut levels = Vec::new();
-        for interested in 1..=self.nodes {
-            progress::show(&format!("{interested} of {} nodes interested", self.nodes));
-            let node = &rig.nodes[usize::from(interested) - 1];
-            let mut member = Swarm::new(self.common.protocol, names, node.address)?;
-            member.open([0].into_iter(), WINDOW)?;
-            rig.members.push(member);
-            let rest = self.rest(&mut rig)?;
-            let busy = self.publish(&mut rig)?;
-            levels.push(self.level(interested, &rest, &busy));
+        let mut rounds = Vec::new();
+        for round in 0..self.common.rounds {
+            rig.next_room(round);
+            let mut levels = Vec::new();
+            for interested in 1..=self.nodes {
+                let (of_rounds, of_nodes) = (self.common.rounds, self.nodes);
+                progress::show(&format!(
+                    "round {} of {of_rounds}: {interested} of {of_nodes} nodes interested",
+                    round + 1
+                ));
+                let node = &rig.nodes[usize::from(interested) - 1];
+                let mut member = Swarm::new(self.common.protocol, names, node.address)?;
+                member.open([rig.room].into_iter(), WINDOW)?;
+                rig.members.push(member);
+                let rest = self.rest(&mut rig)?;
+                let busy = self.publish(&mut rig)?;
+                levels.push(self.level(interested, &rest, &busy));
+            }
+            rounds.push(levels);
         }
         let before = self.rest(&mut rig)?;
         let quiet = self.open_quiet_rooms(&rig, names)?;
@@ -135,7 +148,8 @@ impl Interest {
         let result = Result {
             run: Run::of("interest"),
             rate: self.rate,
-            levels,
+            levels: medians(&rounds),
+            rounds,
             comparison_cpu: (after.redis - before.redis) / comparisons,
             comparison_out: (after.output - before.output) / comparisons,
         };
@@ -155,6 +169,7 @@ impl Interest {
         Ok(Rig {
             nodes: (0..self.nodes).map(start).collect::<anyhow::Result<_>>()?,
             redis,
+            room: 0,
             members: Vec::new(),
             published: 0,
         })
@@ -163,7 +178,7 @@ impl Interest {
     /// Gives the first node members of many rooms.
     fn open_quiet_rooms(&self, rig: &Rig, names: Rooms) -> anyhow::Result<Swarm> {
         let mut quiet = Swarm::new(self.common.protocol, names, rig.nodes[0].address)?;
-        let rooms = (0..self.quiet).map(|index| index + 1);
+        let rooms = (0..self.quiet).map(|index| rig.room + 1 + index);
         quiet.open(rooms, WINDOW)?;
         Ok(quiet)
     }
@@ -189,7 +204,7 @@ impl Interest {
         for index in 0..count {
             rig.turn_until_due(&plan, index)?;
             let stamp = Stamp {
-                room: 0,
+                room: rig.room,
                 seq: rig.published,
                 due: plan.due(index),
             };
@@ -231,7 +246,42 @@ impl Interest {
     }
 }
 
+/// The median of each figure over the rounds.
+fn medians(rounds: &[Vec<Level>]) -> Vec<Level> {
+    let levels = rounds.first().into_iter().flatten().enumerate();
+    let level = |(index, level): (usize, &Level)| {
+        let optional = |figure: fn(&Level) -> Option<f64>| {
+            median(
+                rounds
+                    .iter()
+                    .filter_map(|levels| figure(levels.get(index)?)),
+            )
+        };
+        let figure = |figure: fn(&Level) -> f64| {
+            let each = rounds.iter().filter_map(|levels| levels.get(index));
+            median(each.map(figure)).unwrap_or_default()
+        };
+        Level {
+            interested: level.interested,
+            redis_in: figure(|level| level.redis_in),
+            redis_out: figure(|level| level.redis_out),
+            redis_cpu: figure(|level| level.redis_cpu),
+            publisher_cpu: figure(|level| level.publisher_cpu),
+            member_cpu: optional(|level| level.member_cpu),
+            bystander_cpu: optional(|level| level.bystander_cpu),
+        }
+    };
+    levels.map(level).collect()
+}
+
 impl Rig {
+    /// Leaves the last round's room.
+    fn next_room(&mut self, room: u32) {
+        self.room = room;
+        self.members.clear();
+        self.published = 0;
+    }
+
     #[allow(clippy::cast_precision_loss, reason = "times and bytes of one run")]
     fn used(&self) -> anyhow::Result<Used> {
         let micros = |nanos: u64| nanos as f64 / 1000.0;
@@ -288,9 +338,13 @@ fn show(result: &Result) -> anyhow::Result<()> {
         ]);
     }
     report::print(&format!(
-        "interest: {} publications/s into one room; each publication, beyond rest\n\n{table}\n\
+        "interest: {} publications/s into one room, {} rounds; each publication, beyond rest, medians\n\n\
+         {table}\n\
          a quiet room     {:.1} µs of Redis' CPU time and {:.0} B for each comparison of its \
          position (one every `redis.sync_interval` by each node with members)",
-        result.rate, result.comparison_cpu, result.comparison_out,
+        result.rate,
+        result.rounds.len(),
+        result.comparison_cpu,
+        result.comparison_out,
     ))
 }
