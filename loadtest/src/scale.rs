@@ -59,7 +59,7 @@ pub(crate) struct Scale {
     #[arg(long, default_value = "unknown")]
     commit: String,
     /// Rounds of each measurement that has rounds
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 5)]
     rounds: u32,
     /// The server to measure [default: `fanfare` beside this program]
     #[arg(long, value_name = "PATH")]
