@@ -15,7 +15,7 @@
 //!   atomically;
 //! - `read` goes through such a queue and the `reader` to `read.lua`;
 //! - who is in a room goes that way, too, through the `members` task and `members.lua`;
-//! - `subscribe` and `unsubscribe` note a wish, which the `subscriber` sends with all others;
+//! - `subscribe` and `unsubscribe` note a wish, which `interest` sends with all others;
 //! - what arrives goes from the socket through `inbound` straight into the sink;
 //! - a probe, a message that the node sends itself through both connections, says every
 //!   [`Options::probe_interval`] whether all this works.
@@ -77,6 +77,7 @@ mod cluster;
 mod connect;
 mod connection;
 mod inbound;
+mod interest;
 mod keys;
 mod lease;
 mod link;
@@ -97,7 +98,6 @@ mod shard;
 mod sharded;
 mod slot;
 mod stats;
-mod subscriber;
 mod supervisor;
 
 use std::pin::Pin;

@@ -13,13 +13,13 @@ use tokio::task::AbortHandle;
 
 use super::cluster::Cluster;
 use super::connect::ConnectError;
+use super::interest::Interest;
 use super::lease::Leases;
 use super::link::Link;
 use super::place::Place;
 use super::predecessor::Predecessor;
 use super::queue::{Load, Queue};
 use super::stats::{Families, Stats};
-use super::subscriber::Interest;
 use super::{
     BackendError, Nobody, Options, Scope, Sink, keys, members, publisher, reader, supervisor,
 };
