@@ -12,8 +12,9 @@ use redis::{PushKind, Value};
 use tokio::sync::watch;
 
 use super::connection::Unasked;
-use super::link::Loss;
+use super::loss::{Alarm, Loss};
 use super::members::{ANNOUNCED, announcement};
+use super::probe::Mark;
 use super::resp::{self, Message};
 use super::shard::Shard;
 use super::stats::Unreadable;
@@ -28,12 +29,10 @@ pub(super) struct Inbound {
     sink: Arc<dyn Sink>,
     shard: Arc<Shard>,
     gate: Mutex<Gate>,
-    probe_channel: String,
-    /// Tells this connection's probes from those of an earlier one, or of another node that was
-    /// given the same name.
-    token: u64,
+    mark: Arc<Mark>,
+    alarm: Arc<Alarm>,
+    /// The number of the last probe that came.
     heard: watch::Sender<u64>,
-    loss: watch::Sender<Option<Loss>>,
     /// How many fences have come back: see [`Inbound::fenced`].
     fences: watch::Sender<u64>,
 }
@@ -46,18 +45,22 @@ struct Gate {
 
 impl Inbound {
     /// Makes one whose gate is closed.
-    pub(super) fn new(sink: Arc<dyn Sink>, shard: Arc<Shard>) -> Self {
+    pub(super) fn new(
+        sink: Arc<dyn Sink>,
+        shard: Arc<Shard>,
+        mark: Arc<Mark>,
+        alarm: Arc<Alarm>,
+    ) -> Self {
         Self {
             sink,
             gate: Mutex::new(Gate {
                 open: false,
                 congested: 0,
             }),
-            probe_channel: shard.probe_channel(),
             shard,
-            token: fastrand::u64(..),
+            mark,
+            alarm,
             heard: watch::Sender::new(0),
-            loss: watch::Sender::new(None),
             fences: watch::Sender::new(0),
         }
     }
@@ -66,7 +69,7 @@ impl Inbound {
     pub(super) fn take(&self, said: Unasked<'_>) {
         let push = match said {
             Unasked::Message(message) => return self.message(message),
-            Unasked::Closed => return self.lose(Loss::Closed),
+            Unasked::Closed => return self.alarm.raise(Loss::Closed),
             Unasked::Push(push) => push,
         };
         match push.kind {
@@ -79,25 +82,6 @@ impl Inbound {
         }
     }
 
-    /// Says that the link is of no use any more. The first reason given counts.
-    pub(super) fn lose(&self, loss: Loss) {
-        self.loss.send_if_modified(|known| {
-            let first = known.is_none();
-            known.get_or_insert(loss);
-            first
-        });
-    }
-
-    /// Waits for somebody to say that the link is lost.
-    pub(super) async fn lost(&self) -> Loss {
-        let mut loss = self.loss.subscribe();
-        match loss.wait_for(Option::is_some).await {
-            Ok(loss) => loss.unwrap_or(Loss::Closed),
-            // Not reached: the sender lives as long as `self`.
-            Err(_) => Loss::Closed,
-        }
-    }
-
     /// Lets publications through to the sink.
     pub(super) fn open(&self) {
         self.gate().open = true;
@@ -106,16 +90,6 @@ impl Inbound {
     /// Stops them, even one that is being read on another thread.
     pub(super) fn close(&self) {
         self.gate().open = false;
-    }
-
-    /// Where probes are sent to.
-    pub(super) fn probe_channel(&self) -> &str {
-        &self.probe_channel
-    }
-
-    /// What to send as the `number`th probe.
-    pub(super) fn probe(&self, number: u64) -> String {
-        format!("{:016x} {number}", self.token)
     }
 
     /// Waits for the `number`th probe, or a later one.
@@ -143,8 +117,8 @@ impl Inbound {
         let Some(Value::BulkString(channel)) = data.first() else {
             return;
         };
-        if channel == self.probe_channel.as_bytes() {
-            self.lose(Loss::Moved);
+        if channel == self.mark.channel.as_bytes() {
+            self.alarm.raise(Loss::Moved);
         } else if let Some(room) = keys::room(channel)
             && self.shard.interest.unsettle(&room)
         {
@@ -153,8 +127,10 @@ impl Inbound {
     }
 
     fn message(&self, Message { channel, payload }: Message<'_>) {
-        if channel == self.probe_channel.as_bytes() {
-            self.note_probe(payload);
+        if channel == self.mark.channel.as_bytes() {
+            if let Some(number) = self.mark.number(payload) {
+                self.heard.send_replace(number);
+            }
             return;
         }
         let taken = match payload.strip_prefix(ANNOUNCED) {
@@ -171,17 +147,6 @@ impl Inbound {
         }
     }
 
-    fn note_probe(&self, payload: &[u8]) {
-        let number = std::str::from_utf8(payload)
-            .ok()
-            .and_then(|text| text.split_once(' '))
-            .filter(|(token, _)| u64::from_str_radix(token, 16) == Ok(self.token))
-            .and_then(|(_, number)| number.parse().ok());
-        if let Some(number) = number {
-            self.heard.send_replace(number);
-        }
-    }
-
     fn deliver(&self, publication: Publication) {
         let mut gate = self.gate();
         // In a cluster, a late word of the server that had the room before says nothing any more.
@@ -195,7 +160,7 @@ impl Inbound {
                 // What is not delivered now is missing: nothing may follow it.
                 gate.open = false;
                 drop(gate);
-                self.lose(Loss::Congested);
+                self.alarm.raise(Loss::Congested);
                 return;
             }
         } else {

@@ -14,11 +14,10 @@ use fanfare_shared::RoomName;
 use redis::{RedisResult, make_extension_error};
 use tokio::sync::{Notify, oneshot, watch};
 
-use super::connection::Connection;
-use super::inbound::Inbound;
-use super::link::Loss;
+use super::loss::Loss;
 use super::refusal::Refusal;
 use super::shard::Shard;
+use super::subscriber::Subscriber;
 use super::{BackendError, Pending, keys, sharded};
 
 /// The most channels in one SUBSCRIBE or UNSUBSCRIBE, and in a cluster in one round trip.
@@ -201,12 +200,16 @@ impl Interest {
     /// cluster, rooms that the server says are elsewhere are left unsettled.
     pub(super) async fn resubscribe(
         &self,
-        connection: &mut Connection,
+        subscriber: &mut Subscriber,
         shard: &Shard,
-        inbound: &Inbound,
+        probe: &str,
     ) -> RedisResult<()> {
+        let Subscriber {
+            connection,
+            inbound,
+        } = subscriber;
+        let probe = [probe.to_owned()];
         if !shard.is_sharded() {
-            let probe = [inbound.probe_channel().to_owned()];
             connection.subscribe("SUBSCRIBE", &probe).await?;
             for rooms in self.wanted() {
                 connection
@@ -215,7 +218,6 @@ impl Interest {
             }
             return Ok(());
         }
-        let probe = [inbound.probe_channel().to_owned()];
         let outcomes = sharded::subscribe(connection, inbound, &probe).await?;
         if let Some(refusal) = outcomes.into_iter().find_map(Result::err) {
             // The map is out of date; by the next attempt it may not be.
@@ -240,12 +242,7 @@ impl Interest {
     }
 
     /// Tells Redis what is wanted, until the link is lost.
-    pub(super) async fn apply(
-        &self,
-        mut connection: Connection,
-        shard: &Shard,
-        inbound: &Inbound,
-    ) -> Loss {
+    pub(super) async fn apply(&self, mut subscriber: Subscriber, shard: &Shard) -> Loss {
         loop {
             let changes = std::mem::take(&mut self.lock().changes);
             if changes.is_empty() {
@@ -254,13 +251,13 @@ impl Interest {
             }
             let (wanted, unwanted): (Vec<_>, Vec<_>) =
                 changes.into_iter().partition(|(_, change)| change.wanted);
-            if let Err(loss) = drop_rooms(&mut connection, shard, inbound, unwanted).await {
+            if let Err(loss) = drop_rooms(&mut subscriber, shard, unwanted).await {
                 return loss;
             }
             let mut wanted = wanted.into_iter().peekable();
             while wanted.peek().is_some() {
                 let batch: Vec<_> = wanted.by_ref().take(MAX_CHANNELS).collect();
-                if let Err(loss) = self.add_rooms(&mut connection, shard, inbound, batch).await {
+                if let Err(loss) = self.add_rooms(&mut subscriber, shard, batch).await {
                     return loss;
                 }
             }
@@ -269,9 +266,11 @@ impl Interest {
 
     async fn add_rooms(
         &self,
-        connection: &mut Connection,
+        Subscriber {
+            connection,
+            inbound,
+        }: &mut Subscriber,
         shard: &Shard,
-        inbound: &Inbound,
         batch: Vec<(RoomName, Change)>,
     ) -> Result<(), Loss> {
         let channels = channels(batch.iter().map(|(room, _)| room));
@@ -352,9 +351,11 @@ impl Change {
 }
 
 async fn drop_rooms(
-    connection: &mut Connection,
+    Subscriber {
+        connection,
+        inbound,
+    }: &mut Subscriber,
     shard: &Shard,
-    inbound: &Inbound,
     rooms: Vec<(RoomName, Change)>,
 ) -> Result<(), Loss> {
     for batch in rooms.chunks(MAX_CHANNELS) {

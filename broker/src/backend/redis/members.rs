@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::connection::Connection;
 use super::lease::{Lease, Register, Renewal};
-use super::link::Loss;
+use super::loss::Loss;
 use super::publisher::ttl;
 use super::queue::Load;
 use super::refusal::Refusal;

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::connection::Connection;
 use super::inbound;
-use super::link::Loss;
+use super::loss::Loss;
 use super::queue::Load;
 use super::refusal::Refusal;
 use super::resp::Command;

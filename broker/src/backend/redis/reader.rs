@@ -8,7 +8,7 @@ use redis::{Cmd, Pipeline, RedisWrite, Value};
 use tokio::sync::oneshot;
 
 use super::connection::Connection;
-use super::link::Loss;
+use super::loss::Loss;
 use super::publisher::ttl;
 use super::queue::Load;
 use super::refusal::Refusal;

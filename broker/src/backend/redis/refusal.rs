@@ -3,7 +3,7 @@
 use redis::{RedisError, ServerError};
 
 use super::BackendError;
-use super::link::Loss;
+use super::loss::Loss;
 
 /// An error reply of Redis.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -3,7 +3,7 @@
 use redis::{Cmd, RedisResult, cmd};
 
 use super::connection::Connection;
-use super::link::Loss;
+use super::loss::Loss;
 use super::refusal::Refusal;
 
 /// A script that is loaded, and called by its SHA.

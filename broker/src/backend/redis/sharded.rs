@@ -86,7 +86,9 @@ mod tests {
     use super::*;
     use crate::backend::redis::connect::Server;
     use crate::backend::redis::place::Place;
+    use crate::backend::redis::probe::Mark;
     use crate::backend::redis::shard::{Common, Shard};
+    use crate::backend::redis::subscriber::Subscriber;
     use crate::backend::redis::{Nobody, Options};
 
     /// Answers as Redis does that gives a slot away at the worst of times, which the real one
@@ -154,12 +156,12 @@ mod tests {
         let server = Server::new("redis.url", &url, &common.options).unwrap();
         let place = Place::Fixed(server.clone());
         let shard = Shard::new(&common, place, |_| true).within(&Weak::new());
-        let inbound = Arc::new(Inbound::new(Arc::new(Nobody), Arc::new(shard)));
-        let pushed = Arc::clone(&inbound);
-        let mut connection = server
-            .open(move |unasked| pushed.take(unasked))
-            .await
-            .unwrap();
+        let mark = Arc::new(Mark::new(&shard));
+        let inbound = Inbound::new(Arc::new(Nobody), Arc::new(shard), mark, Arc::default());
+        let Subscriber {
+            mut connection,
+            inbound,
+        } = Subscriber::open(&server, inbound).await.unwrap();
 
         let mut outcomes = async |channels: &[&str]| -> Vec<bool> {
             let channels: Vec<_> = channels.iter().map(|name| (*name).to_owned()).collect();

@@ -10,7 +10,7 @@ use prometheus::{
 };
 use tokio::time::Instant;
 
-use super::link::Loss;
+use super::loss::Loss;
 
 /// Seconds: from a local socket to what a client would call broken.
 const BUCKETS: [f64; 14] = [

@@ -10,7 +10,9 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use super::link::{Link, Loss};
+use super::inbound::Inbound;
+use super::link::Link;
+use super::loss::Loss;
 use super::stats::Seldom;
 use super::{Shard, Sink};
 
@@ -87,12 +89,13 @@ async fn serve(shard: &Arc<Shard>, sink: &Arc<dyn Sink>, link: Link) -> Loss {
 struct Serving<'a> {
     shard: &'a Shard,
     sink: &'a Arc<dyn Sink>,
-    inbound: Arc<super::inbound::Inbound>,
+    inbound: Arc<Inbound>,
 }
 
 impl<'a> Serving<'a> {
     fn begin(shard: &'a Shard, sink: &'a Arc<dyn Sink>, link: &Link) -> Self {
-        link.inbound.open();
+        let inbound = link.inbound();
+        inbound.open();
         shard.publications.open();
         shard.reads.open();
         // Before anything is entered here.
@@ -102,7 +105,7 @@ impl<'a> Serving<'a> {
         Self {
             shard,
             sink,
-            inbound: Arc::clone(&link.inbound),
+            inbound,
         }
     }
 }
