@@ -41,9 +41,13 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Declares interest: the room's publications are handed to the sink from now on.
     ///
+    /// `worker` says whose member wants it. A backend that can hands the publications to the sink
+    /// on that worker's thread, so that it need not be woken for each; others who want the room
+    /// later get them from there.
+    ///
     /// Neither this nor [`Backend::unsubscribe`] may call the sink, which holds a lock while it
     /// calls them.
-    fn subscribe(&self, room: &RoomName) -> Pending<()>;
+    fn subscribe(&self, room: &RoomName, worker: usize) -> Pending<()>;
 
     /// Ends interest. What is still on its way may yet arrive.
     fn unsubscribe(&self, room: &RoomName);

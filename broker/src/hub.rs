@@ -130,11 +130,12 @@ impl Hub {
             self.options.recent,
             self.inboxes.len(),
         );
+        let worker = join.worker;
         let none = room.join(join, &self.inboxes);
         debug_assert!(none.is_none());
         stripe.insert(name.clone(), room);
         self.metrics.rooms.inc();
-        let subscribed = self.backend.subscribe(name);
+        let subscribed = self.backend.subscribe(name, worker);
         drop(stripe);
         self.open(name, key, log, subscribed);
     }

@@ -197,7 +197,10 @@ async fn members_are_listed_with_what_is_known_of_them(f: Fixture) {
 }
 
 async fn a_call_made_again_changes_and_announces_nothing(f: Fixture) {
-    f.backend.subscribe(&named("a")).await.expect("subscribed");
+    f.backend
+        .subscribe(&named("a"), 0)
+        .await
+        .expect("subscribed");
     for _ in 0..3 {
         f.enter("a", &user(1, "ann")).await;
     }
@@ -219,7 +222,10 @@ async fn a_call_made_again_changes_and_announces_nothing(f: Fixture) {
 }
 
 async fn who_enters_again_under_another_identity_has_that_one(f: Fixture) {
-    f.backend.subscribe(&named("a")).await.expect("subscribed");
+    f.backend
+        .subscribe(&named("a"), 0)
+        .await
+        .expect("subscribed");
     f.enter("a", &anonymous(1)).await;
     f.enter("a", &user(1, "ann")).await;
     f.enter("a", &user(2, "ann")).await;
@@ -280,7 +286,10 @@ async fn whoever_stays_is_on_exactly_one_page_while_others_come_and_go(f: Fixtur
 }
 
 async fn changes_are_announced_in_order_with_how_many_are_there(f: Fixture) {
-    f.backend.subscribe(&named("a")).await.expect("subscribed");
+    f.backend
+        .subscribe(&named("a"), 0)
+        .await
+        .expect("subscribed");
     f.enter("a", &user(1, "ann")).await;
     f.enter("a", &user(2, "ann")).await;
     f.enter("a", &anonymous(3)).await;
@@ -302,7 +311,10 @@ async fn changes_are_announced_in_order_with_how_many_are_there(f: Fixture) {
 }
 
 async fn nothing_is_announced_unless_asked_for(f: Fixture) {
-    f.backend.subscribe(&named("a")).await.expect("subscribed");
+    f.backend
+        .subscribe(&named("a"), 0)
+        .await
+        .expect("subscribed");
     let quietly = f.presence.enter(&named("a"), &anonymous(1), false);
     quietly.await.expect("entered");
     let quietly = f.presence.exit(&named("a"), ClientId(1), false);

@@ -226,9 +226,9 @@ async fn rooms_that_come_and_go_while_slots_move_are_subscribed_as_last_asked() 
     let (mut refused, mut round) = (0, 0);
     // Until there was something to tell apart.
     let there = loop {
-        let asked: Vec<_> = passing
-            .iter()
-            .map(|room| node.subscribe(&named(room)))
+        let asked: Vec<_> = (0..)
+            .zip(&passing)
+            .map(|(worker, room)| node.subscribe(&named(room), worker))
             .collect();
         let mut there = Vec::new();
         for (room, answer) in passing.iter().zip(asked) {

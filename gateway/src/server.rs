@@ -67,8 +67,10 @@ pub async fn run(
 
     let workers = Workers::spawn(worker_count(&config)).await?;
     let home = workers.home_of_backend()?;
+    let threads = workers.runtimes().iter().take(config.redis.subscribers);
+    let threads = threads.cloned().collect();
     let (hub, roster) = tokio::select! {
-        broker = build_broker(&config, &registry, wait, home) => broker?,
+        broker = build_broker(&config, &registry, wait, home, threads) => broker?,
         _ = signals.recv() => return Ok(()),
     };
     let shared = Arc::new(Shared {
@@ -140,12 +142,13 @@ fn worker_count(config: &Config) -> usize {
 }
 
 /// Builds the hub and its backend, each the other's counterpart, and the roster beside them, to
-/// live on `runtime`.
+/// live on `runtime`; what arrives from other nodes is read on `threads`.
 async fn build_broker(
     config: &Config,
     registry: &Registry,
     wait: bool,
     runtime: Handle,
+    threads: Vec<Handle>,
 ) -> anyhow::Result<(Arc<Hub>, Arc<Roster>)> {
     let rules = config.clone();
     let options = Options {
@@ -178,7 +181,7 @@ async fn build_broker(
         tokio::spawn(every(SWEEP, move || memory.sweep()));
         (hub, presence)
     } else {
-        let redis = Arc::new(Redis::new(redis_options(config)?)?);
+        let redis = Arc::new(Redis::new(redis_options(config, threads)?)?);
         match redis.check().await {
             Err(error) if wait && error.may_pass() => {
                 tracing::warn!(%error, "waiting for Redis");
@@ -206,7 +209,7 @@ async fn build_broker(
     Ok((hub, roster))
 }
 
-fn redis_options(config: &Config) -> anyhow::Result<redis::Options> {
+fn redis_options(config: &Config, threads: Vec<Handle>) -> anyhow::Result<redis::Options> {
     let read = |path: &PathBuf| {
         let file = path.display();
         fs::read(path).with_context(|| format!("redis.ca_file: cannot read {file}"))
@@ -225,6 +228,7 @@ fn redis_options(config: &Config) -> anyhow::Result<redis::Options> {
         lease: config.presence.lease,
         announce_each: config.presence.announce_each,
         queue: config.redis.queue,
+        threads,
     })
 }
 

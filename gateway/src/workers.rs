@@ -62,15 +62,22 @@ impl Workers {
         Ok(workers)
     }
 
-    /// Where the backend belongs: with a single worker, on its thread, since handing each
-    /// publication to another and back would only take longer; with several, on a thread of its
-    /// own, lest it wait for the fan-out of one and slow it down. On one and not on several, whose
-    /// waking each other costs more than what there is to do.
+    /// Where the backend belongs: with a single worker, on its thread, since handing each outcome to
+    /// another and back would only take longer; with several, on a thread of its own, lest it wait
+    /// for the fan-out of one and slow it down. On one and not on several, whose waking each other
+    /// costs more than what there is to do. What it receives is another matter: see
+    /// [`Workers::runtimes`].
     pub(crate) fn home_of_backend(&self) -> anyhow::Result<Handle> {
         match &self.runtimes[..] {
             [only] => Ok(only.clone()),
             _ => spawn_runtime("backend"),
         }
+    }
+
+    /// Where what the other nodes publish is received: on the threads of those who hand it on. Which
+    /// number each has, it has in the hub, too.
+    pub(crate) fn runtimes(&self) -> &[Handle] {
+        &self.runtimes
     }
 
     /// Has all of them begin. The receiver hears of one that failed, and ends when all have

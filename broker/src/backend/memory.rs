@@ -123,7 +123,7 @@ impl Backend for Memory {
         Pending::ready(Ok(Some(position)))
     }
 
-    fn subscribe(&self, _room: &RoomName) -> Pending<()> {
+    fn subscribe(&self, _room: &RoomName, _worker: usize) -> Pending<()> {
         Pending::ready(Ok(()))
     }
 

@@ -4,10 +4,10 @@
 //! # How does it work?
 //!
 //! A room belongs to a `shard`: one master, and all that waits for it. Of a shard a `supervisor`
-//! keeps one link at a time: a connection for commands and one that is subscribed, made and
-//! given up together. Both speak RESP3 by themselves (`connection`, `resp`), and leave to redis-rs
-//! what is rare: addresses, the commands of other duties, replies of several parts. While a link is
-//! up,
+//! keeps one link at a time: a connection for commands, and for each worker one that is subscribed,
+//! made and given up together. They speak RESP3 by themselves (`connection`, `resp`), and leave to
+//! redis-rs what is rare: addresses, the commands of other duties, replies of several parts. While
+//! a link is up,
 //!
 //! - `publish` sends a publication at once if none is under way; else it puts it in a bounded queue,
 //!   from which the `publisher` sends all that wait in one pipeline, the next when the last was
@@ -16,8 +16,9 @@
 //! - `read` goes through such a queue and the `reader` to `read.lua`;
 //! - who is in a room goes that way, too, through the `members` task and `members.lua`;
 //! - `subscribe` and `unsubscribe` note a wish, which `interest` sends with all others;
-//! - what arrives goes from the socket through `inbound` straight into the sink;
-//! - a probe, a message that the node sends itself through both connections, says every
+//! - what arrives goes from the socket through `inbound` straight into the sink, on the thread of
+//!   the worker whose member was the first to want the room, which so need not be woken for it;
+//! - a probe, a message that the node sends itself through all connections, says every
 //!   [`Options::probe_interval`] whether all this works.
 //!
 //! When a connection closes, a probe is not heard within [`Options::probe_timeout`], the server
@@ -128,7 +129,8 @@ use route::Route;
 use shard::{Common, Shard};
 use stats::Families;
 
-/// How the link is set up. The names are those of the configuration's `redis` section.
+/// How the link is set up. The names are those of the configuration's `redis` section, where it
+/// has them.
 #[derive(Clone)]
 pub struct Options {
     /// Where Redis is: `redis://[user:password@]host[:port][/database]`, `rediss://` for TLS, or
@@ -161,6 +163,20 @@ pub struct Options {
     /// The most publications, and as many reads and subscriptions, that wait; one more is refused
     /// as [`BackendError::Overloaded`].
     pub queue: usize,
+    /// Where what arrives is read and handed to the sink: the threads of the first workers, in
+    /// order. Each has a connection of its own to every server, subscribed to the rooms that its
+    /// workers' members were the first to want. None: where the link is kept.
+    pub threads: Vec<Handle>,
+}
+
+impl Options {
+    /// The threads, one at least. Called where the link is kept.
+    fn threads(&self) -> Vec<Handle> {
+        if self.threads.is_empty() {
+            return vec![Handle::current()];
+        }
+        self.threads.clone()
+    }
 }
 
 /// The link to the other nodes through Redis.
@@ -343,9 +359,10 @@ impl Backend for Redis {
         }
     }
 
-    fn subscribe(&self, room: &RoomName) -> Pending<()> {
+    fn subscribe(&self, room: &RoomName, worker: usize) -> Pending<()> {
+        let subscriber = worker % self.options.threads.len().max(1);
         self.route
-            .ask(room, |shard| Ok(shard.interest.subscribe(room)))
+            .ask(room, |shard| Ok(shard.interest.subscribe(room, subscriber)))
     }
 
     fn unsubscribe(&self, room: &RoomName) {

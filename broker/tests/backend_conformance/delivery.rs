@@ -92,14 +92,17 @@ async fn binary_and_large_payloads_arrive_as_they_were(f: Fixture) {
 
 async fn subscribing_and_unsubscribing_in_quick_succession_ends_as_last_asked(f: Fixture) {
     let room = named("flicker");
-    for _ in 0..50 {
-        drop(f.backend.subscribe(&room));
+    for worker in 0..50 {
+        drop(f.backend.subscribe(&room, worker));
         f.backend.unsubscribe(&room);
     }
-    let last = f.backend.subscribe(&room);
+    let last = f.backend.subscribe(&room, 1);
     last.await.expect("subscribed");
     f.publish("flicker", LOG, "a").await;
+    f.publish("flicker", LOG, "b").await;
     f.sink
-        .until("the publication", |sink| sink.texts("flicker") == ["a"])
+        .until("both publications, once", |sink| {
+            sink.texts("flicker") == ["a", "b"]
+        })
         .await;
 }

@@ -106,7 +106,9 @@ impl Fixture {
     }
 
     pub(crate) async fn subscribe(&self, room: &str) {
-        let subscribed = self.backend.subscribe(&named(room));
+        let subscribed = self
+            .backend
+            .subscribe(&named(room), node::worker(&named(room)));
         subscribed.await.expect("subscribed");
     }
 }

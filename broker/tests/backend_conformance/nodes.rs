@@ -12,7 +12,9 @@ async fn nodes_see_each_others_publications_in_one_order() {
     let server = RedisServer::start();
     let nodes = [node(&server, "n1").await, node(&server, "n2").await];
     for (node, _) in &nodes {
-        node.subscribe(&named("shared")).await.expect("subscribed");
+        node.subscribe(&named("shared"), 0)
+            .await
+            .expect("subscribed");
     }
     let mut answers = Vec::new();
     for number in 0..500 {
@@ -57,10 +59,59 @@ async fn a_node_gets_only_the_rooms_that_it_wants() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rooms_are_received_on_a_connection_of_the_worker_that_wants_them_first() {
+    let f = Fixture::redis().await;
+    let server = &f.servers[0];
+    let (first, second) = (named("of the first"), named("of the second"));
+    for (room, worker) in [(&first, 0), (&second, 1), (&named("too"), 1)] {
+        let subscribed = f.backend.subscribe(room, worker);
+        subscribed.await.expect("subscribed");
+    }
+    // Each has the probe's channel, too.
+    assert_eq!(subscriptions(server).await, [2, 3]);
+    // Whoever wants it later gets it from there, and so does a third worker of two threads.
+    let subscribed = f.backend.subscribe(&first, 1);
+    subscribed.await.expect("subscribed");
+    let subscribed = f.backend.subscribe(&named("of the third"), 2);
+    subscribed.await.expect("subscribed");
+    assert_eq!(subscriptions(server).await, [3, 3]);
+    // Once nobody has wanted it for a while, it is whoever's that comes next.
+    f.backend.unsubscribe(&second);
+    for room in [&named("fence"), &second] {
+        let subscribed = f.backend.subscribe(room, 0);
+        subscribed.await.expect("subscribed");
+    }
+    assert_eq!(subscriptions(server).await, [2, 5]);
+    for room in ["of the first", "of the second", "too", "of the third"] {
+        f.publish(room, LOG, "x").await;
+        f.sink
+            .until("one each", |sink| sink.texts(room) == ["x"])
+            .await;
+    }
+}
+
+/// How many channels each of a server's subscribed connections has, the least first.
+async fn subscriptions(server: &RedisServer) -> Vec<u64> {
+    let clients: String = server.ask(&["CLIENT", "LIST", "TYPE", "pubsub"]).await;
+    let count = |client: &str| {
+        let field = client
+            .split(' ')
+            .find_map(|field| field.strip_prefix("sub="));
+        field.and_then(|count| count.parse().ok()).expect("a count")
+    };
+    let mut counts: Vec<_> = clients.lines().map(count).collect();
+    counts.sort_unstable();
+    counts
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_rooms_are_subscribed_and_read_at_once() {
     let f = Fixture::redis().await;
     let rooms: Vec<_> = (0..10_000).map(|room| named(&format!("r{room}"))).collect();
-    let subscribed: Vec<_> = rooms.iter().map(|room| f.backend.subscribe(room)).collect();
+    let subscribed: Vec<_> = (0..)
+        .zip(&rooms)
+        .map(|(worker, room)| f.backend.subscribe(room, worker))
+        .collect();
     for answer in subscribed {
         answer.await.expect("subscribed");
     }

@@ -65,7 +65,7 @@ impl Backend for Obedient {
         self.memory.publish(publish)
     }
 
-    fn subscribe(&self, room: &RoomName) -> Pending<()> {
+    fn subscribe(&self, room: &RoomName, _worker: usize) -> Pending<()> {
         if self.is_down() {
             return Pending::ready(Err(BackendError::Unavailable));
         }

@@ -6,18 +6,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use fanfare_broker::backend::redis::Options;
 use fanfare_broker::backend::{Backend, Sink};
 
+use tokio::runtime::Handle;
+
 use crate::node::{linked, options, publish, subscribe, until_linked};
 use crate::publications::{LOG, NO_LOG, named, text};
 use crate::recording::{DEADLINE, Event};
 use crate::redis_server::RedisServer;
-use crate::{after, texts};
+use crate::{IMPATIENT, after, texts};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_subscriber_connection_is_a_loss_and_is_healed_from_the_log() {
     let server = RedisServer::start();
     let (node, sink) = linked(options(server.url())).await;
     let subscribed: Vec<_> = (0..2_500)
-        .map(|room| node.subscribe(&named(&format!("r{room}"))))
+        .map(|number| node.subscribe(&named(&format!("r{number}")), number))
         .collect();
     for answer in subscribed {
         answer.await.expect("subscribed");
@@ -40,6 +42,57 @@ async fn a_killed_subscriber_connection_is_a_loss_and_is_healed_from_the_log() {
     let missed = after(&node, "room", position).await;
     assert!(missed.follows);
     assert_eq!(texts(&missed), ["b"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_killed_subscriber_of_several_is_a_loss_of_the_link() {
+    let server = RedisServer::start();
+    let (node, sink) = linked(options(server.url())).await;
+    for worker in 0..2 {
+        let room = named(&format!("of worker {worker}"));
+        node.subscribe(&room, worker).await.expect("subscribed");
+    }
+    let clients: String = server.ask(&["CLIENT", "LIST", "TYPE", "pubsub"]).await;
+    let last = clients.lines().last().expect("two subscribers");
+    let id = last.split([' ', '=']).nth(1).expect("an id");
+    server.tell(&["CLIENT", "KILL", "ID", id]).await;
+    sink.until("the return", |sink| sink.restored() == 1).await;
+    assert_eq!(sink.lost(), 1);
+    until_linked(&node).await;
+    for room in ["of worker 0", "of worker 1"] {
+        publish(&node, room, "a").await;
+        sink.until("the publication", |sink| sink.texts(room) == ["a"])
+            .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_hangs_is_found_by_the_probe_and_healed_when_it_goes_on() {
+    let server = RedisServer::start();
+    let worker = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let (node, sink) = linked(Options {
+        threads: vec![Handle::current(), worker.handle().clone()],
+        probe_timeout: IMPATIENT,
+        connect_timeout: IMPATIENT,
+        ..options(server.url())
+    })
+    .await;
+    node.subscribe(&named("room"), 1).await.expect("subscribed");
+    let (go_on, hang) = std::sync::mpsc::channel::<()>();
+    worker.spawn(async move { hang.recv() });
+    sink.until("the loss", |sink| sink.lost() == 1).await;
+    assert!(!node.ready());
+    drop(go_on);
+    sink.until("the return", |sink| sink.restored() == 1).await;
+    until_linked(&node).await;
+    publish(&node, "room", "a").await;
+    sink.until("the publication", |sink| sink.texts("room") == ["a"])
+        .await;
+    worker.shutdown_background();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

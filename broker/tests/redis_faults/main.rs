@@ -22,11 +22,16 @@ mod link;
 mod refusal;
 mod server;
 
+use std::time::Duration;
+
 use fanfare_broker::backend::redis::Redis;
 use fanfare_broker::backend::{Backend, BackendError, Read, Snapshot};
 use fanfare_shared::Position;
 
 use publications::{LOG, named};
+
+/// Long enough for a busy machine, short enough to wait for.
+const IMPATIENT: Duration = Duration::from_millis(700);
 
 async fn after(redis: &Redis, room: &str, position: Position) -> Snapshot {
     let limit = 10_000;

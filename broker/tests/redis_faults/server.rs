@@ -1,17 +1,12 @@
 //! The server gone, back with all, some or none of its data, or hanging.
 
-use std::time::Duration;
-
 use fanfare_broker::backend::redis::Options;
 use fanfare_broker::backend::{Backend, BackendError, Read};
 
 use crate::node::{attached, linked, options, publish, subscribe, until_linked};
 use crate::publications::{LOG, named, text};
 use crate::redis_server::RedisServer;
-use crate::{after, is_unavailable, texts};
-
-/// Long enough for a busy machine, short enough to wait for.
-const IMPATIENT: Duration = Duration::from_millis(700);
+use crate::{IMPATIENT, after, is_unavailable, texts};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_redis_that_comes_back_without_data_is_a_new_log() {
@@ -28,7 +23,7 @@ async fn a_killed_redis_that_comes_back_without_data_is_a_new_log() {
     assert!(!node.ready());
     let down = node.publish(text("room", LOG, "b")).await;
     assert!(is_unavailable(&down));
-    assert!(is_unavailable(&node.subscribe(&named("other")).await));
+    assert!(is_unavailable(&node.subscribe(&named("other"), 0).await));
     let read = node.read(&named("room"), LOG, Read::Position).await;
     assert!(is_unavailable(&read));
 
@@ -100,7 +95,7 @@ async fn only_rooms_that_are_wanted_still_are_subscribed_again() {
     server.kill();
     sink.until("the loss", |sink| sink.lost() == 1).await;
     node.unsubscribe(&named("dropped while down"));
-    let refused = node.subscribe(&named("asked for while down")).await;
+    let refused = node.subscribe(&named("asked for while down"), 0).await;
     assert!(is_unavailable(&refused));
     server.restart();
     until_linked(&node).await;
@@ -167,7 +162,7 @@ async fn a_paused_redis_is_found_by_the_probe_and_fails_what_is_under_way() {
     // What was under way was executed before, or never will be.
     let clients: String = server.ask(&["CLIENT", "LIST"]).await;
     let own = clients.matches("name=fanfare:n1 ").count();
-    assert_eq!(own, 2, "the lost link is gone: {clients}");
+    assert_eq!(own, 3, "the lost link is gone: {clients}");
     let newest = node.read(&named("room"), LOG, Read::Newest { limit: 1 });
     assert_eq!(texts(&newest.await.expect("read")), ["z"]);
 }

@@ -428,7 +428,7 @@ impl Backend for NodeBackend {
         })
     }
 
-    fn subscribe(&self, room: &RoomName) -> Pending<()> {
+    fn subscribe(&self, room: &RoomName, _worker: usize) -> Pending<()> {
         self.request(room, |state, number, answer| {
             let link = &mut state.links[self.node];
             link.asked.insert(room.clone());

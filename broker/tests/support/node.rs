@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fanfare_broker::backend::Backend;
 use fanfare_broker::backend::redis::{Options, Redis};
-use fanfare_shared::Position;
+use fanfare_shared::{Position, RoomName};
 use tokio::runtime::Handle;
 
 use crate::publications::{LOG, named, text};
@@ -27,6 +27,7 @@ pub(crate) fn options(url: String) -> Options {
         lease: DEADLINE,
         announce_each: 100,
         queue: 65_536,
+        threads: vec![Handle::current(); 2],
     }
 }
 
@@ -64,6 +65,15 @@ pub(crate) async fn publish(redis: &Redis, room: &str, content: &str) -> Positio
     published.expect("published").expect("a position")
 }
 
+/// Whose member wants a room: rooms of all workers are to be had.
+pub(crate) fn worker(room: &RoomName) -> usize {
+    room.as_str().len()
+}
+
 pub(crate) async fn subscribe(redis: &Redis, room: &str) {
-    redis.subscribe(&named(room)).await.expect("subscribed");
+    let room = named(room);
+    redis
+        .subscribe(&room, worker(&room))
+        .await
+        .expect("subscribed");
 }

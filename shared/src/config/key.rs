@@ -88,6 +88,7 @@ pub const KEYS: &[Key] = &[
     key("redis.probe_timeout", time(50, MINUTE)),
     key("redis.connect_timeout", time(50, MINUTE)),
     key("redis.pipeline", count("publications", 1, 65_536)),
+    key("redis.subscribers", count("connections", 1, 256)),
     key("redis.queue", count("publications", 1, 16_777_216)),
     key("redis.linger", time(0, HOUR)),
     key("redis.sync_interval", time(100, HOUR)),

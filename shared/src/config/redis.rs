@@ -43,6 +43,11 @@ pub struct Redis {
     /// The most publications in one round trip. Default 256; more gives throughput under load
     /// and makes a single trip longer.
     pub pipeline: usize,
+    /// The most connections to each server on which the node receives publications. Default 8.
+    /// It has one for each worker, read on the worker's own thread, so that a publication for the
+    /// worker's members wakes no other; beyond this number workers share them. Lower it where
+    /// nodes with many cores would come near the server's `maxclients`.
+    pub subscribers: usize,
     /// The most publications waiting for Redis; with as many waiting, `publish` is answered
     /// `unavailable`. Default 65536.
     pub queue: usize,
@@ -67,6 +72,7 @@ impl Default for Redis {
             probe_timeout: Duration::from_secs(3),
             connect_timeout: Duration::from_secs(2),
             pipeline: 256,
+            subscribers: 8,
             queue: 65_536,
             linger: Duration::from_secs(5),
             sync_interval: Duration::from_secs(20),

@@ -46,6 +46,9 @@ struct State {
     /// has ended their subscriptions meanwhile.
     asked: HashMap<RoomName, bool>,
     changes: HashMap<RoomName, Change>,
+    /// Which subscriber each room is at, from when it is first wanted until nothing of it is left
+    /// there. Were it wanted at another before that, it might come twice.
+    homes: HashMap<RoomName, usize>,
 }
 
 #[derive(Default)]
@@ -63,6 +66,7 @@ impl Interest {
                 unsettled: HashSet::new(),
                 asked: HashMap::new(),
                 changes: HashMap::new(),
+                homes: HashMap::new(),
             }),
             changed: Notify::new(),
             settled: watch::Sender::new(()),
@@ -70,8 +74,9 @@ impl Interest {
         }
     }
 
-    /// Wants a room. Without a link that is refused, and not remembered.
-    pub(super) fn subscribe(&self, room: &RoomName) -> Pending<()> {
+    /// Wants a room, at this subscriber unless it is at another yet. Without a link that is refused,
+    /// and not remembered.
+    pub(super) fn subscribe(&self, room: &RoomName, subscriber: usize) -> Pending<()> {
         let mut state = self.lock();
         if !state.open {
             return Pending::ready(Err(BackendError::Unavailable));
@@ -82,6 +87,7 @@ impl Interest {
         if state.changes.len() >= self.bound {
             return Pending::ready(Err(BackendError::Overloaded));
         }
+        state.homes.entry(room.clone()).or_insert(subscriber);
         let (answer, answered) = oneshot::channel();
         let change = state.changes.entry(room.clone()).or_default();
         change.wanted = true;
@@ -121,14 +127,19 @@ impl Interest {
 
     // --- rooms that come and go with their slots ---
 
-    /// Gives up all rooms in these slots. Whoever waits for one of their subscriptions is refused.
-    pub(super) fn give(&self, moved: impl Fn(&RoomName) -> bool) -> Vec<RoomName> {
+    /// Gives up all rooms in these slots, with the subscribers that they are at. Whoever waits for
+    /// one of their subscriptions is refused.
+    pub(super) fn give(&self, moved: impl Fn(&RoomName) -> bool) -> Vec<(RoomName, usize)> {
         let mut state = self.lock();
         let given: Vec<_> = state.rooms.extract_if(|room| moved(room)).collect();
-        for room in &given {
-            state.unsettled.remove(room);
-        }
         let dropped: Vec<_> = state.changes.extract_if(|room, _| moved(room)).collect();
+        let given = given.into_iter().map(|room| {
+            state.unsettled.remove(&room);
+            let home = state.homes.remove(&room).unwrap_or_default();
+            (room, home)
+        });
+        let given = given.collect();
+        dropped.iter().for_each(|(room, _)| state.forget(room));
         drop(state);
         drop(dropped);
         self.settled.send_replace(());
@@ -136,8 +147,9 @@ impl Interest {
     }
 
     /// Takes over a room from another shard; it is unsettled until [retried](Interest::retry).
-    pub(super) fn take_over(&self, room: &RoomName) {
+    pub(super) fn take_over(&self, room: &RoomName, subscriber: usize) {
         let mut state = self.lock();
+        state.homes.entry(room.clone()).or_insert(subscriber);
         state.unsettled.insert(room.clone());
         state.rooms.insert(room.clone());
     }
@@ -187,81 +199,167 @@ impl Interest {
 
     // --- the link's side ---
 
-    /// All wanted rooms, a round trip's at a time. What changes from here on is noted, and sent
-    /// after them.
-    fn wanted(&self) -> Vec<Vec<RoomName>> {
+    /// All wanted rooms, for each of so many subscribers. What changes from here on is noted, and
+    /// sent after them.
+    fn wanted(&self, subscribers: usize) -> Vec<Vec<RoomName>> {
         let mut state = self.lock();
-        state.changes.clear();
-        let rooms: Vec<_> = state.rooms.iter().cloned().collect();
-        rooms.chunks(MAX_CHANNELS).map(<[_]>::to_vec).collect()
+        let State {
+            rooms,
+            changes,
+            homes,
+            ..
+        } = &mut *state;
+        changes.clear();
+        homes.retain(|room, _| rooms.contains(room));
+        let mut wanted = vec![Vec::new(); subscribers];
+        for room in &state.rooms {
+            wanted[state.home(room)].push(room.clone());
+        }
+        wanted
     }
 
-    /// Subscribes a new connection to the probe's channel and to everything that is wanted. In a
+    /// Subscribes new connections to the probe's channel and to everything that is wanted. In a
     /// cluster, rooms that the server says are elsewhere are left unsettled.
     pub(super) async fn resubscribe(
         &self,
-        subscriber: &mut Subscriber,
+        subscribers: &mut [Subscriber],
         shard: &Shard,
         probe: &str,
     ) -> RedisResult<()> {
-        let Subscriber {
-            connection,
-            inbound,
-        } = subscriber;
         let probe = [probe.to_owned()];
-        if !shard.is_sharded() {
-            connection.subscribe("SUBSCRIBE", &probe).await?;
-            for rooms in self.wanted() {
-                connection
-                    .subscribe("SUBSCRIBE", &channels(rooms.iter()))
-                    .await?;
+        for subscriber in &mut *subscribers {
+            if !shard.is_sharded() {
+                subscriber.connection.subscribe("SUBSCRIBE", &probe).await?;
+                continue;
             }
-            return Ok(());
+            let Subscriber {
+                connection,
+                inbound,
+                ..
+            } = subscriber;
+            let outcomes = sharded::subscribe(connection, inbound, &probe).await?;
+            if let Some(refusal) = outcomes.into_iter().find_map(Result::err) {
+                // The map is out of date; by the next attempt it may not be.
+                let why = Some(refusal.to_string());
+                return Err(make_extension_error("SSUBSCRIBE".to_owned(), why));
+            }
         }
-        let outcomes = sharded::subscribe(connection, inbound, &probe).await?;
-        if let Some(refusal) = outcomes.into_iter().find_map(Result::err) {
-            // The map is out of date; by the next attempt it may not be.
-            let why = Some(refusal.to_string());
-            return Err(make_extension_error("SSUBSCRIBE".to_owned(), why));
-        }
-        for rooms in self.wanted() {
-            self.ask(rooms.iter());
-            let outcomes = sharded::subscribe(connection, inbound, &channels(rooms.iter())).await?;
-            let mut state = self.lock();
-            for (room, outcome) in rooms.into_iter().zip(outcomes) {
-                let ended = state.asked.get(&room) == Some(&true);
-                if outcome.is_ok() && !ended {
-                    state.unsettled.remove(&room);
-                } else if state.rooms.contains(&room) {
-                    state.unsettled.insert(room);
-                }
+        let wanted = self.wanted(subscribers.len());
+        for (subscriber, rooms) in subscribers.iter_mut().zip(wanted) {
+            for rooms in rooms.chunks(MAX_CHANNELS) {
+                self.restore(subscriber, shard, rooms).await?;
             }
         }
         self.settled.send_replace(());
         Ok(())
     }
 
+    /// Subscribes a new connection to some rooms.
+    async fn restore(
+        &self,
+        Subscriber {
+            connection,
+            inbound,
+            ..
+        }: &mut Subscriber,
+        shard: &Shard,
+        rooms: &[RoomName],
+    ) -> RedisResult<()> {
+        let channels = channels(rooms.iter());
+        if !shard.is_sharded() {
+            return connection.subscribe("SUBSCRIBE", &channels).await;
+        }
+        self.ask(rooms.iter());
+        let outcomes = sharded::subscribe(connection, inbound, &channels).await?;
+        let mut state = self.lock();
+        for (room, outcome) in rooms.iter().zip(outcomes) {
+            let ended = state.asked.get(room) == Some(&true);
+            if outcome.is_ok() && !ended {
+                state.unsettled.remove(room);
+            } else if state.rooms.contains(room) {
+                state.unsettled.insert(room.clone());
+            }
+        }
+        Ok(())
+    }
+
     /// Tells Redis what is wanted, until the link is lost.
-    pub(super) async fn apply(&self, mut subscriber: Subscriber, shard: &Shard) -> Loss {
+    pub(super) async fn apply(&self, mut subscribers: Vec<Subscriber>, shard: &Shard) -> Loss {
         loop {
-            let changes = std::mem::take(&mut self.lock().changes);
-            if changes.is_empty() {
+            let noted = self.noted(subscribers.len());
+            if noted.iter().all(Noted::is_empty) {
                 self.changed.notified().await;
                 continue;
             }
-            let (wanted, unwanted): (Vec<_>, Vec<_>) =
-                changes.into_iter().partition(|(_, change)| change.wanted);
-            if let Err(loss) = drop_rooms(&mut subscriber, shard, unwanted).await {
+            if let Err(loss) = self.tell(&mut subscribers, shard, noted).await {
                 return loss;
             }
+        }
+    }
+
+    /// Takes what has changed, for each of so many subscribers.
+    fn noted(&self, subscribers: usize) -> Vec<Noted> {
+        let mut state = self.lock();
+        let mut noted: Vec<_> = (0..subscribers).map(|_| Noted::default()).collect();
+        for (room, change) in std::mem::take(&mut state.changes) {
+            let Noted { wanted, unwanted } = &mut noted[state.home(&room)];
+            let rooms = if change.wanted { wanted } else { unwanted };
+            rooms.push((room, change));
+        }
+        noted
+    }
+
+    /// Tells Redis of what has changed.
+    async fn tell(
+        &self,
+        subscribers: &mut [Subscriber],
+        shard: &Shard,
+        mut noted: Vec<Noted>,
+    ) -> Result<(), Loss> {
+        for (subscriber, Noted { unwanted, .. }) in subscribers.iter_mut().zip(&mut noted) {
+            self.drop_rooms(subscriber, shard, std::mem::take(unwanted))
+                .await?;
+        }
+        for (subscriber, Noted { wanted, .. }) in subscribers.iter_mut().zip(noted) {
             let mut wanted = wanted.into_iter().peekable();
             while wanted.peek().is_some() {
                 let batch: Vec<_> = wanted.by_ref().take(MAX_CHANNELS).collect();
-                if let Err(loss) = self.add_rooms(&mut subscriber, shard, batch).await {
-                    return loss;
-                }
+                self.add_rooms(subscriber, shard, batch).await?;
             }
         }
+        Ok(())
+    }
+
+    async fn drop_rooms(
+        &self,
+        Subscriber {
+            connection,
+            inbound,
+            ..
+        }: &mut Subscriber,
+        shard: &Shard,
+        rooms: Vec<(RoomName, Change)>,
+    ) -> Result<(), Loss> {
+        for batch in rooms.chunks(MAX_CHANNELS) {
+            let channels = channels(batch.iter().map(|(room, _)| room));
+            let dropped = if shard.is_sharded() {
+                sharded::unsubscribe(connection, inbound, &channels).await
+            } else {
+                connection.subscribe("UNSUBSCRIBE", &channels).await
+            };
+            match dropped {
+                Ok(()) => {
+                    let mut state = self.lock();
+                    batch.iter().for_each(|(room, _)| state.forget(room));
+                }
+                // Refused, we go on receiving what nobody wants: a cost, not a fault.
+                Err(error) => drop(Refusal::of(&error)?),
+            }
+        }
+        for (_, change) in rooms {
+            change.answer(&Ok(()));
+        }
+        Ok(())
     }
 
     async fn add_rooms(
@@ -269,6 +367,7 @@ impl Interest {
         Subscriber {
             connection,
             inbound,
+            ..
         }: &mut Subscriber,
         shard: &Shard,
         batch: Vec<(RoomName, Change)>,
@@ -280,8 +379,9 @@ impl Interest {
                 Err(error) => Err(Refusal::of(&error)?.into()),
             };
             for (room, change) in batch {
-                if outcome.is_ok() {
-                    self.confirm(&room);
+                match outcome {
+                    Ok(()) => self.confirm(&room),
+                    Err(_) => self.lock().forget(&room),
                 }
                 change.answer(&outcome);
             }
@@ -307,6 +407,7 @@ impl Interest {
                     }
                 }
                 Err(refusal) => {
+                    self.lock().forget(&room);
                     shard.contradict();
                     Err(refusal.into())
                 }
@@ -341,6 +442,33 @@ impl Interest {
     }
 }
 
+/// What has changed at one subscriber.
+#[derive(Default)]
+struct Noted {
+    wanted: Vec<(RoomName, Change)>,
+    unwanted: Vec<(RoomName, Change)>,
+}
+
+impl Noted {
+    fn is_empty(&self) -> bool {
+        self.wanted.is_empty() && self.unwanted.is_empty()
+    }
+}
+
+impl State {
+    /// At which subscriber a room is.
+    fn home(&self, room: &RoomName) -> usize {
+        self.homes.get(room).copied().unwrap_or_default()
+    }
+
+    /// Forgets at which, where nothing of the room is left.
+    fn forget(&mut self, room: &RoomName) {
+        if !self.rooms.contains(room) && !self.changes.contains_key(room) {
+            self.homes.remove(room);
+        }
+    }
+}
+
 impl Change {
     fn answer(self, outcome: &Result<(), BackendError>) {
         for waiting in self.waiting {
@@ -348,32 +476,6 @@ impl Change {
             let _ = waiting.send(outcome.clone());
         }
     }
-}
-
-async fn drop_rooms(
-    Subscriber {
-        connection,
-        inbound,
-    }: &mut Subscriber,
-    shard: &Shard,
-    rooms: Vec<(RoomName, Change)>,
-) -> Result<(), Loss> {
-    for batch in rooms.chunks(MAX_CHANNELS) {
-        let channels = channels(batch.iter().map(|(room, _)| room));
-        let dropped = if shard.is_sharded() {
-            sharded::unsubscribe(connection, inbound, &channels).await
-        } else {
-            connection.subscribe("UNSUBSCRIBE", &channels).await
-        };
-        if let Err(error) = dropped {
-            // Refused, we go on receiving what nobody wants: a cost, not a fault.
-            Refusal::of(&error)?;
-        }
-    }
-    for (_, change) in rooms {
-        change.answer(&Ok(()));
-    }
-    Ok(())
 }
 
 fn channels<'a>(rooms: impl Iterator<Item = &'a RoomName>) -> Vec<String> {
@@ -406,18 +508,50 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_room_is_at_one_subscriber_until_nothing_of_it_is_left_there() {
+        let interest = Interest::new(10);
+        interest.open();
+        let room = named("room");
+        drop(interest.subscribe(&room, 1));
+        assert_eq!(interest.noted(2)[1].wanted.len(), 1);
+        interest.confirm(&room);
+        interest.unsubscribe(&room);
+        drop(interest.subscribe(&room, 0));
+        assert_eq!(interest.noted(2)[1].wanted.len(), 1, "not told yet");
+        interest.confirm(&room);
+        interest.unsubscribe(&room);
+        assert_eq!(interest.noted(2)[1].unwanted.len(), 1);
+        drop(interest.subscribe(&room, 0));
+        interest.lock().forget(&room);
+        assert_eq!(interest.noted(2)[1].wanted.len(), 1, "told meanwhile");
+        interest.confirm(&room);
+        interest.unsubscribe(&room);
+        interest.noted(2);
+        interest.lock().forget(&room);
+        drop(interest.subscribe(&room, 0));
+        assert_eq!(interest.noted(2)[0].wanted.len(), 1, "gone from there");
+        // A new link begins with the rooms that are wanted, where they were.
+        interest.confirm(&room);
+        interest.unsubscribe(&named("never confirmed"));
+        assert_eq!(interest.wanted(2), [vec![room.clone()], vec![]]);
+        assert_eq!(interest.lock().homes.len(), 1);
+    }
+
+    #[tokio::test]
     async fn rooms_go_with_their_slots_and_whoever_waits_is_refused() {
         let (from, to) = (Interest::new(10), Interest::new(10));
         from.open();
         let (goes, stays, asked) = (named("goes"), named("stays"), named("goes, too"));
+        drop(from.subscribe(&goes, 1));
+        from.noted(2);
         from.confirm(&goes);
         from.confirm(&stays);
-        let waiting = from.subscribe(&asked);
+        let waiting = from.subscribe(&asked, 0);
         let given = from.give(|room| room.as_str().starts_with("goes"));
-        assert_eq!(given, std::slice::from_ref(&goes));
+        assert_eq!(given, [(goes.clone(), 1)]);
         assert!(matches!(waiting.await, Err(BackendError::Unavailable)));
 
-        to.take_over(&goes);
+        to.take_over(&goes, 1);
         assert!(to.is_unsettled(&goes));
         assert_eq!(to.retry(), HashSet::from([goes.clone()]));
         let rooms = HashSet::from([goes.clone()]);

@@ -1,4 +1,4 @@
-//! One link to Redis: a connection for commands, another that is subscribed, and what they do
+//! One link to Redis: a connection for commands, others that are subscribed, and what they do
 //! from being made until one of them is lost.
 
 use std::sync::Arc;
@@ -31,7 +31,9 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
 /// A link whose subscriptions are in place and whose probe came back once.
 pub(super) struct Link {
     commands: Connection,
-    subscriber: Subscriber,
+    subscribers: Vec<Subscriber>,
+    /// What the subscribers receive.
+    pub(super) inbounds: Vec<Arc<Inbound>>,
     alarm: Arc<Alarm>,
     mark: Arc<Mark>,
     prober: Prober,
@@ -43,7 +45,7 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Makes a link. Nothing reaches the sink before its inbound is opened.
+    /// Makes a link. Nothing reaches the sink before its inbounds are opened.
     pub(super) async fn make(
         shard: &Arc<Shard>,
         sink: &Arc<dyn Sink>,
@@ -60,17 +62,13 @@ impl Link {
             .await?;
         let run = server.identify(&mut commands).await?;
         let mark = Arc::new(Mark::new(shard));
-        let inbound = Inbound::new(
-            Arc::clone(sink),
-            Arc::clone(shard),
-            Arc::clone(&mark),
-            Arc::clone(&alarm),
-        );
-        let mut subscriber = Subscriber::open(&server, inbound).await?;
-        let ids = [
-            server.introduce(&mut commands).await?,
-            server.introduce(&mut subscriber.connection).await?,
-        ];
+        let inbound = || {
+            let (sink, shard) = (Arc::clone(sink), Arc::clone(shard));
+            Inbound::new(sink, shard, Arc::clone(&mark), Arc::clone(&alarm))
+        };
+        let mut subscribers = Subscriber::open_each(&server, &shard.options, inbound).await?;
+        let mut ids = vec![server.introduce(&mut commands).await?];
+        ids.extend(subscribers.iter().map(|subscriber| subscriber.id));
         shard
             .predecessor
             .end(&server, &mut commands, run.process())
@@ -90,23 +88,28 @@ impl Link {
         };
         shard
             .interest
-            .resubscribe(&mut subscriber, shard, &mark.channel)
+            .resubscribe(&mut subscribers, shard, &mark.channel)
             .await
             .map_err(explain)?;
 
         commands.set_timeout(RESPONSE_TIMEOUT);
-        subscriber.connection.set_timeout(RESPONSE_TIMEOUT);
+        for subscriber in &mut subscribers {
+            subscriber.connection.set_timeout(RESPONSE_TIMEOUT);
+        }
+        let inbounds = subscribers.iter().map(|one| Arc::clone(&one.inbound));
+        let inbounds: Vec<_> = inbounds.collect();
         let mut prober = Prober::new(
             commands.clone(),
             Arc::clone(&mark),
-            Arc::clone(&subscriber.inbound),
+            inbounds.clone(),
             run.clone(),
             &server,
         );
         prober.first(shard, &server).await?;
         Ok(Self {
             commands,
-            subscriber,
+            subscribers,
+            inbounds,
             alarm,
             mark,
             prober,
@@ -116,11 +119,6 @@ impl Link {
             run,
             server,
         })
-    }
-
-    /// What is received by it.
-    pub(super) fn inbound(&self) -> Arc<Inbound> {
-        Arc::clone(&self.subscriber.inbound)
     }
 
     /// Which run of the server it leads to.
@@ -165,8 +163,8 @@ impl Link {
             run: self.run.id(),
         };
         tasks.spawn(reader.run());
-        let (of, subscriber) = (Arc::clone(shard), self.subscriber);
-        tasks.spawn(async move { of.interest.apply(subscriber, &of).await });
+        let (of, subscribers) = (Arc::clone(shard), self.subscribers);
+        tasks.spawn(async move { of.interest.apply(subscribers, &of).await });
         let of = Arc::clone(shard);
         tasks.spawn(async move { self.prober.run(&of).await });
         let restore = async {

@@ -37,7 +37,7 @@ impl Predecessor {
     }
 
     /// Remembers a link's connections for the next.
-    pub(super) fn set(&self, run: &str, ids: [Option<i64>; 2]) {
+    pub(super) fn set(&self, run: &str, ids: Vec<Option<i64>>) {
         *self.lock() = Connections {
             run: run.to_owned(),
             ids: ids.into_iter().flatten().collect(),

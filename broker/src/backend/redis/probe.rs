@@ -45,11 +45,11 @@ impl Mark {
     }
 }
 
-/// Sends probes through the one connection and awaits them on the other.
+/// Sends probes through the one connection and awaits them on all the others.
 pub(super) struct Prober {
     commands: Connection,
     mark: Arc<Mark>,
-    inbound: Arc<Inbound>,
+    inbounds: Vec<Arc<Inbound>>,
     run: Run,
     server: String,
     /// The number of the last probe.
@@ -66,14 +66,14 @@ impl Prober {
     pub(super) fn new(
         commands: Connection,
         mark: Arc<Mark>,
-        inbound: Arc<Inbound>,
+        inbounds: Vec<Arc<Inbound>>,
         run: Run,
         server: &Server,
     ) -> Self {
         Self {
             commands,
             mark,
-            inbound,
+            inbounds,
             run,
             server: server.address.clone(),
             sent: 0,
@@ -87,7 +87,7 @@ impl Prober {
         server: &Server,
     ) -> Result<(), ConnectError> {
         let address = || server.address.clone();
-        // Two connections to one address need not lead to one server.
+        // Connections to one address need not lead to one server.
         self.probe(shard)
             .await
             .map(drop)
@@ -143,7 +143,9 @@ impl Prober {
                 .await
                 .map_err(Unheard::Refused)?;
             self.run.goes_on(&replication).map_err(Unheard::Ended)?;
-            self.inbound.heard(self.sent).await;
+            for inbound in &self.inbounds {
+                inbound.heard(self.sent).await;
+            }
             Ok(Health::read(&replication))
         };
         match timeout(shard.options.probe_timeout, round).await {

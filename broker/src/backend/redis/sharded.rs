@@ -151,6 +151,7 @@ mod tests {
             lease: Duration::from_secs(9),
             announce_each: 1,
             queue: 1,
+            threads: Vec::new(),
         })
         .unwrap();
         let server = Server::new("redis.url", &url, &common.options).unwrap();
@@ -161,7 +162,8 @@ mod tests {
         let Subscriber {
             mut connection,
             inbound,
-        } = Subscriber::open(&server, inbound).await.unwrap();
+            ..
+        } = Subscriber::open(server, inbound).await.unwrap();
 
         let mut outcomes = async |channels: &[&str]| -> Vec<bool> {
             let channels: Vec<_> = channels.iter().map(|name| (*name).to_owned()).collect();

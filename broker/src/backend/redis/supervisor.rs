@@ -89,13 +89,12 @@ async fn serve(shard: &Arc<Shard>, sink: &Arc<dyn Sink>, link: Link) -> Loss {
 struct Serving<'a> {
     shard: &'a Shard,
     sink: &'a Arc<dyn Sink>,
-    inbound: Arc<Inbound>,
+    inbounds: Vec<Arc<Inbound>>,
 }
 
 impl<'a> Serving<'a> {
     fn begin(shard: &'a Shard, sink: &'a Arc<dyn Sink>, link: &Link) -> Self {
-        let inbound = link.inbound();
-        inbound.open();
+        link.inbounds.iter().for_each(|inbound| inbound.open());
         shard.publications.open();
         shard.reads.open();
         // Before anything is entered here.
@@ -105,7 +104,7 @@ impl<'a> Serving<'a> {
         Self {
             shard,
             sink,
-            inbound,
+            inbounds: link.inbounds.clone(),
         }
     }
 }
@@ -114,7 +113,7 @@ impl Drop for Serving<'_> {
     fn drop(&mut self) {
         self.shard.set_ready(false);
         self.shard.gapped.store(true, Ordering::Relaxed);
-        self.inbound.close();
+        self.inbounds.iter().for_each(|inbound| inbound.close());
         self.sink.lost(&*self.shard.rooms);
         self.shard.publications.close();
         self.shard.reads.close();

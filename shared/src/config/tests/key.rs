@@ -153,7 +153,7 @@ fn a_bad_value_is_named_with_its_key_its_source_and_what_would_be_right() {
         file_refusal("redis = 'redis://h'"),
         "redis = … (from fanfare.toml): this is a section; set its keys: redis.url, \
          redis.sentinels, redis.cluster, redis.ca_file, redis.probe_interval, redis.probe_timeout, redis.connect_timeout, redis.pipeline, \
-         redis.queue, redis.linger, redis.sync_interval"
+         redis.subscribers, redis.queue, redis.linger, redis.sync_interval"
     );
 }
 

@@ -220,9 +220,9 @@ impl Cluster {
         for giver in givers {
             let waiting = giver.publications.extract(|item| is_moved(item.room()));
             waiting.into_iter().for_each(|item| state.keep(item));
-            for room in giver.interest.give(is_moved) {
+            for (room, subscriber) in giver.interest.give(is_moved) {
                 if let Some(owner) = state.owner(slot::of_room(&room)) {
-                    owner.interest.take_over(&room);
+                    owner.interest.take_over(&room, subscriber);
                     rooms.push(room);
                 }
             }

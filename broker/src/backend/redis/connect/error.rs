@@ -41,6 +41,12 @@ pub enum ConnectError {
          is expected (rediss://), or raise redis.connect_timeout"
     )]
     Timeout(String, Duration),
+    /// A worker's thread did not come to open its connection.
+    #[error(
+        "a worker did not open its connection to Redis at {0}: its thread is held up or has ended; \
+         has the node enough CPU time?"
+    )]
+    Worker(String),
     /// The server wants other credentials.
     #[error("Redis at {0} refuses the credentials in redis.url: {1}; correct user and password")]
     Credentials(String, String),
@@ -121,6 +127,7 @@ impl ConnectError {
             self,
             Self::Unreachable(..)
                 | Self::Timeout(..)
+                | Self::Worker(_)
                 | Self::Sentinels(..)
                 | Self::Doubted(..)
                 | Self::Replica(..)
