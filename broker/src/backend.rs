@@ -96,7 +96,7 @@ pub struct Publish {
     pub publication: Publication,
     /// How the room's log is kept.
     pub log: Log,
-    /// Accepted once per room and [`Log::ttl`].
+    /// Accepted once per room and [`Log::ttl`], or a little longer.
     pub key: Option<Box<str>>,
 }
 

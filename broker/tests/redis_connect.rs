@@ -131,13 +131,13 @@ async fn a_redis_cluster_is_refused_in_so_many_words() {
 }
 
 /// Listens, and answers everybody with `answer`, if with anything.
-fn impostor(answer: &'static [u8]) -> String {
+fn impostor(answers: &'static [&'static [u8]]) -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let url = format!("redis://{}", listener.local_addr().expect("its address"));
     std::thread::spawn(move || {
         let mut open = Vec::new();
         while let Ok((mut stream, _)) = listener.accept() {
-            if !answer.is_empty() {
+            for answer in answers {
                 // Read first, lest closing resets the connection before the answer is seen.
                 let _ = stream.read(&mut [0; 1_024]);
                 let _ = stream.write_all(answer);
@@ -150,26 +150,35 @@ fn impostor(answer: &'static [u8]) -> String {
 
 #[tokio::test]
 async fn something_else_at_the_address_is_told_apart() {
-    let http = impostor(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+    let http = impostor(&[b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"]);
     let (error, line) = complaint(options(http)).await;
     assert!(matches!(error, ConnectError::NotRedis(..)), "{line}");
 
     let silent = Options {
         connect_timeout: Duration::from_millis(100),
-        ..options(impostor(b""))
+        ..options(impostor(&[]))
     };
     let (error, line) = complaint(silent).await;
     assert!(matches!(error, ConnectError::Timeout(..)), "{line}");
 
     // What Redis 5 says, which repeats the arguments.
-    let old = impostor(
+    let old = impostor(&[
         b"-ERR unknown command `HELLO`, with args beginning with: `3`, `AUTH`, `u`, `secret`\r\n\
           -ERR x\r\n-ERR x\r\n-ERR x\r\n",
-    );
+    ]);
     let old = old.replace("redis://", "redis://u:secret@");
     let (error, line) = complaint(options(old)).await;
     assert!(matches!(error, ConnectError::TooOld(..)), "{line}");
     assert!(!line.contains("secret"), "{line}");
+
+    // Redis 6.0 speaks RESP3, and lacks a command.
+    let old = impostor(&[
+        b"%1\r\n+proto\r\n:3\r\n+OK\r\n+OK\r\n",
+        b"$22\r\nredis_version:6.0.16\r\n\r\n$13\r\nrole:master\r\n\r\n",
+    ]);
+    let (error, line) = complaint(options(old)).await;
+    assert!(matches!(error, ConnectError::TooOld(..)), "{line}");
+    assert!(line.contains("6.2"), "{line}");
 }
 
 // --- TLS and sockets ---

@@ -69,7 +69,7 @@
 //!
 //! # What must Redis be like?
 //!
-//! Redis 6 or newer, or Valkey; in a cluster Redis 7, for sharded channels. Channels do not belong
+//! Redis 6.2 or newer, or Valkey; in a cluster Redis 7, for sharded channels. Channels do not belong
 //! to a database, so what shares a server shares its rooms. A subscriber that Redis finds too slow
 //! is cut off at `client-output-buffer-limit pubsub`, whose default of 32 MiB is tight for a busy
 //! node; that is a loss like any other, and healed like one.
@@ -93,6 +93,7 @@ mod queue;
 mod ranking;
 mod reader;
 mod refusal;
+mod renewals;
 mod resp;
 mod route;
 mod run;

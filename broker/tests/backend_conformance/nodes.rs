@@ -176,6 +176,46 @@ async fn every_key_in_redis_has_a_ttl() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_is_given_its_time_now_and_then_and_when_it_begins_anew() {
+    let f = Fixture::redis().await;
+    let mut redis = f.servers[0].connect().await;
+    // Whoever is given time has it, for longer than the TTL; who has not lives forever here.
+    let mut given = async |room: &str, act: &str, part: &str| {
+        let _: i64 = redis::cmd(act)
+            .arg(format!("fanfare:{{{room}}}:{part}"))
+            .query_async(&mut redis)
+            .await
+            .unwrap();
+        f.publish(room, LOG, "x").await;
+        let mut given = Vec::new();
+        for part in ["log", "meta"] {
+            let ttl: i64 = redis::cmd("PTTL")
+                .arg(format!("fanfare:{{{room}}}:{part}"))
+                .query_async(&mut redis)
+                .await
+                .unwrap();
+            assert!(ttl == -1 || ttl > i64::try_from(LOG.ttl.as_millis()).unwrap());
+            given.push(ttl != -1);
+        }
+        given
+    };
+    assert_eq!(given("a", "EXISTS", "log").await, [true, true]);
+    assert_eq!(given("a", "PERSIST", "log").await, [false, true]);
+    assert_eq!(given("a", "PERSIST", "meta").await, [false, false]);
+    assert_eq!(given("a", "DEL", "log").await, [true, true]);
+    assert_eq!(given("a", "PERSIST", "log").await, [false, true]);
+    assert_eq!(given("a", "DEL", "meta").await, [true, true]);
+
+    // One that is answered with an earlier position gives nothing, and so counts for nothing.
+    for _ in 0..2 {
+        let publish = keyed("b", LOG, "x", "k");
+        f.backend.publish(publish).await.expect("published");
+    }
+    assert_eq!(given("b", "PERSIST", "log").await, [true, true]);
+    assert_eq!(given("b", "PERSIST", "log").await, [false, true]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_read_is_skipped_and_the_position_stays_right() {
     let f = Fixture::redis().await;
     f.subscribe("garbage").await;

@@ -16,8 +16,9 @@ use crate::child::Dependent;
 const SCRIPT: &str = include_str!("../../../broker/src/backend/redis/publish.lua");
 
 /// What a script is given besides the room's names and the envelope: a room's history as it comes
-/// (256 publications, 5 minutes; what the log's epoch is kept for beyond that is a day).
-const SIZE_AND_TTLS: [&str; 3] = ["256", "300000", "86700000"];
+/// (256 publications, 5 minutes and an eighth; what the log's epoch is kept for beyond that is a
+/// day), and that it is not to be renewed: once in 37 seconds it is.
+const SIZE_AND_TTLS: [&str; 4] = ["256", "337500", "86737500", "0"];
 
 /// Bytes of the name that nodes have for the server's run.
 const RUN_BYTES: usize = 32;

@@ -265,10 +265,13 @@ impl Server {
                 Source::Cluster => ConnectError::NotPromoted(at, master, "the cluster says"),
             });
         }
-        let major = field(&server, "redis_version").and_then(|version| version.split('.').next());
-        if self.source == Source::Cluster
-            && major.is_some_and(|major| major.parse::<u32>().is_ok_and(|major| major < 7))
-        {
+        let version = field(&server, "redis_version").and_then(version);
+        // XADD NOMKSTREAM
+        if version.is_some_and(|version| version < (6, 2)) {
+            return Err(ConnectError::TooOld(self.address.clone()));
+        }
+        // SPUBLISH
+        if self.source == Source::Cluster && version.is_some_and(|version| version < (7, 0)) {
             return Err(ConnectError::TooOldForCluster(self.address.clone()));
         }
         Run::read(&server, &replication).ok_or_else(|| ConnectError::NotRedis(self.address.clone()))
@@ -297,6 +300,12 @@ impl Server {
             _ => ConnectError::Refused(at, why),
         }
     }
+}
+
+/// The first two numbers of a version.
+fn version(text: &str) -> Option<(u32, u32)> {
+    let mut numbers = text.split('.').map(|number| number.parse().ok());
+    Some((numbers.next()??, numbers.next()??))
 }
 
 /// An error's text in one line, without a secret that it may quote: an old Redis repeats the

@@ -2,14 +2,15 @@
 -- the room comes between the offset, the log and the channel.
 --
 -- KEYS  meta, log[, the idempotency key's record]
--- ARGV  log size, log TTL, meta TTL (milliseconds), a fresh epoch, the server's run, the
---       command that publishes, channel, envelope
+-- ARGV  log size, log TTL, meta TTL (milliseconds), whether both are to be given them ('1', or '0'
+--       where they were not long ago), a fresh epoch, the server's run, the command that
+--       publishes, channel, envelope
 -- Answers the position: 16 digits of epoch, then the offset.
 --
 -- meta holds e(poch), o(ffset of the newest), s(erver run that the epoch belongs to), and of the
 -- epoch before: p(revious) and f, up to which offset its positions hold in this one.
 local meta, log, seen = KEYS[1], KEYS[2], KEYS[3]
-local size, ttl, meta_ttl, fresh, run, command, channel, envelope = unpack(ARGV)
+local size, ttl, meta_ttl, renew, fresh, run, command, channel, envelope = unpack(ARGV)
 
 if seen then
   local position = redis.call('GET', seen)
@@ -24,7 +25,11 @@ if not epoch then
 end
 local offset = string.format('%.0f', (last or 0) + 1)
 -- First what can fail: a refused XADD leaves everything as it was.
-redis.call('XADD', log, 'MAXLEN', '~', size, offset .. '-0', 'e', envelope)
+if not redis.call('XADD', log, 'NOMKSTREAM', 'MAXLEN', '~', size, offset .. '-0', 'e', envelope) then
+  -- Nothing is there, and so nothing to trim.
+  redis.call('XADD', log, offset .. '-0', 'e', envelope)
+  renew = '1'
+end
 if of_run == run then
   redis.call('HSET', meta, 'o', offset)
 elseif epoch then
@@ -36,8 +41,10 @@ else
   redis.call('HSET', meta, 'e', fresh, 'o', offset, 's', run)
   epoch = fresh
 end
-redis.call('PEXPIRE', log, ttl)
-redis.call('PEXPIRE', meta, meta_ttl)
+if renew == '1' then
+  redis.call('PEXPIRE', log, ttl)
+  redis.call('PEXPIRE', meta, meta_ttl)
+end
 
 local position = epoch .. offset
 if seen then

@@ -22,11 +22,12 @@ use super::inbound;
 use super::loss::Loss;
 use super::queue::Load;
 use super::refusal::Refusal;
+use super::renewals::Renewals;
 use super::resp::Command;
 use super::script::Script;
 use super::shard::Shard;
 use super::stats::millis;
-use super::{BackendError, EPOCH_TTL, Publish, keys};
+use super::{BackendError, Publish, keys, renewals};
 
 pub(super) use shortcut::Shortcut;
 
@@ -35,6 +36,8 @@ pub(super) struct Item {
     publish: Publish,
     since: Instant,
     answer: oneshot::Sender<Result<Option<Position>, BackendError>>,
+    /// Whether it renews its room's log.
+    renews: bool,
 }
 
 /// What goes out in one pipeline at most, in bytes of data: a probe that waits behind it
@@ -60,6 +63,7 @@ struct Call {
     run: String,
     /// The command that publishes.
     verb: &'static str,
+    renewals: Arc<Renewals>,
 }
 
 /// What each pipeline begins with, and so the number of replies before the publications' own.
@@ -85,11 +89,18 @@ impl Item {
             publish,
             since: Instant::now(),
             answer,
+            renews: false,
         };
         (item, answered)
     }
 
-    fn write(&self, out: &mut Vec<u8>, Call { sha, run, verb }: &Call) {
+    fn write(&mut self, out: &mut Vec<u8>, call: &Call) {
+        let Call {
+            sha,
+            run,
+            verb,
+            renewals,
+        } = call;
         let Publish {
             publication,
             log,
@@ -105,8 +116,9 @@ impl Item {
                 .arg(payload);
             return;
         }
+        self.renews = renewals.is_due(room, log.ttl);
         let keys = 2 + usize::from(key.is_some());
-        let mut command = Command::new(out, 11 + keys);
+        let mut command = Command::new(out, 12 + keys);
         command.arg("EVALSHA").arg(sha).number(keys as u64);
         command
             .parts(keys::meta(room).parts())
@@ -116,8 +128,9 @@ impl Item {
         }
         command
             .number(log.size as u64)
-            .number(ttl(log.ttl))
-            .number(ttl(log.ttl.saturating_add(EPOCH_TTL)))
+            .number(ttl(renewals::of_log(log.ttl)))
+            .number(ttl(renewals::of_position(log.ttl)))
+            .number(self.renews.into())
             .display(Epoch::from_bits(fastrand::u64(..)))
             .arg(run)
             .arg(verb)
@@ -176,6 +189,7 @@ impl Publisher {
             sha: script.sha().to_owned(),
             run,
             verb: shard.verb(),
+            renewals: Arc::default(),
         };
         Self {
             connection,
@@ -236,6 +250,7 @@ impl Publisher {
                             self.note(refusal);
                         } else {
                             astray.overtaken(item.room());
+                            self.renewed(&item);
                         }
                         item.answer(outcome, &self.seconds);
                     }
@@ -275,14 +290,22 @@ impl Publisher {
     }
 
     /// Sends a batch behind a command, and answers the replies to all of it.
-    async fn exchange(&mut self, batch: &[Item], head: &[u8]) -> Result<Vec<Value>, Loss> {
+    async fn exchange(&mut self, batch: &mut [Item], head: &[u8]) -> Result<Vec<Value>, Loss> {
         let replies = self.connection.send(HEAD + batch.len(), |out| {
             out.extend_from_slice(head);
-            for item in batch {
+            for item in &mut *batch {
                 item.write(out, &self.call);
             }
         });
         replies.await.map_err(lost)
+    }
+
+    /// Notes what was renewed by a publication that was done. One with a key may have been done
+    /// before, and then renewed nothing.
+    fn renewed(&self, item: &Item) {
+        if item.renews && item.publish.key.is_none() {
+            self.call.renewals.note(item.room(), item.since);
+        }
     }
 
     fn note(&self, refusal: &Refusal) {

@@ -16,7 +16,7 @@ use super::resp::array;
 use super::script::Script;
 use super::shard::Shard;
 use super::stats::{Stats, Unreadable};
-use super::{BackendError, EPOCH_TTL, Log, Read, Snapshot, inbound, keys};
+use super::{BackendError, Log, Read, Snapshot, inbound, keys, renewals};
 
 /// What one pipeline reads at most: rooms, and publications in all. Bounds how long a publication
 /// or a probe waits behind it while thousands of rooms catch up. A single read may be larger.
@@ -72,7 +72,7 @@ impl Item {
         command.write_arg_fmt(keys::meta(&self.room));
         command.write_arg_fmt(keys::log(&self.room));
         command.arg(self.log.size);
-        command.arg(ttl(self.log.ttl.saturating_add(EPOCH_TTL)));
+        command.arg(ttl(renewals::of_position(self.log.ttl)));
         command.write_arg_fmt(Epoch::from_bits(fastrand::u64(..)));
         command.arg(run).arg(self.limit());
         if let Read::After { position, .. } = self.read {

@@ -60,8 +60,8 @@ pub enum ConnectError {
     /// The server has no such database.
     #[error("Redis at {0} has no database {1}; correct the number at the end of redis.url")]
     Database(String, i64),
-    /// The server does not speak RESP3.
-    #[error("Redis at {0} is too old; run Redis 6 or newer, or Valkey")]
+    /// The server does not speak RESP3, or lacks a command.
+    #[error("Redis at {0} is too old; run Redis 6.2 or newer, or Valkey")]
     TooOld(String),
     /// Something else answers there.
     #[error(

@@ -42,7 +42,7 @@ pub(super) fn new(connection: &Connection, call: &Arc<Call>) -> (Shortcut, Sent)
 impl Shortcut {
     /// Sends a publication. Where the connection is lost it is dropped, and so answered:
     /// unavailable.
-    pub(in super::super) fn send(self, item: Item) {
+    pub(in super::super) fn send(self, mut item: Item) {
         let write = |out: &mut Vec<u8>| {
             out.extend_from_slice(PING);
             item.write(out, &self.call);
