@@ -132,6 +132,12 @@ impl Inbox {
         .await;
     }
 
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len.load(Ordering::Relaxed) == 0
+    }
+
     /// Whether as much waits as should.
     #[must_use]
     pub fn full(&self) -> bool {

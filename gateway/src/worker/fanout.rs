@@ -7,6 +7,7 @@ use fanfare_broker::{Frame, Notice, Post, RoomKey, Ticket};
 use fanfare_shared::codec::Format;
 use fanfare_shared::config::SlowConsumer;
 use fanfare_shared::{Event, Member, Position, Publication, RoomName};
+use tokio::task::yield_now;
 
 use super::Worker;
 use crate::connection::{Connection, Slow};
@@ -24,6 +25,11 @@ impl Worker {
                 self.take_post(post, alone).await;
             }
             self.flush_dirty().await;
+            // Other threads may fill the inbox as fast as it is emptied; clients and Redis, which
+            // this one has to read, too, must not wait for that to end.
+            if !inbox.is_empty() {
+                yield_now().await;
+            }
         }
     }
 
@@ -206,4 +212,99 @@ struct Joined {
     position: Option<Position>,
     recovered: Option<bool>,
     messages: Vec<Arc<Publication>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU64;
+    use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use fanfare_broker::backend::Log;
+    use fanfare_broker::backend::memory::Memory;
+    use fanfare_broker::{Hub, Options, Roster};
+    use fanfare_shared::ClientId;
+    use fanfare_shared::config::Config;
+    use prometheus::Registry;
+    use tokio::runtime::{Builder, Handle, LocalOptions};
+    use tokio::task::spawn_local;
+
+    use super::super::Shared;
+    use super::*;
+    use crate::metrics::Metrics;
+
+    fn shared() -> Arc<Shared> {
+        let registry = Registry::new();
+        let metrics = fanfare_broker::Metrics::register(&registry).unwrap();
+        let memory = Arc::new(Memory::default());
+        let options = Options {
+            workers: 1,
+            // Takes longer to empty than who fills it may be kept from its core.
+            inbox: 200_000,
+            recent: 1,
+            linger: Duration::ZERO,
+            sync_interval: Duration::MAX,
+            announce_each: 0,
+            log_of: Box::new(|_| Log {
+                size: 1,
+                ttl: Duration::MAX,
+            }),
+        };
+        let backend = Arc::clone(&memory) as _;
+        let hub = Hub::new(options, backend, Handle::current(), metrics.clone());
+        Arc::new(Shared {
+            config: Config::default(),
+            hub,
+            roster: Arc::new(Roster::new(memory, metrics)),
+            metrics: Metrics::register(&registry).unwrap(),
+            node: 0,
+            clients: AtomicU32::new(0),
+            connections: AtomicUsize::new(0),
+        })
+    }
+
+    #[test]
+    fn an_inbox_that_is_filled_as_fast_as_it_is_emptied_leaves_the_worker_to_others() {
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build_local(LocalOptions::default())
+            .unwrap();
+        runtime.block_on(async {
+            let worker = Worker::new(0, shared());
+            let inbox = Arc::clone(worker.inbox());
+            let fan_out = spawn_local(worker.fan_out());
+            let enough = Arc::new(AtomicBool::new(false));
+            let told = Arc::clone(&enough);
+            // Nobody's, and so the room is left again, which takes longer than to post it.
+            let room = RoomKey(NonZeroU64::MIN);
+            let name = RoomName::new("room").unwrap();
+            let ticket = Ticket {
+                slot: 0,
+                client: ClientId(0),
+                id: None,
+                announced: false,
+            };
+            let filler = thread::spawn(move || {
+                let begun = Instant::now();
+                while begun.elapsed() < Duration::from_secs(5) && !told.load(Ordering::Relaxed) {
+                    while !inbox.full() {
+                        inbox.push(Post::Joined {
+                            ticket,
+                            room,
+                            name: name.clone(),
+                            position: None,
+                            recovered: None,
+                            messages: Vec::new(),
+                        });
+                    }
+                }
+                told.load(Ordering::Relaxed)
+            });
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            enough.store(true, Ordering::Relaxed);
+            assert!(filler.join().unwrap(), "nobody came to say so");
+            fan_out.abort();
+        });
+    }
 }
