@@ -26,7 +26,7 @@ use super::place::Place;
 use super::publisher::Item;
 use super::queue::Load;
 use super::shard::{Common, MAX_QUEUED_BYTES, Shard};
-use super::slot::{self, SLOTS};
+use super::slot::{self, SLOTS, Slots};
 use super::{BackendError, Sink};
 
 pub(super) use follow::run;
@@ -217,20 +217,12 @@ impl Cluster {
         !self.lock().held.is_empty()
     }
 
-    fn shard_at(&self, address: &str, server: Server) -> Arc<Shard> {
-        let (cluster, at) = (Weak::clone(&self.this), address.to_owned());
-        let rooms = move |room: &RoomName| {
-            let slot = slot::of_room(room);
-            cluster.upgrade().is_some_and(|cluster| {
-                let state = cluster.lock();
-                state
-                    .owner(slot)
-                    .is_some_and(|owner| owner.place.name() == at)
-            })
-        };
-        let place = Place::Fixed(server);
-        let shard = Shard::new(&self.common, place, rooms);
-        Arc::new(shard.within(&self.this))
+    fn shard_at(&self, server: Server) -> Arc<Shard> {
+        let slots = Arc::new(Slots::default());
+        let owned = Arc::clone(&slots);
+        let rooms = move |room: &RoomName| owned.contains(slot::of_room(room));
+        let shard = Shard::new(&self.common, Place::Fixed(server), rooms);
+        Arc::new(shard.within(&self.this, slots))
     }
 
     /// No code panics under the lock.

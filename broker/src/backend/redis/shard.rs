@@ -19,6 +19,7 @@ use super::link::Link;
 use super::place::Place;
 use super::predecessor::Predecessor;
 use super::queue::{Load, Queue};
+use super::slot::Slots;
 use super::stats::{Families, Stats};
 use super::{
     BackendError, Nobody, Options, Scope, Sink, keys, members, publisher, reader, supervisor,
@@ -63,6 +64,8 @@ pub(super) struct Shard {
     pub(super) gapped: AtomicBool,
     /// Which rooms are the shard's.
     pub(super) rooms: Box<Scope>,
+    /// In a cluster: the slots that are its own, which the cluster says.
+    pub(super) slots: Arc<Slots>,
     /// The cluster that it is part of.
     cluster: Option<Weak<Cluster>>,
 }
@@ -98,13 +101,15 @@ impl Shard {
             ready: watch::Sender::new(false),
             gapped: AtomicBool::new(false),
             rooms: Box::new(rooms),
+            slots: Arc::default(),
             cluster: None,
         }
     }
 
-    /// Makes it part of a cluster.
-    pub(super) fn within(self, cluster: &Weak<Cluster>) -> Self {
+    /// Makes it part of a cluster, with these slots.
+    pub(super) fn within(self, cluster: &Weak<Cluster>, slots: Arc<Slots>) -> Self {
         Self {
+            slots,
             cluster: Some(Weak::clone(cluster)),
             ..self
         }

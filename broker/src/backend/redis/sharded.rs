@@ -156,7 +156,7 @@ mod tests {
         .unwrap();
         let server = Server::new("redis.url", &url, &common.options).unwrap();
         let place = Place::Fixed(server.clone());
-        let shard = Shard::new(&common, place, |_| true).within(&Weak::new());
+        let shard = Shard::new(&common, place, |_| true).within(&Weak::new(), Arc::default());
         let mark = Arc::new(Mark::new(&shard));
         let inbound = Inbound::new(Arc::new(Nobody), Arc::new(shard), mark, Arc::default());
         let Subscriber {

@@ -1,11 +1,43 @@
 //! Redis Cluster's slots: every name belongs to one of them, and every slot to one master.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use fanfare_shared::RoomName;
 
 use super::keys;
 
 /// How many there are.
 pub(super) const SLOTS: u16 = 16_384;
+
+/// A set of slots. Changed by one thread at a time, asked by any without a lock.
+pub(super) struct Slots([AtomicU64; SLOTS as usize / 64]);
+
+impl Default for Slots {
+    fn default() -> Self {
+        Self([const { AtomicU64::new(0) }; _])
+    }
+}
+
+impl Slots {
+    pub(super) fn contains(&self, slot: u16) -> bool {
+        let (word, bit) = Self::place(slot);
+        self.0[word].load(Ordering::Acquire) & bit != 0
+    }
+
+    pub(super) fn insert(&self, slot: u16) {
+        let (word, bit) = Self::place(slot);
+        self.0[word].fetch_or(bit, Ordering::AcqRel);
+    }
+
+    pub(super) fn remove(&self, slot: u16) {
+        let (word, bit) = Self::place(slot);
+        self.0[word].fetch_and(!bit, Ordering::AcqRel);
+    }
+
+    fn place(slot: u16) -> (usize, u64) {
+        (usize::from(slot / 64), 1 << (slot % 64))
+    }
+}
 
 /// The slot of all names of a room.
 pub(super) fn of_room(room: &RoomName) -> u16 {
@@ -65,6 +97,19 @@ const fn table() -> [u16; 256] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_slot_is_in_a_set_from_when_it_is_put_there_until_it_is_taken_out() {
+        let slots = Slots::default();
+        for slot in [0, 63, 64, SLOTS - 1] {
+            assert!(!slots.contains(slot));
+            slots.insert(slot);
+            assert!(slots.contains(slot));
+        }
+        slots.remove(64);
+        let left = (0..SLOTS).filter(|slot| slots.contains(*slot));
+        assert!(left.eq([0, 63, SLOTS - 1]));
+    }
 
     #[test]
     fn slots_are_those_of_redis() {

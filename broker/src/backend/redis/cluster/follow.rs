@@ -189,7 +189,7 @@ impl Cluster {
             let shard = match state.shards.get(&server.address) {
                 Some(shard) => Arc::clone(shard),
                 None => {
-                    let shard = self.shard_at(&server.address, server.clone());
+                    let shard = self.shard_at(server.clone());
                     let address = server.address.clone();
                     state.shards.insert(address, Arc::clone(&shard));
                     shard
@@ -204,11 +204,13 @@ impl Cluster {
                     continue;
                 }
                 moved.insert(slot);
-                if let Some(giver) = owner.replace(Arc::clone(&shard))
-                    && !givers.iter().any(|known| Arc::ptr_eq(known, &giver))
-                {
-                    givers.push(giver);
+                if let Some(giver) = owner.replace(Arc::clone(&shard)) {
+                    giver.slots.remove(slot);
+                    if !givers.iter().any(|known| Arc::ptr_eq(known, &giver)) {
+                        givers.push(giver);
+                    }
                 }
+                shard.slots.insert(slot);
             }
         }
         if !givers.is_empty() {
