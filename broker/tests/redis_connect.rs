@@ -130,7 +130,7 @@ async fn a_redis_cluster_is_refused_in_so_many_words() {
     assert!(line.contains("redis.cluster = true"), "{line}");
 }
 
-/// Listens, and answers everybody with `answer`, if with anything.
+/// Listens, and answers what everybody says first, second, … with one of `answers` each.
 fn impostor(answers: &'static [&'static [u8]]) -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let url = format!("redis://{}", listener.local_addr().expect("its address"));

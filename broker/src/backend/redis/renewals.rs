@@ -1,7 +1,7 @@
 //! Which rooms' logs were given their time to live not long ago: not every publication has to.
 //!
 //! A log is given an eighth more than its TTL, and that again with the first publication after an
-//! eighth has passed: so it lives for the TTL at least after whichever came last. Two commands fewer
+//! eighth has passed: so it lives for the TTL at least after whichever was sent last. Two commands fewer
 //! of six in the script, for Redis and for its replicas.
 
 use std::collections::HashMap;
@@ -35,10 +35,16 @@ impl Renewals {
     /// Notes that a room's log was renewed, at some time after `since`.
     pub(super) fn note(&self, room: &RoomName, since: Instant) {
         let mut last = self.lock();
-        if last.len() >= MOST && !last.contains_key(room) {
-            last.clear();
-        }
+        let full = last.len() >= MOST && !last.contains_key(room);
+        let forgotten = if full {
+            std::mem::take(&mut *last)
+        } else {
+            HashMap::default()
+        };
         last.insert(room.clone(), since);
+        drop(last);
+        // It takes a while, for which nobody should wait who publishes.
+        drop(forgotten);
     }
 
     /// No code panics under the lock.
@@ -48,7 +54,7 @@ impl Renewals {
 }
 
 /// The time to live that a room's log is given, for it to live for `ttl` at least after whichever
-/// publication comes last.
+/// publication is sent last.
 pub(super) fn of_log(ttl: Duration) -> Duration {
     ttl.saturating_add(ttl / PART)
 }
