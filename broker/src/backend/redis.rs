@@ -171,6 +171,11 @@ pub struct Options {
 }
 
 impl Options {
+    /// How many connections to each server are subscribed.
+    fn subscribers(&self) -> usize {
+        self.threads.len().max(1)
+    }
+
     /// The threads, one at least. Called where the link is kept.
     fn threads(&self) -> Vec<Handle> {
         if self.threads.is_empty() {
@@ -361,7 +366,7 @@ impl Backend for Redis {
     }
 
     fn subscribe(&self, room: &RoomName, worker: usize) -> Pending<()> {
-        let subscriber = worker % self.options.threads.len().max(1);
+        let subscriber = worker % self.options.subscribers();
         self.route
             .ask(room, |shard| Ok(shard.interest.subscribe(room, subscriber)))
     }

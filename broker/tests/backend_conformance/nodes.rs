@@ -84,8 +84,9 @@ async fn rooms_are_received_on_a_connection_of_the_worker_that_wants_them_first(
     assert_eq!(subscriptions(server).await, [2, 5]);
     for room in ["of the first", "of the second", "too", "of the third"] {
         f.publish(room, LOG, "x").await;
+        f.publish(room, LOG, "y").await;
         f.sink
-            .until("one each", |sink| sink.texts(room) == ["x"])
+            .until("each once", |sink| sink.texts(room) == ["x", "y"])
             .await;
     }
 }

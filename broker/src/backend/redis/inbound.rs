@@ -20,8 +20,8 @@ use super::shard::Shard;
 use super::stats::Unreadable;
 use super::{Announcement, Sink, keys};
 
-/// How many publications are delivered to a congested sink before the link is given up: what
-/// the node's workers still have to take then, the log keeps for later.
+/// How many publications a link's subscribers deliver to a congested sink, each an even share, before
+/// the link is given up: what the node's workers still have to take then, the log keeps for later.
 const MAX_CONGESTED: usize = 16_384;
 
 /// The receiving end of one subscriber connection.
@@ -156,7 +156,7 @@ impl Inbound {
         }
         if self.sink.congested() {
             gate.congested += 1;
-            if gate.congested > MAX_CONGESTED {
+            if gate.congested > MAX_CONGESTED / self.shard.options.subscribers() {
                 // What is not delivered now is missing: nothing may follow it.
                 gate.open = false;
                 drop(gate);

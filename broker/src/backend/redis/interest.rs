@@ -139,7 +139,7 @@ impl Interest {
             (room, home)
         });
         let given = given.collect();
-        dropped.iter().for_each(|(room, _)| state.forget(room));
+        // Where the others are is still known: one may be on its way there.
         drop(state);
         drop(dropped);
         self.settled.send_replace(());

@@ -1,8 +1,10 @@
 //! A connection that is subscribed, and read on a worker's thread: what arrives there for the
 //! worker's own members wakes no other.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::Options;
@@ -25,21 +27,23 @@ impl Subscriber {
         options: &Options,
         inbound: impl Fn() -> Inbound,
     ) -> Result<Vec<Self>, ConnectError> {
-        let threads = options.threads().into_iter();
-        let opening: Vec<_> = threads
-            .map(|thread| thread.spawn(Self::open(server.clone(), inbound())))
-            .collect();
-        // A thread that runs at all has an answer within the patience for each of two requests.
-        let patience = options.connect_timeout * 3;
-        let mut opened = Vec::with_capacity(opening.len());
-        for subscriber in opening {
-            let subscriber = match timeout(patience, subscriber).await {
-                Ok(Ok(outcome)) => outcome?,
-                _ => return Err(ConnectError::Worker(server.address.clone())),
-            };
-            opened.push(subscriber);
+        let mut opening = JoinSet::new();
+        for (index, thread) in options.threads().iter().enumerate() {
+            let (server, inbound) = (server.clone(), inbound());
+            let open = async move { Ok((index, Self::open(server, inbound).await?)) };
+            opening.spawn_on(open, thread);
         }
-        Ok(opened)
+        // A thread that runs at all has an answer within the patience for each of two requests.
+        let all = async {
+            let mut opened = BTreeMap::new();
+            while let Some(subscriber) = opening.join_next().await {
+                let (index, subscriber) = subscriber.map_err(|_| worker(server))??;
+                opened.insert(index, subscriber);
+            }
+            Ok(opened.into_values().collect())
+        };
+        let opened = timeout(options.connect_timeout * 3, all).await;
+        opened.unwrap_or_else(|_| Err(worker(server)))
     }
 
     /// Opens one that is read where this is called.
@@ -54,4 +58,8 @@ impl Subscriber {
             id,
         })
     }
+}
+
+fn worker(server: &Server) -> ConnectError {
+    ConnectError::Worker(server.address.clone())
 }
