@@ -319,6 +319,17 @@ impl Worker {
         }
     }
 
+    /// Does something, and has what it queued written behind what it had posted to this worker:
+    /// the answers to that share the write.
+    fn write_after(&self, act: impl FnOnce()) {
+        let flusher = self.flusher.take();
+        act();
+        match flusher {
+            Some(waker) if !self.dirty.borrow().is_empty() => waker.wake(),
+            flusher => self.flusher.set(flusher),
+        }
+    }
+
     /// Writes what replies left in the outboxes, after whatever else was ready: the replies to a
     /// burst share a write.
     async fn write_replies(self: Rc<Self>) {

@@ -144,19 +144,22 @@ impl Worker {
         let client = ClientId::new(self.shared.node, sequence);
         let connection = self.open(|slot| Connection::new(stream, slot, client, format, echo));
         self.shared.metrics.handshake(Handshake::Ok);
-        // Not a frame, but the first thing to be written all the same.
-        self.send(&connection, response.into());
-        if format != Format::Plain {
-            let welcome = Welcome {
-                client,
-                user: None,
-                node: &self.config().node,
-                heartbeat: self.config().heartbeat.as_secs(),
-                max_message: self.limits().max_message as u64,
-            };
-            session::say(&self, &connection, &Event::Welcome(welcome));
-        }
-        session::join_at_once(&self, &connection, rooms);
+        // Rooms that are open answer at once, and so in the same write.
+        self.write_after(|| {
+            // Not a frame, but the first thing to be written all the same.
+            self.send(&connection, response.into());
+            if format != Format::Plain {
+                let welcome = Welcome {
+                    client,
+                    user: None,
+                    node: &self.config().node,
+                    heartbeat: self.config().heartbeat.as_secs(),
+                    max_message: self.limits().max_message as u64,
+                };
+                session::say(&self, &connection, &Event::Welcome(welcome));
+            }
+            session::join_at_once(&self, &connection, rooms);
+        });
         // A task of its own: the handshake's is larger, and has done its work.
         spawn_local(async move {
             connection::run(&self, &connection, first).await;
