@@ -113,11 +113,34 @@ pub struct Log {
     pub ttl: Duration,
 }
 
+impl Log {
+    /// How long a log into which nothing was published outlives the last look at it by a node with
+    /// members: as long as a client could need publications to recover.
+    #[must_use]
+    pub fn quiet_ttl(&self) -> Duration {
+        self.ttl.max(SHORTEST_QUIET_TTL)
+    }
+}
+
+/// However short the publications of a room live: its nodes look at the log every second at most.
+const SHORTEST_QUIET_TTL: Duration = Duration::from_secs(3);
+
 /// Which part of a log to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Read {
-    /// Only where the log stands.
-    Position,
+    /// Only where the log stands, for a room with members: a log that there is none of is begun,
+    /// empty, and kept for as long as it is asked for by this at least every
+    /// [`Log::quiet_ttl`]. No other read leaves anything behind.
+    Begin,
+    /// What came after a position, oldest first, at most `limit`, for members that have seen all up
+    /// to there. If the log does not go on from it, what there is, from the last offset on that
+    /// may be compared. Begins a log as [`Read::Begin`] does.
+    Resume {
+        /// The last publication already known.
+        position: Position,
+        /// The most to read.
+        limit: usize,
+    },
     /// What came after a position, oldest first, at most `limit`; nothing if the epoch is not the
     /// log's.
     After {
@@ -136,12 +159,12 @@ pub enum Read {
 /// What a read found.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
-    /// Where the log stands; `None` for a room without history.
+    /// Where the log stands; `None` for a room without history, and where there is no log.
     pub position: Option<Position>,
     /// What was asked for, as far as the log still has it.
     pub publications: Vec<Arc<Publication>>,
-    /// For [`Read::After`]: whether `publications` are all that followed on the position, up to
-    /// the limit, but for those that this node cannot read. Says more than a comparison of
+    /// For [`Read::After`] and [`Read::Resume`]: whether `publications` are all that followed on the
+    /// position, up to the limit, but for those that this node cannot read. Says more than a comparison of
     /// epochs: where a log goes on in a new one, positions of the one before can still hold.
     pub follows: bool,
 }

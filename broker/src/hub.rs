@@ -23,7 +23,7 @@ use crate::backend::{
     Announcement, Backend, BackendError, Log, Pending, Read, Scope, Sink, Snapshot,
 };
 use crate::room::{Request, Room};
-use crate::{Inbox, Join, Metrics, RoomKey};
+use crate::{Inbox, Join, Metrics, Post, RoomKey};
 
 /// Locks over the rooms: enough that workers and the backend rarely meet.
 const STRIPES: usize = 64;
@@ -44,6 +44,9 @@ pub struct Options {
     pub linger: Duration,
     /// How often a room's position is compared with the log's.
     pub sync_interval: Duration,
+    /// How many rooms there may be; a join of one more is refused as
+    /// [`BackendError::Overloaded`].
+    pub rooms: usize,
     /// Up to how many members a room tells of each one that comes or goes.
     pub announce_each: usize,
     /// How each room's log is kept.
@@ -121,6 +124,17 @@ impl Hub {
             self.fulfil(name, key, log, request);
             return;
         }
+        let open = usize::try_from(self.metrics.rooms.get()).unwrap_or_default();
+        if open >= self.options.rooms {
+            drop(stripe);
+            self.metrics.rooms_refused.inc();
+            self.inboxes[join.worker].push(Post::Refused {
+                ticket: join.ticket,
+                name: name.clone(),
+                error: BackendError::Overloaded,
+            });
+            return;
+        }
         let log = (self.options.log_of)(name.as_str());
         let key = self.new_key();
         let mut room = Room::new(
@@ -189,11 +203,13 @@ impl Hub {
     /// [`Options::sync_interval`], and one that differed again after a second.
     ///
     /// What is lost at the end of a burst shows in no later offset; this is how it is noticed. It
-    /// also keeps alive the logs of rooms in which nothing is published.
+    /// also keeps alive the logs of rooms in which nothing is published; those that have no
+    /// publications yet live for no longer than these would, and may need it more often.
     pub async fn compare_positions(&self) {
         let mut last_full = Instant::now();
-        loop {
-            tokio::time::sleep(Duration::from_secs(1).min(self.options.sync_interval)).await;
+        let pause = Duration::from_secs(1).min(self.options.sync_interval);
+        for turn in 1_u64.. {
+            tokio::time::sleep(pause).await;
             if !self.backend.ready() {
                 continue;
             }
@@ -201,18 +217,23 @@ impl Hub {
             if full {
                 last_full = Instant::now();
             }
-            let rooms = self.rooms(|room| room.is_live() && (full || room.is_suspect()));
+            let is_due = |room: &Room| {
+                let turns = room.log().quiet_ttl().div_duration_f64(pause) / 3.0;
+                #[allow(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "a duration's share is positive, and saturates"
+                )]
+                let turns = (turns as u64).max(1);
+                room.is_suspect() || room.is_empty_log() && turn.is_multiple_of(turns)
+            };
+            let rooms = self.rooms(|room| room.is_live() && (full || is_due(room)));
             for batch in rooms.chunks(CONCURRENT_SYNCS) {
                 let reads: Vec<_> = batch
                     .iter()
                     .filter(|(_, _, log)| log.size > 0)
                     .map(|(name, key, log)| {
-                        (
-                            name,
-                            *key,
-                            *log,
-                            self.backend.read(name, *log, Read::Position),
-                        )
+                        (name, *key, *log, self.backend.read(name, *log, Read::Begin))
                     })
                     .collect();
                 for (name, key, log, read) in reads {

@@ -7,6 +7,8 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 pub struct Metrics {
     /// `fanfare_rooms`.
     pub rooms: IntGauge,
+    /// `fanfare_rooms_refused_total`.
+    pub rooms_refused: IntCounter,
     /// `fanfare_presence_members`.
     pub presence_members: IntGauge,
     /// `fanfare_presence_changes_total{change="enter"}`.
@@ -28,6 +30,10 @@ impl Metrics {
             "fanfare_rooms",
             "Rooms with local members, or had them just now",
         )?;
+        let rooms_refused = IntCounter::new(
+            "fanfare_rooms_refused_total",
+            "Joins refused since the node has as many rooms as limits.rooms",
+        )?;
         let gaps = IntCounterVec::new(
             Opts::new(
                 "fanfare_backend_gaps_total",
@@ -46,12 +52,14 @@ impl Metrics {
             ),
             &["change"],
         )?;
+        registry.register(Box::new(rooms_refused.clone()))?;
         registry.register(Box::new(members.clone()))?;
         registry.register(Box::new(changes.clone()))?;
         registry.register(Box::new(rooms.clone()))?;
         registry.register(Box::new(gaps.clone()))?;
         Ok(Self {
             rooms,
+            rooms_refused,
             presence_members: members,
             presence_entered: changes.with_label_values(&["enter"]),
             presence_exited: changes.with_label_values(&["exit"]),

@@ -267,8 +267,8 @@ impl Room {
         };
         self.attempt += 1;
         let read = match self.position {
-            None => Read::Position,
-            Some(position) => Read::After {
+            None => Read::Begin,
+            Some(position) => Read::Resume {
                 position,
                 limit: self.log.size,
             },
@@ -344,10 +344,8 @@ impl Room {
         };
         if !snapshot.follows {
             metrics.gaps_unhealed.inc();
-            self.reset(top, inboxes);
-            return;
-        }
-        if !snapshot.publications.is_empty() {
+            self.reset(before(&snapshot, top), inboxes);
+        } else if !snapshot.publications.is_empty() {
             metrics.gaps_healed.inc();
         }
         for publication in snapshot.publications {
@@ -395,6 +393,11 @@ impl Room {
         }
     }
 
+    /// Whether nothing was published yet in the log that the room follows.
+    pub(crate) fn is_empty_log(&self) -> bool {
+        self.position.is_some_and(|position| position.offset == 0)
+    }
+
     /// Whether a difference from the log was seen and is to be looked at again soon.
     pub(crate) const fn is_suspect(&self) -> bool {
         self.suspect.is_some()
@@ -421,6 +424,18 @@ impl Room {
     /// Whether the room waits for nothing and follows the log.
     pub(crate) const fn is_live(&self) -> bool {
         matches!(self.state, State::Live)
+    }
+}
+
+/// Where what was read begins: the position of which it is all that follows.
+fn before(snapshot: &Snapshot, top: Position) -> Position {
+    let first = snapshot.publications.first();
+    match first.and_then(|first| first.position) {
+        Some(first) => Position {
+            epoch: top.epoch,
+            offset: first.offset.saturating_sub(1),
+        },
+        None => top,
     }
 }
 

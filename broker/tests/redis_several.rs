@@ -74,7 +74,7 @@ async fn rooms_are_spread_and_every_node_agrees_on_where_they_are() {
         other_sink
             .until(&room, |sink| sink.texts(&room) == ["a"])
             .await;
-        let read = other.read(&named(&room), LOG, Read::Position).await;
+        let read = other.read(&named(&room), LOG, Read::Begin).await;
         assert_eq!(read.expect("read").position.map(|at| at.offset), Some(1));
     }
     let mut found = Vec::new();

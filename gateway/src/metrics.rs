@@ -41,6 +41,7 @@ pub(crate) struct Metrics {
     deliveries: IntCounter,
     delivery_bytes: IntCounter,
     dropped: IntCounter,
+    new_rooms_refused: IntCounter,
 }
 
 /// How a handshake ended.
@@ -88,6 +89,7 @@ pub(crate) struct Tally {
     pub(crate) deliveries: LocalIntCounter,
     pub(crate) delivery_bytes: LocalIntCounter,
     pub(crate) dropped: LocalIntCounter,
+    pub(crate) new_rooms_refused: LocalIntCounter,
     pub(crate) fanout: LocalHistogram,
     pub(crate) latency_local: LocalHistogram,
     pub(crate) latency_remote: LocalHistogram,
@@ -101,6 +103,7 @@ impl Tally {
         self.deliveries.flush();
         self.delivery_bytes.flush();
         self.dropped.flush();
+        self.new_rooms_refused.flush();
         self.fanout.flush();
         self.latency_local.flush();
         self.latency_remote.flush();
@@ -135,6 +138,11 @@ impl Metrics {
             "fanfare_dropped_total",
             "Publications that were not delivered to a member, by why",
             "reason",
+        )?;
+        let limited = with.counters(
+            "fanfare_rate_limited_total",
+            "Commands refused because a connection used up a limit, by which",
+            "limit",
         )?;
         let latency = with.keep(HistogramVec::new(
             HistogramOpts::new(
@@ -217,6 +225,7 @@ impl Metrics {
                 "The same in bytes, headers included",
             )?,
             dropped: dropped.with_label_values(&["slow_consumer"]),
+            new_rooms_refused: limited.with_label_values(&["new_rooms"]),
         })
     }
 
@@ -228,6 +237,7 @@ impl Metrics {
             deliveries: self.deliveries.local(),
             delivery_bytes: self.delivery_bytes.local(),
             dropped: self.dropped.local(),
+            new_rooms_refused: self.new_rooms_refused.local(),
             fanout: self.fanout.local(),
             latency_local: self.latency_local.local(),
             latency_remote: self.latency_remote.local(),

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use fanfare_broker::backend::memory::Memory;
+use fanfare_broker::backend::memory::{self, Memory};
 use fanfare_broker::backend::redis::{self, Redis};
 use fanfare_broker::backend::{Backend, Log, Presence};
 use fanfare_broker::{Hub, Options, Roster};
@@ -157,6 +157,7 @@ async fn build_broker(
         recent: config.limits.recent,
         linger: config.redis.linger,
         sync_interval: config.redis.sync_interval,
+        rooms: config.limits.rooms,
         announce_each: config.presence.announce_each,
         log_of: Box::new(move |room| {
             let history = &rules.rule(room).history;
@@ -168,7 +169,11 @@ async fn build_broker(
     };
     let metrics = fanfare_broker::Metrics::register(registry)?;
     let (hub, presence) = if config.redis.url.is_empty() {
-        let memory = Arc::new(Memory::default());
+        let memory = Arc::new(Memory::new(memory::Bounds {
+            rooms: config.memory.rooms,
+            bytes: config.memory.bytes,
+        }));
+        memory.register(registry)?;
         // The log is as near as a window of it would be.
         let options = Options {
             recent: 0,

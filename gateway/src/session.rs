@@ -4,6 +4,7 @@
 //! connection, not at all ([`Next::Wait`]): the reader then keeps it and reads no further, so that
 //! commands take effect in their order and a client cannot pile them up.
 
+mod budget;
 mod presence;
 mod publish;
 mod reply;
@@ -11,6 +12,7 @@ mod unawaited;
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use fanfare_broker::backend::{Read, Snapshot};
 use fanfare_broker::{Join, Replay, RoomKey, Slot, Ticket};
@@ -19,6 +21,7 @@ use fanfare_shared::codec::{self, Format};
 use fanfare_shared::config::Limits;
 use fanfare_shared::{Command, Encoding, Event, Request, RoomName};
 
+use self::budget::Budget;
 pub(crate) use self::publish::now;
 use self::publish::{publish, publish_plain, publisher_of};
 use self::reply::{answer, reply};
@@ -38,6 +41,8 @@ pub(crate) struct Session {
     inflight: usize,
     /// Publications that nobody awaits; none before the first.
     unawaited: Option<Arc<Unawaited>>,
+    /// New rooms that it may still have.
+    new_rooms: Budget,
     /// Malformed commands since the last good one.
     bad: usize,
     /// The room whose join the reader waits for.
@@ -86,6 +91,23 @@ impl Session {
         self.rooms
             .iter()
             .find(|membership| membership.name.as_str() == room)
+    }
+
+    /// Whether it may have one more new room. What was published meanwhile into rooms that nobody
+    /// had published into counts.
+    fn may_have_new_room(&mut self, limits: &Limits) -> bool {
+        let begun = self
+            .unawaited
+            .as_ref()
+            .map_or(0, |unawaited| unawaited.take_begun());
+        self.has_new_rooms(begun, limits);
+        self.new_rooms.is_left(limits.new_rooms, Instant::now())
+    }
+
+    fn has_new_rooms(&mut self, count: u32, limits: &Limits) {
+        if count > 0 {
+            self.new_rooms.take(count, limits.new_rooms, Instant::now());
+        }
     }
 
     fn is_joining(&self, room: &str) -> bool {
@@ -266,6 +288,10 @@ fn run(
                 outcome,
                 move |worker, connection, outcome| match outcome {
                     Ok(position) => {
+                        let begun = u32::from(publish::begins_log(position));
+                        let mut session = connection.session.borrow_mut();
+                        session.has_new_rooms(begun, worker.limits());
+                        drop(session);
                         let room = room.as_str();
                         say(worker, connection, &Event::Published { id, room, position });
                     }
@@ -346,10 +372,18 @@ fn join(
     {
         let mut session = connection.session.borrow_mut();
         let rooms = session.rooms.len() + session.joining.len();
-        let limit = worker.limits().rooms_per_connection;
-        if session.membership(room.as_str()).is_none() && rooms >= limit {
-            let message = format!("room: a connection may be in {limit} rooms; leave one first");
-            return Err(Refusal(ErrorCode::RoomLimit, message));
+        let limits = worker.limits();
+        if session.membership(room.as_str()).is_none() {
+            let limit = limits.rooms_per_connection;
+            if rooms >= limit {
+                let message =
+                    format!("room: a connection may be in {limit} rooms; leave one first");
+                return Err(Refusal(ErrorCode::RoomLimit, message));
+            }
+            if !session.may_have_new_room(limits) {
+                return Err(too_many_new_rooms(worker));
+            }
+            session.has_new_rooms(1, limits);
         }
         session.joining.push(room.clone());
     }
@@ -398,6 +432,13 @@ fn leave(worker: &Worker, connection: &Connection, room: &RoomName) -> Result<()
     drop(session);
     worker.leave(connection, &membership);
     Ok(())
+}
+
+fn too_many_new_rooms(worker: &Worker) -> Refusal {
+    worker.tally().new_rooms_refused.inc();
+    let limit = worker.limits().new_rooms;
+    let message = format!("room: a connection may have {limit} new rooms a minute; wait a little");
+    Refusal(ErrorCode::RateLimited, message)
 }
 
 fn name(room: &str) -> Result<RoomName, Refusal> {

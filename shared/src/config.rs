@@ -55,6 +55,8 @@ pub struct Config {
     pub internal: Internal,
     /// The link to other nodes.
     pub redis: Redis,
+    /// The rooms of a node that has no Redis.
+    pub memory: Memory,
     /// Who is in which room.
     pub presence: Presence,
     /// What a node takes on before it refuses.
@@ -75,6 +77,19 @@ pub struct Internal {
     /// Its address. Default `127.0.0.1:8081`. Set `0.0.0.0:8081` in a container, where probes
     /// and scrapers come from outside; never expose it to the public.
     pub listen: SocketAddr,
+}
+
+/// What the logs of rooms may take on a node that has no Redis and so keeps them itself. At either
+/// bound the logs that were used least recently are forgotten: their members get a `reset`, and
+/// clients that come back are told that they were not recovered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Memory {
+    /// Rooms whose logs are kept. Default 1000000; lower it where clients choose the names.
+    pub rooms: usize,
+    /// About how many bytes the logs take together. Default 268435456 (256 MiB); set it by the
+    /// node's memory.
+    pub bytes: usize,
 }
 
 /// Who is in which room.
@@ -122,6 +137,14 @@ pub struct Limits {
     /// Rooms that one connection may be in; one more is refused with `room_limit`.
     /// Default 128.
     pub rooms_per_connection: usize,
+    /// New rooms of one connection in a minute, which it may use at once: rooms that it joins, and
+    /// rooms that it publishes into as the first, without being a member. With more, both are
+    /// answered `rate_limited`. Default 6000; lower it where clients choose the names, raise it for
+    /// servers that open many rooms.
+    pub new_rooms: u32,
+    /// Rooms with members on the node; a join of one more is answered `unavailable`. Default
+    /// 1000000; set it by the node's memory, some 2 KiB each.
+    pub rooms: usize,
     /// Commands of one connection that await the backend; at as many, the node reads no more
     /// from it until one is answered. Default 256.
     pub inflight_commands: usize,
@@ -196,6 +219,7 @@ impl Default for Config {
             heartbeat: Duration::from_secs(25),
             internal: Internal::default(),
             redis: Redis::default(),
+            memory: Memory::default(),
             presence: Presence::default(),
             limits: Limits::default(),
             drain: Drain::default(),
@@ -209,6 +233,15 @@ impl Default for Internal {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8081)),
+        }
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self {
+            rooms: 1_000_000,
+            bytes: 256 * 1024 * 1024,
         }
     }
 }
@@ -233,6 +266,8 @@ impl Default for Limits {
             outbox_bytes: 256 * 1024,
             backlog_bytes: 256 * 1024 * 1024,
             rooms_per_connection: 128,
+            new_rooms: 6_000,
+            rooms: 1_000_000,
             inflight_commands: 256,
             bad_commands: 20,
             close_timeout: Duration::from_secs(5),

@@ -1,62 +1,95 @@
 //! The backend of a single node: logs in memory, no link to anywhere.
 
+mod log;
 mod presence;
 
-use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ahash::RandomState;
-use fanfare_shared::{Epoch, Position, Publication, RoomName};
+use fanfare_shared::{Position, RoomName};
+use lru::LruCache;
+use prometheus::{IntCounter, IntGauge, Registry};
 
-use super::{Backend, BackendError, EPOCH_TTL, Log, Pending, Publish, Read, Sink, Snapshot};
+use self::log::RoomLog;
+use super::{Backend, BackendError, Log, Pending, Publish, Read, Sink, Snapshot};
 
 /// Locks over the logs: enough that worker threads rarely meet, few enough to sweep quickly.
 const STRIPES: usize = 64;
 
-/// The most idempotency keys that a room remembers; beyond it the oldest is forgotten.
-const MAX_KEYS: usize = 65_536;
+/// What the logs may take together.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// The most logs.
+    pub rooms: usize,
+    /// About how many bytes they may take.
+    pub bytes: usize,
+}
 
 /// Logs in memory.
 ///
 /// A publish appends and delivers under the lock of the room's stripe, so that the order of
 /// offsets is the order of delivery. Locks are taken in the direction log → hub, never the other
 /// way.
+///
+/// At its [`Bounds`] the log that was used least recently is forgotten. Its members learn that by a
+/// reset, as after any other loss.
 pub struct Memory {
     sink: OnceLock<Arc<dyn Sink>>,
     hasher: RandomState,
     stripes: [Mutex<Logs>; STRIPES],
+    bounds: Bounds,
+    rooms: AtomicUsize,
+    bytes: AtomicUsize,
+    metrics: Metrics,
     presence: presence::Rooms,
 }
 
-/// Logs by room. Clients choose the names, so the hasher has keys.
-type Logs = HashMap<RoomName, RoomLog, RandomState>;
+/// Logs by room, by when they were last used. Clients choose the names, so the hasher has keys.
+type Logs = LruCache<RoomName, RoomLog, RandomState>;
 
-/// One room's log and the keys it has accepted.
-struct RoomLog {
-    position: Position,
-    publications: VecDeque<Arc<Publication>>,
-    keys: VecDeque<(Instant, Arc<str>)>,
-    accepted: HashMap<Arc<str>, Position>,
-    ttl: Duration,
-    /// When the log was last appended to: its publications live `ttl` from here.
-    appended: Instant,
-    /// When the log was last used: its epoch lives longer, from here.
-    touched: Instant,
+struct Metrics {
+    logs: IntGauge,
+    bytes: IntGauge,
+    forgotten: IntCounter,
 }
 
 impl Default for Memory {
+    /// Without bounds.
     fn default() -> Self {
-        Self {
-            sink: OnceLock::new(),
-            hasher: RandomState::new(),
-            stripes: std::array::from_fn(|_| Mutex::default()),
-            presence: presence::Rooms::default(),
-        }
+        Self::new(Bounds {
+            rooms: usize::MAX,
+            bytes: usize::MAX,
+        })
     }
 }
 
 impl Memory {
+    /// Makes a backend without logs.
+    #[must_use]
+    pub fn new(bounds: Bounds) -> Self {
+        Self {
+            sink: OnceLock::new(),
+            hasher: RandomState::new(),
+            stripes: std::array::from_fn(|_| {
+                Mutex::new(LruCache::unbounded_with_hasher(RandomState::new()))
+            }),
+            bounds,
+            rooms: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            metrics: Metrics::new(),
+            presence: presence::Rooms::default(),
+        }
+    }
+
+    /// Registers its metrics. Fails if they are registered already.
+    pub fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
+        registry.register(Box::new(self.metrics.logs.clone()))?;
+        registry.register(Box::new(self.metrics.bytes.clone()))?;
+        registry.register(Box::new(self.metrics.forgotten.clone()))
+    }
+
     /// Names the hub that publications are handed to; only the first call counts.
     pub fn attach(&self, sink: Arc<dyn Sink>) {
         let _ = self.sink.set(sink);
@@ -66,11 +99,28 @@ impl Memory {
     pub fn sweep(&self) {
         let now = Instant::now();
         for stripe in &self.stripes {
-            lock(stripe).retain(|_, log| {
+            let mut logs = lock(stripe);
+            let mut ended = Vec::new();
+            for (room, log) in &mut *logs {
+                let before = log.weight();
                 log.expire(now);
-                log.is_worth_keeping(now)
-            });
+                self.weighed(before, log.weight());
+                if !log.is_worth_keeping(now) {
+                    ended.push(room.clone());
+                }
+            }
+            for room in ended {
+                let ended = logs.pop(&room);
+                self.dropped(ended.as_ref());
+            }
         }
+        let gauged = |count: &AtomicUsize| i64::try_from(count.load(Ordering::Relaxed));
+        self.metrics
+            .logs
+            .set(gauged(&self.rooms).unwrap_or(i64::MAX));
+        self.metrics
+            .bytes
+            .set(gauged(&self.bytes).unwrap_or(i64::MAX));
     }
 
     fn stripe(&self, room: &RoomName) -> MutexGuard<'_, Logs> {
@@ -82,9 +132,107 @@ impl Memory {
         lock(&self.stripes[index])
     }
 
-    fn deliver(&self, publication: Arc<Publication>) {
-        if let Some(sink) = self.sink.get() {
-            sink.deliver(publication);
+    /// Does something with a room's log, begun if there was none, and renews its life.
+    fn with_log<T>(
+        &self,
+        logs: &mut Logs,
+        room: &RoomName,
+        kept: Log,
+        act: impl FnOnce(&mut RoomLog) -> T,
+    ) -> T {
+        let now = Instant::now();
+        let mut is_new = false;
+        let log = logs.get_or_insert_mut_ref(room, || {
+            is_new = true;
+            RoomLog::begin(kept, now)
+        });
+        if is_new {
+            self.rooms.fetch_add(1, Ordering::Relaxed);
+            self.weighed(0, log.weight());
+        }
+        let before = log.weight();
+        log.touch(kept, now);
+        let done = act(log);
+        self.weighed(before, log.weight());
+        done
+    }
+
+    // --- bounds ---
+
+    fn weighed(&self, before: usize, after: usize) {
+        // Wraps around where it becomes less, as the counter does.
+        self.bytes
+            .fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
+    }
+
+    fn dropped(&self, log: Option<&RoomLog>) {
+        if let Some(log) = log {
+            self.rooms.fetch_sub(1, Ordering::Relaxed);
+            self.weighed(log.weight(), 0);
+        }
+    }
+
+    fn is_within(&self, bounds: Bounds) -> bool {
+        self.rooms.load(Ordering::Relaxed) <= bounds.rooms
+            && self.bytes.load(Ordering::Relaxed) <= bounds.bytes
+    }
+
+    /// Forgets logs if there are too many. No lock may be held.
+    fn bound(&self) {
+        if self.is_within(self.bounds) {
+            return;
+        }
+        // Some more than needed: to find the next one costs a look at every stripe.
+        let enough = Bounds {
+            rooms: self.bounds.rooms - self.bounds.rooms / 32,
+            bytes: self.bounds.bytes - self.bounds.bytes / 32,
+        };
+        while !self.is_within(enough) && self.forget_one() {}
+    }
+
+    /// Forgets the log that was used least recently, or the older part of one that is large by
+    /// itself. Answers whether there was one.
+    fn forget_one(&self) -> bool {
+        let used = |stripe: &Mutex<Logs>| Some(lock(stripe).peek_lru()?.1.touched());
+        let stripes = self.stripes.iter();
+        let least = stripes.filter_map(|stripe| Some((used(stripe)?, stripe)));
+        let Some((_, stripe)) = least.min_by_key(|(used, _)| *used) else {
+            return false;
+        };
+        let mut logs = lock(stripe);
+        let Some((room, log)) = logs.pop_lru() else {
+            return true;
+        };
+        self.metrics.forgotten.inc();
+        if log.weight() > self.bounds.bytes / 2 {
+            let mut log = log;
+            let before = log.weight();
+            log.trim(self.bounds.bytes / 4);
+            self.weighed(before, log.weight());
+            logs.push(room, log);
+        } else {
+            drop(logs);
+            self.dropped(Some(&log));
+        }
+        true
+    }
+}
+
+impl Metrics {
+    #[allow(clippy::expect_used, reason = "the names are constant and good")]
+    fn new() -> Self {
+        let gauge = |name, help| IntGauge::new(name, help).expect("a good name");
+        Self {
+            logs: gauge(
+                "fanfare_memory_logs",
+                "Rooms whose logs the memory backend keeps",
+            ),
+            bytes: gauge("fanfare_memory_log_bytes", "About what these logs take"),
+            forgotten: IntCounter::new(
+                "fanfare_memory_logs_forgotten_total",
+                "Logs that the memory backend forgot or cut at memory.rooms or memory.bytes",
+            )
+            .expect("a good name"),
         }
     }
 }
@@ -95,31 +243,42 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Backend for Memory {
-    fn publish(&self, mut publish: Publish) -> Pending<Option<Position>> {
-        if self.sink.get().is_some_and(|sink| sink.congested()) {
+    fn publish(&self, publish: Publish) -> Pending<Option<Position>> {
+        let sink = self.sink.get();
+        if sink.is_some_and(|sink| sink.congested()) {
             return Pending::ready(Err(BackendError::Overloaded));
         }
-        let Log { size, ttl } = publish.log;
-        if size == 0 {
-            self.deliver(Arc::new(publish.publication));
+        let Publish {
+            mut publication,
+            log: kept,
+            key,
+        } = publish;
+        if kept.size == 0 {
+            if let Some(sink) = sink {
+                sink.deliver(Arc::new(publication));
+            }
             return Pending::ready(Ok(None));
         }
-        let room = &publish.publication.room;
-        let mut stripe = self.stripe(room);
-        let log = RoomLog::open(&mut stripe, room, ttl);
-        if let Some(key) = &publish.key
-            && let Some(position) = log.accepted.get(&**key)
-        {
-            return Pending::ready(Ok(Some(*position)));
-        }
-        let position = log.position.next();
-        publish.publication.position = Some(position);
-        let publication = Arc::new(publish.publication);
-        log.append(Arc::clone(&publication), position, size);
-        if let Some(key) = publish.key {
-            log.remember(key.into(), position);
-        }
-        self.deliver(publication);
+        let room = publication.room.clone();
+        let mut logs = self.stripe(&room);
+        let position = self.with_log(&mut logs, &room, kept, |log| {
+            if let Some(position) = key.as_deref().and_then(|key| log.accepted(key)) {
+                return position;
+            }
+            let position = log.next();
+            publication.position = Some(position);
+            let publication = Arc::new(publication);
+            log.append(Arc::clone(&publication));
+            if let Some(key) = key {
+                log.remember(key.into());
+            }
+            if let Some(sink) = sink {
+                sink.deliver(publication);
+            }
+            position
+        });
+        drop(logs);
+        self.bound();
         Pending::ready(Ok(Some(position)))
     }
 
@@ -129,12 +288,29 @@ impl Backend for Memory {
 
     fn unsubscribe(&self, _room: &RoomName) {}
 
-    fn read(&self, room: &RoomName, log: Log, read: Read) -> Pending<Snapshot> {
-        if log.size == 0 {
+    fn read(&self, room: &RoomName, kept: Log, read: Read) -> Pending<Snapshot> {
+        if kept.size == 0 {
             return Pending::ready(Ok(Snapshot::default()));
         }
-        let mut stripe = self.stripe(room);
-        Pending::ready(Ok(RoomLog::open(&mut stripe, room, log.ttl).read(read)))
+        let mut logs = self.stripe(room);
+        let snapshot = match read {
+            Read::Begin | Read::Resume { .. } => {
+                self.with_log(&mut logs, room, kept, |log| log.read(read))
+            }
+            Read::After { .. } | Read::Newest { .. } => {
+                let log = logs.peek_mut(room);
+                log.map(|log| {
+                    let before = log.weight();
+                    log.expire(Instant::now());
+                    self.weighed(before, log.weight());
+                    log.read(read)
+                })
+                .unwrap_or_default()
+            }
+        };
+        drop(logs);
+        self.bound();
+        Pending::ready(Ok(snapshot))
     }
 
     fn ready(&self) -> bool {
@@ -142,105 +318,5 @@ impl Backend for Memory {
     }
 }
 
-impl RoomLog {
-    /// Finds the room's log, or begins one with a new epoch, and renews its life.
-    fn open<'a>(stripe: &'a mut Logs, room: &RoomName, ttl: Duration) -> &'a mut Self {
-        let now = Instant::now();
-        let log = stripe.entry(room.clone()).or_insert_with(|| Self {
-            position: Position {
-                epoch: Epoch::from_bits(fastrand::u64(..)),
-                offset: 0,
-            },
-            publications: VecDeque::new(),
-            keys: VecDeque::new(),
-            accepted: HashMap::new(),
-            ttl,
-            appended: now,
-            touched: now,
-        });
-        log.ttl = ttl;
-        log.expire(now);
-        log.touched = now;
-        log
-    }
-
-    fn append(&mut self, publication: Arc<Publication>, position: Position, size: usize) {
-        self.position = position;
-        self.appended = self.touched;
-        self.publications.push_back(publication);
-        while self.publications.len() > size {
-            self.publications.pop_front();
-        }
-    }
-
-    fn remember(&mut self, key: Arc<str>, position: Position) {
-        if self.keys.len() == MAX_KEYS
-            && let Some((_, oldest)) = self.keys.pop_front()
-        {
-            self.accepted.remove(&oldest);
-        }
-        self.keys.push_back((self.touched, Arc::clone(&key)));
-        self.accepted.insert(key, position);
-    }
-
-    fn read(&self, read: Read) -> Snapshot {
-        let skip = match read {
-            Read::Position => self.publications.len(),
-            Read::After { position, .. } if position.epoch != self.position.epoch => {
-                self.publications.len()
-            }
-            Read::After { position, .. } => self
-                .publications
-                .partition_point(|kept| kept.position.is_some_and(|at| at <= position)),
-            Read::Newest { limit } => self.publications.len().saturating_sub(limit),
-        };
-        let limit = match read {
-            Read::Position => 0,
-            Read::After { limit, .. } | Read::Newest { limit } => limit,
-        };
-        let publications: Vec<_> = self
-            .publications
-            .iter()
-            .skip(skip)
-            .take(limit)
-            .cloned()
-            .collect();
-        Snapshot {
-            position: Some(self.position),
-            follows: self.follows(read, &publications),
-            publications,
-        }
-    }
-
-    /// Whether what was read is all that followed on the position asked for, up to the limit.
-    fn follows(&self, read: Read, publications: &[Arc<Publication>]) -> bool {
-        let Read::After { position, limit } = read else {
-            return false;
-        };
-        let missing = self.position.offset.checked_sub(position.offset);
-        let missing = missing.and_then(|missing| usize::try_from(missing).ok());
-        let first = publications.first();
-        position.epoch == self.position.epoch
-            && missing.is_some_and(|missing| publications.len() == missing.min(limit))
-            && first.is_none_or(|first| first.position == Some(position.next()))
-    }
-
-    /// Drops what has outlived its TTL.
-    fn expire(&mut self, now: Instant) {
-        while let Some((accepted, _)) = self.keys.front()
-            && now.duration_since(*accepted) >= self.ttl
-        {
-            if let Some((_, key)) = self.keys.pop_front() {
-                self.accepted.remove(&key);
-            }
-        }
-        if now.duration_since(self.appended) >= self.ttl {
-            self.publications.clear();
-        }
-    }
-
-    /// Whether anyone may still hold a position of its epoch.
-    fn is_worth_keeping(&self, now: Instant) -> bool {
-        now.duration_since(self.touched) < self.ttl + EPOCH_TTL
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -30,12 +30,12 @@ impl<T> Pending<T> {
 }
 
 impl<T: Send + 'static> Pending<T> {
-    /// Leaves the outcome to itself: only if it is a failure, `failed` is told, now or later and on
-    /// any thread, and must not block. It is dropped when the call is done.
+    /// Leaves the outcome to `told`, which is called with it now or later, on any thread, and must
+    /// not block.
     ///
-    /// So a success wakes nobody, which matters where it comes from another thread.
-    pub fn unless_done(self, failed: impl FnOnce(BackendError) + Send + 'static) {
-        let unawaited = Unawaited(Mutex::new(Some((self, failed))));
+    /// So it wakes nobody, which matters where it comes from another thread.
+    pub fn settle(self, told: impl FnOnce(Result<T, BackendError>) + Send + 'static) {
+        let unawaited = Unawaited(Mutex::new(Some((self, told))));
         Arc::new(unawaited).wake();
     }
 }
@@ -46,7 +46,7 @@ struct Unawaited<T, F>(Mutex<Option<(Pending<T>, F)>>);
 impl<T, F> Wake for Unawaited<T, F>
 where
     T: Send + 'static,
-    F: FnOnce(BackendError) + Send + 'static,
+    F: FnOnce(Result<T, BackendError>) + Send + 'static,
 {
     fn wake(self: Arc<Self>) {
         // Held while the waker is left with the outcome, so that it is not used before that.
@@ -62,8 +62,8 @@ where
         };
         let known = waiting.take();
         drop(waiting);
-        if let (Err(error), Some((_, failed))) = (outcome, known) {
-            failed(error);
+        if let Some((_, told)) = known {
+            told(outcome);
         }
     }
 }
@@ -96,7 +96,11 @@ mod tests {
     /// What is told of an outcome: a failure, or that it was done.
     fn told(pending: Pending<u32>) -> mpsc::Receiver<String> {
         let (told, heard) = mpsc::channel();
-        pending.unless_done(move |error| told.send(error.to_string()).unwrap());
+        pending.settle(move |outcome| {
+            if let Err(error) = outcome {
+                told.send(error.to_string()).unwrap();
+            }
+        });
         heard
     }
 

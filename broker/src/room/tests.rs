@@ -173,8 +173,8 @@ fn post(post: &Post) -> String {
 
 fn written(request: Option<Request>) -> String {
     let read = |read| match read {
-        Read::Position => "position".to_owned(),
-        Read::After { position, limit } => {
+        Read::Begin => "position".to_owned(),
+        Read::After { position, limit } | Read::Resume { position, limit } => {
             assert_eq!(limit, SIZE);
             format!("after {}", text(Some(position)))
         }
@@ -182,8 +182,14 @@ fn written(request: Option<Request>) -> String {
     };
     match request {
         None => String::new(),
-        Some(Request::Sync { attempt, read: of }) => format!("sync {attempt}: {}", read(of)),
-        Some(Request::Extend(of)) => format!("extend: {}", read(of)),
+        Some(Request::Sync { attempt, read: of }) => {
+            assert!(matches!(of, Read::Begin | Read::Resume { .. }), "{of:?}");
+            format!("sync {attempt}: {}", read(of))
+        }
+        Some(Request::Extend(of)) => {
+            assert!(matches!(of, Read::After { .. }), "it begins no log: {of:?}");
+            format!("extend: {}", read(of))
+        }
     }
 }
 

@@ -20,16 +20,26 @@ pub(crate) struct Fixture {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) sink: Arc<Recording>,
     pub(crate) servers: Vec<RedisServer>,
+    /// The backend that has to be swept, where it is this one.
+    memory: Option<Arc<Memory>>,
 }
 
 impl Fixture {
     pub(crate) async fn memory() -> Self {
-        let (memory, sink) = (Memory::default(), Arc::new(Recording::default()));
+        let (memory, sink) = (Arc::new(Memory::default()), Arc::new(Recording::default()));
         memory.attach(sink.clone());
         Self {
-            backend: Arc::new(memory),
+            backend: Arc::clone(&memory) as _,
             sink,
             servers: Vec::new(),
+            memory: Some(memory),
+        }
+    }
+
+    /// Has the backend forget what has had its time, where it does not by itself.
+    pub(crate) fn sweep(&self) {
+        if let Some(memory) = &self.memory {
+            memory.sweep();
         }
     }
 
@@ -41,6 +51,7 @@ impl Fixture {
             backend,
             sink,
             servers: vec![server],
+            memory: None,
         }
     }
 
@@ -52,6 +63,7 @@ impl Fixture {
             backend,
             sink,
             servers,
+            memory: None,
         }
     }
 
@@ -68,6 +80,7 @@ impl Fixture {
             backend,
             sink,
             servers: servers.into_iter().chain(sentinels).collect(),
+            memory: None,
         }
     }
 
@@ -85,6 +98,7 @@ impl Fixture {
             backend,
             sink,
             servers: cluster.nodes,
+            memory: None,
         }
     }
 

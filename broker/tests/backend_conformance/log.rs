@@ -13,7 +13,10 @@ conformance! {
     a_read_answers_position_newest_and_what_came_after
     a_read_says_whether_what_it_found_follows_on_the_position
     a_position_of_another_epoch_is_followed_by_nothing
-    a_room_that_was_only_read_keeps_its_first_epoch
+    members_of_another_log_are_given_what_there_is
+    a_room_that_only_has_members_keeps_its_first_epoch
+    a_read_begins_no_log
+    an_empty_log_ends_when_nobody_asks_for_it
     the_log_keeps_no_more_than_its_size
     the_log_forgets_after_its_ttl_but_keeps_its_position
 }
@@ -23,7 +26,7 @@ async fn a_read_answers_position_newest_and_what_came_after(f: Fixture) {
     for content in ["a", "b", "c", "d"] {
         positions.push(f.publish("read", LOG, content).await.expect("a position"));
     }
-    let snapshot = f.read("read", LOG, Read::Position).await;
+    let snapshot = f.read("read", LOG, Read::Begin).await;
     assert_eq!(snapshot.position, Some(positions[3]));
     assert!(snapshot.publications.is_empty());
 
@@ -40,7 +43,7 @@ async fn a_read_answers_position_newest_and_what_came_after(f: Fixture) {
 
 async fn a_read_says_whether_what_it_found_follows_on_the_position(f: Fixture) {
     let log = Log { size: 3, ..LOG };
-    let zero = f.read("follows", log, Read::Position).await;
+    let zero = f.read("follows", log, Read::Begin).await;
     let zero = zero.position.expect("a position");
     assert!(f.read("follows", log, after(zero, 3)).await.follows);
     let mut positions = vec![zero];
@@ -78,14 +81,73 @@ async fn a_position_of_another_epoch_is_followed_by_nothing(f: Fixture) {
     }
 }
 
-async fn a_room_that_was_only_read_keeps_its_first_epoch(f: Fixture) {
+async fn members_of_another_log_are_given_what_there_is(f: Fixture) {
+    let log = Log { size: 2, ..LOG };
+    for content in ["a", "b", "c"] {
+        f.publish("other", log, content).await;
+    }
+    for offset in [0, 2, 7] {
+        let epoch = Epoch::from_bits(12_345);
+        let position = Position { epoch, offset };
+        let found = f
+            .read("other", log, Read::Resume { position, limit: 9 })
+            .await;
+        assert_eq!(texts(&found), ["b", "c"]);
+        assert_eq!(offsets(&found), [2, 3]);
+        assert!(!found.follows);
+    }
+    let epoch = Epoch::from_bits(12_345);
+    let position = Position { epoch, offset: 5 };
+    let begun = f
+        .read("none", log, Read::Resume { position, limit: 9 })
+        .await;
+    assert_eq!(begun.position.map(|position| position.offset), Some(0));
+    assert!(begun.publications.is_empty() && !begun.follows);
+}
+
+async fn a_read_begins_no_log(f: Fixture) {
+    let position = Position {
+        epoch: Epoch::from_bits(12_345),
+        offset: 0,
+    };
+    for read in [ALL, after(position, 9)] {
+        let found = f.read("nobody's", LOG, read).await;
+        assert_eq!(found.position, None);
+        assert!(found.publications.is_empty() && !found.follows);
+    }
+    let begun = f.read("nobody's", LOG, Read::Begin).await.position;
+    assert_eq!(f.read("nobody's", LOG, ALL).await.position, begun);
+    assert!(begun.is_some());
+}
+
+async fn an_empty_log_ends_when_nobody_asks_for_it(f: Fixture) {
+    let log = Log {
+        ttl: Duration::from_millis(40),
+        ..LOG
+    };
+    let begun = f.read("left", log, Read::Begin).await.position;
+    assert!(begun.is_some());
+    let read = || f.read("left", log, ALL);
+    eventually("the log's end", read, |found| {
+        f.sweep();
+        found.position.is_none()
+    })
+    .await;
+    let anew = f.read("left", log, Read::Begin).await.position;
+    assert_ne!(
+        anew, begun,
+        "what was published in between cannot be proved"
+    );
+}
+
+async fn a_room_that_only_has_members_keeps_its_first_epoch(f: Fixture) {
     let first = f
-        .read("quiet", LOG, ALL)
+        .read("quiet", LOG, Read::Begin)
         .await
         .position
         .expect("a position");
     assert_eq!(first.offset, 0);
-    let second = f.read("quiet", LOG, Read::Position).await;
+    let second = f.read("quiet", LOG, ALL).await;
     assert_eq!(second.position, Some(first));
     assert_eq!(f.publish("quiet", LOG, "a").await, Some(first.next()));
     assert_eq!(f.texts("quiet", LOG, after(first, 9)).await, ["a"]);

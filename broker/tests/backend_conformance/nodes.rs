@@ -143,7 +143,7 @@ async fn every_key_in_redis_has_a_ttl() {
     f.publish("a", LOG, "x").await;
     let key = f.backend.publish(keyed("b", LOG, "x", "k"));
     key.await.expect("published");
-    f.read("only read", LOG, Read::Position).await;
+    f.read("only read", LOG, Read::Begin).await;
     f.publish("no log", NO_LOG, "x").await;
 
     let mut redis = f.servers[0].connect().await;

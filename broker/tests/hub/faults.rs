@@ -98,7 +98,7 @@ async fn positions_are_compared_at_their_interval_and_only_where_there_are_any()
     tokio::spawn(async move { compared.compare_positions().await });
     tokio::time::sleep(Duration::from_secs(95)).await;
     let reads = backend.reads.lock().expect("no panic")[opened..].to_vec();
-    assert_eq!(reads, vec![(named("a"), Read::Position); 3]);
+    assert_eq!(reads, vec![(named("a"), Read::Begin); 3]);
 }
 
 #[tokio::test]

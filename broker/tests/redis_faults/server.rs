@@ -24,7 +24,7 @@ async fn a_killed_redis_that_comes_back_without_data_is_a_new_log() {
     let down = node.publish(text("room", LOG, "b")).await;
     assert!(is_unavailable(&down));
     assert!(is_unavailable(&node.subscribe(&named("other"), 0).await));
-    let read = node.read(&named("room"), LOG, Read::Position).await;
+    let read = node.read(&named("room"), LOG, Read::Begin).await;
     assert!(is_unavailable(&read));
 
     server.restart();

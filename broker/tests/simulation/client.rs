@@ -215,6 +215,14 @@ impl Client {
             !self.could_be_told(seen, position, server),
             "{self:?}: reset to {position:?}, though the log has all that followed"
         );
+        let room = &self.room;
+        let is_its_log = server
+            .top(&room.name)
+            .is_some_and(|top| server.leads_to(position, top));
+        assert!(
+            !is_its_log || position.offset <= server.out_of_reach(&room.name, room.log.size, seen),
+            "{self:?}: reset to {position:?}, though the log has some of what was before"
+        );
         self.position = Some(position);
     }
 }

@@ -378,7 +378,10 @@ pub(crate) fn payload_of(publication: &Publication) -> Payload {
     Payload::from_be_bytes(bytes.expect("eight bytes"))
 }
 
-fn snapshot(room: &RoomName, found: Found) -> Snapshot {
+fn snapshot(room: &RoomName, found: Option<Found>) -> Snapshot {
+    let Some(found) = found else {
+        return Snapshot::default();
+    };
     let epoch = found.position.epoch;
     let entries = found.entries.into_iter();
     Snapshot {

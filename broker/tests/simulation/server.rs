@@ -121,9 +121,12 @@ impl Server {
         (Some(position), true)
     }
 
-    pub(crate) fn read(&mut self, room: &RoomName, log: Log, read: Read) -> Found {
-        self.open(room);
-        self.logs[room].read(log.size, read)
+    /// Reads a log; only for members is one begun where there is none.
+    pub(crate) fn read(&mut self, room: &RoomName, log: Log, read: Read) -> Option<Found> {
+        if matches!(read, Read::Begin | Read::Resume { .. }) {
+            self.open(room);
+        }
+        Some(self.logs.get(room)?.read(log.size, read))
     }
 
     fn open(&mut self, room: &RoomName) {
@@ -244,6 +247,26 @@ impl Server {
         log.is_some_and(|log| log.read(size, read).follows)
     }
 
+    /// Up to which offset of a log members cannot be given publications that they have not `seen`:
+    /// what they share with it, or what was let go of.
+    pub(crate) fn out_of_reach(&self, room: &RoomName, size: usize, seen: Position) -> u64 {
+        let Some(log) = self.logs.get(room) else {
+            return u64::MAX;
+        };
+        let mut shared = Some(log.position());
+        while let Some(at) = shared.filter(|at| at.epoch != seen.epoch) {
+            let parent = self.lines[&at.epoch].parent;
+            shared = parent.map(|parent| Position {
+                offset: parent.offset.min(at.offset),
+                ..parent
+            });
+        }
+        let shared = shared.map_or(0, |at| at.offset.min(seen.offset));
+        let trimmed = self.trimmed.get(room).copied().unwrap_or_default();
+        let floor = log.offset.saturating_sub(size as u64);
+        shared.max(trimmed).max(floor)
+    }
+
     /// The place of a publication among those of rooms without history.
     pub(crate) fn order(&self, payload: Payload) -> usize {
         self.unlogged[&payload]
@@ -260,13 +283,16 @@ impl RoomLog {
 
     fn read(&self, size: usize, read: Read) -> Found {
         let (after, limit) = match read {
-            Read::Position => (None, 0),
+            Read::Begin => (None, 0),
             Read::Newest { limit } => (None, limit),
-            Read::After { position, limit } => (self.from(position), limit),
+            Read::After { position, limit } | Read::Resume { position, limit } => {
+                (self.from(position), limit)
+            }
         };
         let floor = self.offset.saturating_sub(size as u64);
         let from = match (read, after) {
             (Read::After { .. }, None) => self.offset,
+            (Read::Resume { position, .. }, None) => self.up_to(position.epoch).max(floor),
             (_, Some(after)) => after.max(floor),
             (_, None) => self.offset.saturating_sub(limit as u64).max(floor),
         };
@@ -281,6 +307,15 @@ impl RoomLog {
             position: self.position(),
             entries,
             follows,
+        }
+    }
+
+    /// Up to which offset the publications of an epoch are those of this log.
+    fn up_to(&self, epoch: Epoch) -> u64 {
+        match self.previous {
+            _ if epoch == self.epoch => self.offset,
+            Some(previous) if previous.epoch == epoch => previous.offset,
+            _ => 0,
         }
     }
 

@@ -9,7 +9,7 @@ use fanfare_shared::code::{CloseCode, ErrorCode};
 use fanfare_shared::config::PublishRule;
 use fanfare_shared::{Data, Encoding, Position, Publication, Publisher, RoomName};
 
-use super::{Next, Refusal, bad_request, name, unawaited, wait_for};
+use super::{Next, Refusal, bad_request, name, too_many_new_rooms, unawaited, wait_for};
 use crate::connection::Connection;
 use crate::worker::Worker;
 
@@ -19,7 +19,7 @@ pub(super) fn publisher_of(
     connection: &Connection,
     room: &str,
 ) -> Result<Option<RoomName>, Refusal> {
-    let session = connection.session.borrow();
+    let mut session = connection.session.borrow_mut();
     let member = session.membership(room);
     if member.is_none() {
         // A member's room has a good name.
@@ -40,7 +40,15 @@ pub(super) fn publisher_of(
         let message = format!("room: `{room}` is not joined, and only members publish there");
         return Err(Refusal(ErrorCode::NotJoined, message));
     }
+    if !session.may_have_new_room(worker.limits()) {
+        return Err(too_many_new_rooms(worker));
+    }
     name(room).map(Some)
+}
+
+/// Whether a publication was the first of its room's log.
+pub(super) fn begins_log(position: Option<Position>) -> bool {
+    position.is_some_and(|position| position.offset == 1)
 }
 
 pub(super) fn publish(

@@ -5,11 +5,13 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use fanfare_broker::backend::{BackendError, Pending};
 use fanfare_broker::{Inbox, Post, Ticket};
+use fanfare_shared::Position;
 
+use super::publish::begins_log;
 use super::reply::{answer, refuse_backend};
 use crate::connection::Connection;
 use crate::worker::Worker;
@@ -18,6 +20,8 @@ use crate::worker::Worker;
 #[derive(Debug)]
 pub(super) struct Unawaited {
     under_way: AtomicUsize,
+    /// How many of those that were done began the log of their room, and are not accounted for.
+    begun: AtomicU32,
     /// Whether the reader waits for one of them.
     is_wanted: AtomicBool,
     inbox: Arc<Inbox>,
@@ -28,6 +32,7 @@ impl Unawaited {
     fn of(worker: &Worker, connection: &Connection) -> Self {
         Self {
             under_way: AtomicUsize::new(0),
+            begun: AtomicU32::new(0),
             is_wanted: AtomicBool::new(false),
             inbox: Arc::clone(worker.inbox()),
             ticket: Ticket {
@@ -42,6 +47,11 @@ impl Unawaited {
     /// How many there are.
     pub(super) fn under_way(&self) -> usize {
         self.under_way.load(Ordering::SeqCst)
+    }
+
+    /// How many began the log of their room since this was last asked.
+    pub(super) fn take_begun(&self) -> u32 {
+        self.begun.swap(0, Ordering::Relaxed)
     }
 
     /// Has the reader woken when the next outcome is known. What the reader waits for has to be
@@ -62,6 +72,16 @@ impl Held {
         Self(Arc::clone(unawaited))
     }
 
+    fn settle(&self, outcome: Result<Option<Position>, BackendError>) {
+        match outcome {
+            Ok(position) if begins_log(position) => {
+                self.0.begun.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok(_) => {}
+            Err(error) => self.post(Some(error)),
+        }
+    }
+
     fn post(&self, failed: Option<BackendError>) {
         let ticket = self.0.ticket;
         self.0.inbox.push(Post::Settled { ticket, failed });
@@ -78,20 +98,23 @@ impl Drop for Held {
 }
 
 /// Leaves an outcome that nobody asked for: of a failure the client is told.
-pub(super) fn leave<T: Send + 'static>(
+pub(super) fn leave(
     worker: &Worker,
     connection: &Rc<Connection>,
-    outcome: Pending<T>,
+    outcome: Pending<Option<Position>>,
 ) {
     if matches!(outcome, Pending::Ready(_)) {
         answer(
             worker,
             connection,
             outcome,
-            |worker, connection, outcome| {
-                if let Err(error) = outcome {
-                    refuse_backend(worker, connection, None, &error);
+            |worker, connection, outcome| match outcome {
+                Ok(position) => {
+                    let begun = u32::from(begins_log(position));
+                    let mut session = connection.session.borrow_mut();
+                    session.has_new_rooms(begun, worker.limits());
                 }
+                Err(error) => refuse_backend(worker, connection, None, &error),
             },
         );
         return;
@@ -100,5 +123,5 @@ pub(super) fn leave<T: Send + 'static>(
     let unawaited = &mut session.unawaited;
     let unawaited = unawaited.get_or_insert_with(|| Arc::new(Unawaited::of(worker, connection)));
     let held = Held::new(unawaited);
-    outcome.unless_done(move |error| held.post(Some(error)));
+    outcome.settle(move |outcome| held.settle(outcome));
 }

@@ -1,6 +1,7 @@
 //! Several nodes and one Redis: one room wherever its members are, and what becomes of it when a
 //! node or Redis goes away.
 
+mod log_lost;
 mod node_lost;
 mod one_room;
 mod redis_lost;

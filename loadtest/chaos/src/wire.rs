@@ -60,9 +60,11 @@ pub(crate) enum Event {
         epoch: Epoch,
         offset: u64,
     },
+    /// Of a room that has no log, without a position.
     History {
-        #[serde(deserialize_with = "epoch")]
+        #[serde(default = "unknown_epoch", deserialize_with = "epoch")]
         epoch: Epoch,
+        #[serde(default)]
         offset: u64,
         messages: Vec<Message>,
     },
@@ -81,6 +83,10 @@ pub(crate) enum Event {
     },
     #[serde(other)]
     Unknown,
+}
+
+fn unknown_epoch() -> Epoch {
+    Epoch::UNKNOWN
 }
 
 fn epoch<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Epoch, D::Error> {

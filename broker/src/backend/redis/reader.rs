@@ -60,10 +60,12 @@ impl Item {
 
     /// The most publications that the read can answer.
     pub(super) fn limit(&self) -> usize {
-        let (Read::After { limit, .. } | Read::Newest { limit }) = self.read else {
-            return 0;
-        };
-        limit.min(self.log.size)
+        match self.read {
+            Read::Begin => 0,
+            Read::After { limit, .. } | Read::Resume { limit, .. } | Read::Newest { limit } => {
+                limit.min(self.log.size)
+            }
+        }
     }
 
     fn command(&self, script: &str, run: &str) -> Cmd {
@@ -72,10 +74,13 @@ impl Item {
         command.write_arg_fmt(keys::meta(&self.room));
         command.write_arg_fmt(keys::log(&self.room));
         command.arg(self.log.size);
+        let has_members = matches!(self.read, Read::Begin | Read::Resume { .. });
+        command.arg(u8::from(has_members));
         command.arg(ttl(renewals::of_position(self.log.ttl)));
+        command.arg(ttl(self.log.quiet_ttl()));
         command.write_arg_fmt(Epoch::from_bits(fastrand::u64(..)));
         command.arg(run).arg(self.limit());
-        if let Read::After { position, .. } = self.read {
+        if let Read::After { position, .. } | Read::Resume { position, .. } = self.read {
             command.write_arg_fmt(position.epoch);
             command.arg(position.offset);
         }
@@ -88,6 +93,9 @@ impl Item {
         }
         let found =
             Found::parse(reply).ok_or_else(|| Refusal::Lasting("unexpected reply".to_owned()))?;
+        let Some(found) = found else {
+            return Ok(Snapshot::default());
+        };
         let follows = found.follows(self.limit());
         let publications = found
             .entries
@@ -103,7 +111,7 @@ impl Item {
         Ok(Snapshot {
             position: Some(found.position),
             publications,
-            follows: follows && matches!(self.read, Read::After { .. }),
+            follows: follows && matches!(self.read, Read::After { .. } | Read::Resume { .. }),
         })
     }
 
@@ -133,18 +141,22 @@ struct Found {
 }
 
 impl Found {
-    fn parse(reply: Value) -> Option<Self> {
+    /// Reads an answer: `None` within it where there is no log.
+    fn parse(reply: Value) -> Option<Option<Self>> {
         let [position, from, entries] = array(reply)?;
         let (Value::BulkString(position), Value::Int(from), Value::Array(entries)) =
             (position, from, entries)
         else {
             return None;
         };
-        Some(Self {
+        if position.is_empty() {
+            return Some(None);
+        }
+        Some(Some(Self {
             position: inbound::position(&position)?,
             from: u64::try_from(from).ok(),
             entries: entries.into_iter().filter_map(entry).collect(),
-        })
+        }))
     }
 
     /// Whether the entries are all that followed on `from`, up to `limit`.

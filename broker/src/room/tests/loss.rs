@@ -65,6 +65,28 @@ fn members_are_told_that_the_log_was_lost() {
 }
 
 #[test]
+fn the_publication_that_reveals_a_lost_log_is_delivered() {
+    let mut room = Fixture::live("a5", 5);
+    assert_eq!(room.deliver("b1"), "sync 2: after a5");
+    room.deliver("b2");
+    assert_eq!(room.synced(2, Ok(snapshot("b2", "b1 b2", false))), "");
+    room.deliver("b3");
+    assert_eq!(room.posts(0), ["reset b0", "b1", "b2", "b3"]);
+    assert_eq!(room.join(1, since("b1")), None);
+    assert_eq!(room.posts(1), ["joined b3 true b2 b3"]);
+}
+
+#[test]
+fn a_log_that_lost_its_older_part_is_delivered_from_where_it_begins() {
+    let mut room = Fixture::live("a5", 5);
+    room.lose();
+    room.sync();
+    room.synced(2, Ok(snapshot("a99", "a98 a99", false)));
+    room.deliver("a100");
+    assert_eq!(room.posts(0), ["reset a97", "a98", "a99", "a100"]);
+}
+
+#[test]
 fn nothing_of_a_lost_log_is_replayed() {
     let mut room = Fixture::live("a5", 5);
     room.deliver("a6 a7");

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::{publish, with_id};
 use crate::client::{Client, SETUPS};
+use crate::deadline::until;
 use crate::node::{BACKENDS, Node};
 
 #[tokio::test]
@@ -86,6 +87,67 @@ async fn joining_twice_is_one_membership() {
             client.call(json!({"type": "leave", "room": "a"})).await["code"],
             "not_joined"
         );
+    }
+}
+
+#[tokio::test]
+async fn a_connection_may_have_so_many_new_rooms_at_once() {
+    for backend in BACKENDS {
+        let node = Node::on(
+            backend,
+            "limits.new_rooms = 3\n[[rooms]]\nmatch = '*'\npublish = 'anyone'",
+        )
+        .await;
+        let mut client = Client::join(&node, "a").await;
+        let publish = json!({"type": "publish", "room": "b", "data": 1});
+        for _ in 0..5 {
+            // Only the first of them is new.
+            assert_eq!(client.call(publish.clone()).await["type"], "published");
+        }
+        client
+            .send(&json!({"type": "publish", "room": "c", "data": 1}))
+            .await;
+        // Answered when the one before is in the log.
+        client.call(json!({"type": "history", "room": "c"})).await;
+        for refused in [
+            json!({"type": "join", "room": "d"}),
+            json!({"type": "publish", "room": "d", "data": 1}),
+        ] {
+            let refusal = client.call(refused).await;
+            assert_eq!(refusal["code"], "rate_limited", "{refusal}");
+            assert_eq!(refusal["retry"], true);
+            let message = refusal["message"].as_str().expect("a text");
+            assert!(message.contains("3 new rooms a minute"), "{message}");
+        }
+        // Where it is a member it goes on.
+        client.publish("a", json!(1)).await;
+        let mut other = Client::join(&node, "d").await;
+        other.publish("d", json!(1)).await;
+        until("the count", async || {
+            let limited = r#"fanfare_rate_limited_total{limit="new_rooms"}"#;
+            (node.metrics().await.value(limited) == Some(2.0)).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_node_has_so_many_rooms() {
+    for backend in BACKENDS {
+        let node = Node::on(backend, "[limits]\nrooms = 2").await;
+        let mut client = Client::connect(&node, "/ws?room=a").await;
+        assert_eq!(client.event().await["type"], "joined");
+        let join = |room: &str| json!({"type": "join", "room": room});
+        assert_eq!(client.call(join("b")).await["type"], "joined");
+        let refused = client.call(join("c")).await;
+        assert_eq!(
+            (&refused["code"], &refused["retry"]),
+            (&json!("unavailable"), &json!(true))
+        );
+        let mut other = Client::join(&node, "b").await;
+        other.publish("b", json!(1)).await;
+        let refused = node.metrics().await.value("fanfare_rooms_refused_total");
+        assert_eq!(refused, Some(1.0));
     }
 }
 
