@@ -21,6 +21,7 @@
 
 pub mod backend;
 mod backlog;
+mod backoff;
 mod delivery;
 mod hub;
 mod inbox;

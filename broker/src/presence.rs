@@ -4,12 +4,15 @@
 //! tells it again where that failed. Since every call to a [`Presence`] can be repeated, the
 //! roster keeps no history: only who is in, and for whom the backend is yet to be told.
 //!
-//! Invariant: what waits is at most a few changes per member, and the queries, of which a connection
+//! Invariant: what waits is at most two changes per member, and the queries, of which a connection
 //! has no more than `limits.inflight_commands`. Who went is kept until the backend knows of it, and
-//! so is at most who was in when the backend was lost.
+//! so is at most who was in when the backend was lost. What the backend refuses is tried again
+//! later each time, one change alone at first.
 
+mod queue;
+
+use std::collections::HashSet;
 use std::collections::hash_map::{Entry as MapEntry, HashMap};
-use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,14 +20,10 @@ use fanfare_shared::{ClientId, Identity, Member, Roll, RoomName};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
+use self::queue::{Answer, BATCH, Change, Next, Query, Queue};
+
 use crate::Metrics;
-use crate::backend::{BackendError, Page, Pending, Presence, Standing};
-
-/// How many calls to the backend are under way at once.
-const BATCH: usize = 512;
-
-/// How long after a failure what failed is tried again.
-const RETRY: Duration = Duration::from_millis(250);
+use crate::backend::{Page, Pending, Presence, Standing};
 
 /// How often each member is entered again, which renews the life of what the backend keeps of its
 /// room.
@@ -41,17 +40,14 @@ pub struct Roster {
 }
 
 struct State {
-    /// Whether the backend can be told. While it cannot, nothing is queued: a member's entry says
-    /// that it is due.
+    /// Whether the backend can be told and asked.
     open: bool,
     /// Whether members of nodes that are gone have to be looked for once it can.
     survey: bool,
-    /// When what was tried in vain, and is due but not queued, is to be tried again.
-    retry: Option<Instant>,
     /// Flat rather than by room: most rooms have few members on a node, and a map each would cost
     /// more than what is in it.
     members: HashMap<(RoomName, ClientId), Entry>,
-    due: VecDeque<Due>,
+    queue: Queue,
 }
 
 /// What is known of one member.
@@ -60,30 +56,16 @@ struct Entry {
     /// Whether it is in the room.
     present: bool,
     announce: bool,
-    /// Whether its presence is to be told.
+    /// Whether its presence is to be told, and so waits for that in the queue.
     due: bool,
     /// Whether the backend may know of it.
     told: bool,
 }
 
-type Answer<T> = oneshot::Sender<Result<T, BackendError>>;
-
-/// What the backend is to be asked or told, in order.
-enum Due {
-    /// That a member came or went, as it stands when its turn comes.
-    Member(RoomName, ClientId),
-    /// Who is in a room.
-    Members(RoomName, Page, bool, Answer<Roll>),
-    /// To look for members of nodes that are gone.
-    Survey(RoomName, bool),
-    /// That this node goes.
-    Resign(Answer<()>),
-}
-
 /// A call under way.
 enum Call {
     Member(RoomName, ClientId, bool, Pending<()>),
-    Survey(Pending<Roll>),
+    Survey(RoomName, bool, Pending<Roll>),
     Resign(Pending<()>, Answer<()>),
 }
 
@@ -99,9 +81,8 @@ impl Roster {
             state: Mutex::new(State {
                 open,
                 survey: false,
-                retry: None,
                 members: HashMap::new(),
-                due: VecDeque::new(),
+                queue: Queue::new(),
             }),
             filled: Notify::new(),
             metrics,
@@ -135,7 +116,7 @@ impl Roster {
             self.metrics.presence_entered.inc();
         }
         if !was_due {
-            self.push(state, Due::Member(room.clone(), client));
+            self.change(&mut state, Change::Member(room.clone(), client));
         }
     }
 
@@ -156,7 +137,7 @@ impl Roster {
             // The backend never heard of it: what waits finds nobody.
             known.remove();
         } else if !was_due {
-            self.push(state, Due::Member(room.clone(), client));
+            self.change(&mut state, Change::Member(room.clone(), client));
         }
     }
 
@@ -170,8 +151,18 @@ impl Roster {
     /// Lists members of a room on all nodes; sees every change noted before the call.
     pub fn members(&self, room: &RoomName, page: Page, announce: bool) -> Pending<Roll> {
         let (answer, answered) = oneshot::channel();
-        let due = Due::Members(room.clone(), page, announce, answer);
-        self.push(self.lock(), due);
+        let mut state = self.lock();
+        // Where the backend cannot be asked it is dropped, and so answered.
+        if state.open {
+            state.queue.query(Query {
+                room: room.clone(),
+                page,
+                announce,
+                answer,
+            });
+            drop(state);
+            self.filled.notify_one();
+        }
         Pending::Waiting(answered)
     }
 
@@ -183,17 +174,18 @@ impl Roster {
             self.exit(room, *client);
         }
         let (answer, answered) = oneshot::channel();
-        self.push(self.lock(), Due::Resign(answer));
+        let mut state = self.lock();
+        if state.open {
+            state.queue.resume();
+            self.change(&mut state, Change::Resign(answer));
+        }
         Pending::Waiting(answered)
     }
 
-    /// Queues what is due. Where the backend cannot be told, a query is dropped, and so answered.
-    fn push(&self, mut state: MutexGuard<'_, State>, due: Due) {
-        if state.open {
-            state.due.push_back(due);
-            drop(state);
-            self.filled.notify_one();
-        }
+    fn change(&self, state: &mut State, change: Change) {
+        state.queue.change(change);
+        state.compact();
+        self.filled.notify_one();
     }
 
     // --- telling the backend ---
@@ -221,7 +213,7 @@ impl Roster {
                 self.tell(batch).await;
                 continue;
             }
-            let retry = self.lock().retry;
+            let retry = self.lock().queue.paused();
             tokio::select! {
                 changed = standing.changed() => if changed.is_err() {
                     return;
@@ -240,43 +232,51 @@ impl Roster {
         for entry in state.members.values_mut() {
             entry.due = true;
         }
-        state.queue_members();
+        state.queue_due();
+        state.queue.resume();
     }
 
     fn set_open(&self, open: bool) {
         let state = &mut *self.lock();
         state.open = open;
-        // What is queued for members stands in their entries, too.
-        let dropped = std::mem::take(&mut state.due);
-        state.survey |= dropped.iter().any(|due| matches!(due, Due::Survey(..)));
-        state.queue_members();
+        state.queue.drop_queries();
+        state.queue.resume();
     }
 
     /// Takes what is next, and makes the calls.
     fn take(&self) -> Vec<Call> {
         let mut state = self.lock();
-        if state.retry.is_some_and(|at| at <= Instant::now()) {
-            state.queue_members();
+        if !state.open {
+            return Vec::new();
         }
-        if state.open && state.retry.is_none() && std::mem::take(&mut state.survey) {
+        if state.survey && !state.queue.has_surveys() && state.queue.paused().is_none() {
+            state.survey = false;
             state.queue_surveys();
         }
         let mut calls = Vec::new();
         while calls.len() < BATCH
-            && let Some(due) = state.due.pop_front()
+            && let Some(next) = state.queue.next(calls.len())
         {
-            calls.extend(self.call(&mut state, due));
-        }
-        if state.due.is_empty() {
-            state.due.shrink_to(BATCH);
+            match next {
+                Next::Change(change) => calls.extend(self.call(&mut state, change)),
+                Next::Query(query) => {
+                    let Query {
+                        room,
+                        page,
+                        announce,
+                        answer,
+                    } = query;
+                    forward(self.backend.members(&room, page, announce), answer);
+                }
+            }
         }
         calls
     }
 
-    fn call(&self, state: &mut State, due: Due) -> Option<Call> {
+    fn call(&self, state: &mut State, change: Change) -> Option<Call> {
         let backend = &self.backend;
-        Some(match due {
-            Due::Member(room, client) => {
+        Some(match change {
+            Change::Member(room, client) => {
                 let key = (room, client);
                 let entry = state.members.get_mut(&key).filter(|entry| entry.due)?;
                 entry.due = false;
@@ -291,42 +291,49 @@ impl Roster {
                 entry.told |= !matches!(pending, Pending::Ready(Some(Err(_))));
                 Call::Member(room, client, present, pending)
             }
-            Due::Members(room, page, announce, answer) => {
-                forward(backend.members(&room, page, announce), answer);
-                return None;
-            }
-            Due::Survey(room, announce) => {
+            Change::Survey(room, announce) => {
                 let nobody = Page {
                     after: None,
                     limit: 0,
                 };
-                Call::Survey(backend.members(&room, nobody, announce))
+                let pending = backend.members(&room, nobody, announce);
+                Call::Survey(room, announce, pending)
             }
-            Due::Resign(answer) => Call::Resign(backend.resign(), answer),
+            Change::Resign(answer) => Call::Resign(backend.resign(), answer),
         })
     }
 
     /// Awaits what is under way. What was not done is due again.
     async fn tell(&self, calls: Vec<Call>) {
+        let mut failed = false;
         for call in calls {
             match call {
                 Call::Member(room, client, present, pending) => {
                     let done = pending.await.is_ok();
+                    failed |= !done;
                     self.told(room, client, present, done);
                 }
                 // Whoever asked may have gone.
                 Call::Resign(pending, answer) => drop(answer.send(pending.await)),
-                Call::Survey(pending) => {
+                Call::Survey(room, announce, pending) => {
                     if pending.await.is_err() {
-                        self.lock().fail().survey = true;
+                        failed = true;
+                        let again = Change::Survey(room, announce);
+                        self.lock().queue.change(again);
                     }
                 }
             }
         }
+        let queue = &mut self.lock().queue;
+        if failed {
+            queue.failed();
+        } else {
+            queue.succeeded();
+        }
     }
 
     fn told(&self, room: RoomName, client: ClientId, present: bool, done: bool) {
-        let mut state = self.lock();
+        let state = &mut *self.lock();
         let key = (room, client);
         let Some(entry) = state.members.get_mut(&key).filter(|entry| !entry.due) else {
             // Changed meanwhile: its turn comes again.
@@ -334,7 +341,7 @@ impl Roster {
         };
         if !done {
             entry.due = true;
-            state.fail();
+            state.queue.change(Change::Member(key.0, client));
         } else if !present {
             state.members.remove(&key);
         }
@@ -358,20 +365,20 @@ fn forward<T: Send + 'static>(mut pending: Pending<T>, answer: Answer<T>) {
 }
 
 impl State {
-    /// Notes that something has to be tried again.
-    fn fail(&mut self) -> &mut Self {
-        self.retry.get_or_insert_with(|| Instant::now() + RETRY);
-        self
+    /// Lets go of changes that wait for members who are gone: a member who comes and goes while
+    /// nothing can be told leaves one each time.
+    fn compact(&mut self) {
+        let surveys = usize::from(self.queue.has_surveys()) * self.members.len();
+        if self.queue.changes() > 2 * self.members.len() + surveys + BATCH {
+            self.queue_due();
+        }
     }
 
-    /// Queues every member that is due.
-    fn queue_members(&mut self) {
-        self.retry = None;
-        if self.open {
-            let due = self.members.iter().filter(|(_, entry)| entry.due);
-            self.due
-                .extend(due.map(|((room, client), _)| Due::Member(room.clone(), *client)));
-        }
+    /// Queues every member that is due, each once.
+    fn queue_due(&mut self) {
+        let due = self.members.iter().filter(|(_, entry)| entry.due);
+        self.queue
+            .replace_members(due.map(|((room, client), _)| (room.clone(), *client)));
     }
 
     /// Queues a look at every room with members.
@@ -380,8 +387,11 @@ impl State {
         let rooms: HashSet<_> = members
             .map(|((room, _), entry)| (room, entry.announce))
             .collect();
-        let rooms = rooms.into_iter();
-        self.due
-            .extend(rooms.map(|(room, announce)| Due::Survey(room.clone(), announce)));
+        for (room, announce) in rooms {
+            self.queue.change(Change::Survey(room.clone(), announce));
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -464,3 +464,35 @@ async fn everyone_is_there_after_a_replica_took_over() {
         assert_eq!(roll.headcount, headcount(3, 2));
     }
 }
+
+#[tokio::test]
+async fn a_full_redis_is_not_stormed_and_has_everyone_when_it_is_not_full_any_more() {
+    const CROWD: u64 = 3_000;
+    let server = RedisServer::start();
+    let node = Node::start(&server, "n1").await;
+    let processed = async || {
+        let info: String = server.ask(&["INFO", "stats"]).await;
+        let line = info
+            .lines()
+            .find_map(|line| line.strip_prefix("total_commands_processed:"));
+        line.expect("a count").parse::<u64>().expect("a number")
+    };
+    server.tell(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    (0..CROWD).for_each(|client| node.enter(anonymous(client)));
+    let before = processed().await;
+    // Long enough for some attempts of each kind.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let asked = processed().await - before;
+    assert!(
+        asked < CROWD,
+        "{asked} commands for {CROWD} that are refused"
+    );
+    server.tell(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    let all_there = async {
+        while node.members(first(0)).await.headcount.count < CROWD {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let there = tokio::time::timeout(DEADLINE, all_there).await;
+    there.expect("everyone is there in time");
+}

@@ -1,0 +1,195 @@
+//! What the roster asks of a backend that refuses, and what it holds meanwhile.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use prometheus::Registry;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use super::*;
+use crate::backend::BackendError;
+
+/// Refuses every change until told otherwise, and counts what it is asked.
+struct Refusing {
+    refuses: AtomicBool,
+    calls: AtomicUsize,
+    entered: Mutex<HashSet<ClientId>>,
+    standing: watch::Sender<Standing>,
+}
+
+impl Refusing {
+    fn change(&self, change: impl FnOnce(&mut HashSet<ClientId>)) -> Pending<()> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        let (answer, answered) = oneshot::channel();
+        let outcome = if self.refuses.load(Ordering::SeqCst) {
+            Err(BackendError::Overloaded)
+        } else {
+            change(&mut self.entered.lock().unwrap());
+            Ok(())
+        };
+        answer.send(outcome).unwrap();
+        Pending::Waiting(answered)
+    }
+}
+
+impl Presence for Refusing {
+    fn enter(&self, _: &RoomName, member: &Member, _: bool) -> Pending<()> {
+        self.change(|entered| {
+            entered.insert(member.client);
+        })
+    }
+
+    fn exit(&self, _: &RoomName, client: ClientId, _: bool) -> Pending<()> {
+        // It may have been entered in vain.
+        self.change(|entered| {
+            entered.remove(&client);
+        })
+    }
+
+    fn members(&self, _: &RoomName, _: Page, _: bool) -> Pending<Roll> {
+        Pending::ready(Ok(Roll::default()))
+    }
+
+    fn resign(&self) -> Pending<()> {
+        Pending::ready(Ok(()))
+    }
+
+    fn standing(&self) -> watch::Receiver<Standing> {
+        self.standing.subscribe()
+    }
+}
+
+struct Fixture {
+    backend: Arc<Refusing>,
+    roster: Arc<Roster>,
+    keeping: JoinHandle<()>,
+}
+
+impl Fixture {
+    fn refusing() -> Self {
+        let open = Standing {
+            open: true,
+            term: 1,
+            departures: 0,
+        };
+        let backend = Arc::new(Refusing {
+            refuses: AtomicBool::new(true),
+            calls: AtomicUsize::new(0),
+            entered: Mutex::default(),
+            standing: watch::Sender::new(open),
+        });
+        let metrics = Metrics::register(&Registry::new()).unwrap();
+        let roster = Arc::new(Roster::new(backend.clone(), metrics));
+        let kept = Arc::clone(&roster);
+        let keeping = tokio::spawn(async move { kept.keep().await });
+        Self {
+            backend,
+            roster,
+            keeping,
+        }
+    }
+
+    fn enter(&self, client: u64) {
+        let member = Member {
+            client: ClientId(client),
+            identity: Arc::default(),
+        };
+        self.roster.enter(&room(), member, false);
+    }
+
+    fn exit(&self, client: u64) {
+        self.roster.exit(&room(), ClientId(client));
+    }
+
+    fn waiting(&self) -> usize {
+        self.roster.lock().queue.changes()
+    }
+
+    fn calls(&self) -> usize {
+        self.backend.calls.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        self.keeping.abort();
+    }
+}
+
+fn room() -> RoomName {
+    RoomName::new("a").unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_crowd_is_tried_one_by_one_and_ever_later_and_then_comes_in_whole() {
+    let node = Fixture::refusing();
+    let crowd = 0..10_000;
+    crowd.clone().for_each(|client| node.enter(client));
+    sleep(Duration::from_secs(1)).await;
+    let at_first = node.calls();
+    sleep(Duration::from_secs(600)).await;
+    // Between 2.5 and 5 s each.
+    assert!(node.calls() - at_first <= 241, "{}", node.calls());
+    assert!(node.calls() - at_first >= 100, "{}", node.calls());
+    assert_eq!(node.waiting(), crowd.clone().count(), "each waits once");
+    // Queries do not wait for what is refused.
+    let page = Page {
+        after: None,
+        limit: 0,
+    };
+    assert!(node.roster.members(&room(), page, false).await.is_ok());
+
+    node.backend.refuses.store(false, Ordering::SeqCst);
+    sleep(Duration::from_secs(6)).await;
+    let entered = node.backend.entered.lock().unwrap().len();
+    assert_eq!((entered, node.waiting()), (crowd.count(), 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn members_who_come_and_go_while_changes_are_refused_leave_nothing_behind() {
+    let node = Fixture::refusing();
+    node.enter(0);
+    for client in 1..100_000 {
+        node.enter(client);
+        node.exit(client);
+        if client % 1_000 == 0 {
+            sleep(Duration::from_millis(100)).await;
+        }
+        assert!(node.waiting() <= 2 * 3 + BATCH + 1, "{}", node.waiting());
+    }
+    // Some were under way when they went, and the backend may know of them.
+    assert!(node.roster.lock().members.len() < 600);
+    node.backend.refuses.store(false, Ordering::SeqCst);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_refused_now_and_then_is_done_in_the_end() {
+    let node = Fixture::refusing();
+    for client in 0..1_000 {
+        let refuses = client % 7 == 0;
+        node.backend.refuses.store(refuses, Ordering::SeqCst);
+        node.enter(client);
+        if client % 3 == 0 {
+            sleep(Duration::from_millis(10)).await;
+            node.exit(client);
+        }
+    }
+    node.backend.refuses.store(false, Ordering::SeqCst);
+    sleep(Duration::from_secs(10)).await;
+    let mut entered: Vec<_> = node
+        .backend
+        .entered
+        .lock()
+        .unwrap()
+        .iter()
+        .copied()
+        .collect();
+    entered.sort_unstable();
+    let expected: Vec<_> = (0..1_000)
+        .filter(|client| client % 3 != 0)
+        .map(ClientId)
+        .collect();
+    assert_eq!(entered, expected);
+    assert_eq!(node.waiting(), 0);
+}
