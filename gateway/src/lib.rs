@@ -3,6 +3,7 @@
 //! A message's way: `listener` → [`handshake`] → `worker` → `connection` reads → [`websocket`] →
 //! `session` → the broker → the worker's fan-out → `connection` writes.
 
+mod answer;
 pub mod cli;
 mod connection;
 mod cpu;
@@ -13,6 +14,7 @@ mod listener;
 mod log;
 mod metrics;
 mod nofile;
+mod places;
 pub mod server;
 mod session;
 pub mod websocket;

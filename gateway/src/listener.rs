@@ -7,11 +7,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use fanfare_shared::config::Limits;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 
+use crate::places::Places;
 use crate::worker::{Load, Order};
 use crate::workers::WorkerHandle;
 
@@ -43,13 +42,12 @@ pub(crate) fn bind(address: SocketAddr, backlog: u32, key: &str) -> anyhow::Resu
 }
 
 /// Accepts until it is dropped.
-pub(crate) async fn accept(listener: TcpListener, workers: Vec<WorkerHandle>, limits: Limits) {
-    // Beyond this many handshakes, sockets wait in the kernel's queue (`limits.accept_backlog`).
-    let handshakes = Arc::new(Semaphore::new(limits.handshakes));
+pub(crate) async fn accept(
+    listener: TcpListener,
+    workers: Vec<WorkerHandle>,
+    handshakes: Arc<Places>,
+) {
     loop {
-        let Ok(permit) = Arc::clone(&handshakes).acquire_owned().await else {
-            return;
-        };
         let socket = match listener.accept().await {
             Ok((socket, _)) => socket,
             Err(error) => {
@@ -60,6 +58,7 @@ pub(crate) async fn accept(listener: TcpListener, workers: Vec<WorkerHandle>, li
                 continue;
             }
         };
+        let place = handshakes.take().await;
         let Some(worker) = workers
             .iter()
             .min_by_key(|worker| worker.load.load(Ordering::Relaxed))
@@ -68,7 +67,7 @@ pub(crate) async fn accept(listener: TcpListener, workers: Vec<WorkerHandle>, li
         };
         match socket.into_std() {
             Ok(socket) => {
-                let order = Order::Serve(socket, permit, Load::new(&worker.load));
+                let order = Order::Serve(socket, place, Load::new(&worker.load));
                 if worker.orders.send(order).await.is_err() {
                     return;
                 }

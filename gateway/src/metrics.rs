@@ -1,6 +1,7 @@
 //! What a node counts and shows at `/metrics`. Every label is a closed set; none names a room, a
 //! user, a connection or an address.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare_shared::code::CloseCode;
@@ -13,6 +14,7 @@ use prometheus::{
 
 use crate::http::Status;
 use crate::nofile;
+use crate::places::Places;
 
 /// The gateway's metrics.
 #[derive(Debug, Clone)]
@@ -30,6 +32,9 @@ pub(crate) struct Metrics {
     pub(crate) handshake_seconds: Histogram,
     pub(crate) draining: IntGauge,
     pub(crate) drain_remaining: IntGauge,
+    places: IntGaugeVec,
+    places_limit: IntGaugeVec,
+    displaced: IntCounterVec,
     fanout: Histogram,
     latency_local: Histogram,
     latency_remote: Histogram,
@@ -57,17 +62,20 @@ pub(crate) enum Handshake {
     Unavailable,
     /// With 408.
     Timeout,
+    /// With 408, because another had its place.
+    Displaced,
     /// The peer went away.
     Aborted,
 }
 
 impl Handshake {
-    const ALL: [(Self, &'static str); 6] = [
+    const ALL: [(Self, &'static str); 7] = [
         (Self::Ok, "ok"),
         (Self::Page, "page"),
         (Self::Refused, "refused"),
         (Self::Unavailable, "unavailable"),
         (Self::Timeout, "timeout"),
+        (Self::Displaced, "displaced"),
         (Self::Aborted, "aborted"),
     ];
 
@@ -77,6 +85,21 @@ impl Handshake {
             Status::Unavailable => Self::Unavailable,
             Status::Timeout => Self::Timeout,
             _ => Self::Refused,
+        }
+    }
+}
+
+/// Peers that are waited for, each kind in so many [`Places`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Waiting {
+    /// Handshakes under way on the public port.
+    Handshakes,
+}
+
+impl Waiting {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Handshakes => "handshakes",
         }
     }
 }
@@ -193,6 +216,17 @@ impl Metrics {
                 "fanfare_drain_remaining_connections",
                 "Connections yet to be moved away",
             )?,
+            places: with.gauges(
+                "fanfare_places",
+                "Peers that are waited for: handshakes, refusals, connections of the internal port",
+                "of",
+            )?,
+            places_limit: with.gauges(
+                "fanfare_places_limit",
+                "How many of them there may be; at as many, the oldest gives way to the next",
+                "of",
+            )?,
+            displaced: with.counters("fanfare_displaced_total", "Those that gave way", "of")?,
             fanout: with.histogram(
                 "fanfare_publish_fanout",
                 "Members that a publication reached on one worker",
@@ -251,6 +285,15 @@ impl Metrics {
         count(&self.closed, &reason);
     }
 
+    /// Places for those who are waited for.
+    pub(crate) fn places(&self, of: Waiting, bound: usize) -> Arc<Places> {
+        let label = &[of.as_str()];
+        let limit = self.places_limit.with_label_values(label);
+        limit.set(i64::try_from(bound).unwrap_or(i64::MAX));
+        let taken = self.places.with_label_values(label);
+        Places::new(bound, taken, self.displaced.with_label_values(label))
+    }
+
     /// Counts a handshake.
     pub(crate) fn handshake(&self, result: Handshake) {
         count(&self.handshakes, &result);
@@ -289,6 +332,15 @@ impl Registrar<'_> {
 
     fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
         self.keep(IntCounter::new(name, help)?)
+    }
+
+    fn gauges(
+        &self,
+        name: &str,
+        help: &str,
+        label: &str,
+    ) -> Result<IntGaugeVec, prometheus::Error> {
+        self.keep(IntGaugeVec::new(Opts::new(name, help), &[label])?)
     }
 
     fn counters(

@@ -23,7 +23,7 @@ use tokio::time::{interval, timeout};
 
 use crate::cpu::CpuSeconds;
 use crate::internal::{self, Internal, Readiness};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Waiting};
 use crate::worker::{Order, Shared};
 use crate::workers::{WorkerHandle, Workers};
 use crate::{listener, nofile};
@@ -85,7 +85,9 @@ pub async fn run(
     let (workers, mut ended) = workers.start(&shared);
     let _ = readiness.backend.set(Arc::clone(hub.backend()));
     announce(&config, public.local_addr()?, private_address)?;
-    tokio::spawn(listener::accept(public, workers.clone(), config.limits));
+    let metrics = &shared.metrics;
+    let handshakes = metrics.places(Waiting::Handshakes, config.limits.handshakes);
+    tokio::spawn(listener::accept(public, workers.clone(), handshakes));
 
     tokio::select! {
         _ = signals.recv() => {}

@@ -27,12 +27,13 @@ use fanfare_shared::code::CloseCode;
 use fanfare_shared::config::{Config, Limits};
 use slab::Slab;
 use tokio::runtime::{Builder, Handle, LocalOptions};
-use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::{JoinSet, spawn_local, yield_now};
 
 use self::send::Sender;
 use crate::connection::Connection;
 use crate::metrics::{Metrics, Tally};
+use crate::places::Place;
 use crate::session::Membership;
 
 /// How much is read from a socket at once. One such buffer per worker serves all its connections.
@@ -44,8 +45,8 @@ const WRITES_PER_TURN: usize = 256;
 
 /// What the rest of the node may ask of a worker.
 pub(crate) enum Order {
-    /// Serve a socket. The permit bounds the handshakes under way.
-    Serve(std::net::TcpStream, OwnedSemaphorePermit, Load),
+    /// Serve a socket. The place bounds the handshakes under way.
+    Serve(std::net::TcpStream, Place, Load),
     /// Close every connection as the configuration says, and end when they are gone or the time
     /// is up.
     Drain,
@@ -144,7 +145,7 @@ pub(crate) fn run(
         loop {
             tokio::select! {
                 order = orders.recv() => match order {
-                    Some(Order::Serve(socket, permit, load)) => worker.serve(socket, permit, load),
+                    Some(Order::Serve(socket, place, load)) => worker.serve(socket, place, load),
                     // Meanwhile handshakes are answered with 503.
                     Some(Order::Drain) => if let Some(ended) = ended.take() {
                         spawn_local(Rc::clone(&worker).drain(ended));

@@ -113,10 +113,12 @@ pub struct Limits {
     /// Open connections of the node; one more is refused. Default 100000; set it by the memory
     /// and the file descriptors that the node has.
     pub connections: usize,
-    /// Handshakes at once; one more waits in the kernel's queue. Default 4096.
+    /// Handshakes at once, answers that are yet to be read included; at as many, the oldest is
+    /// answered 408 in favour of the next. It has half a second at least, less where this is below
+    /// 4096. Default 4096; raise it where many clients come at once and are slow to send.
     pub handshakes: usize,
-    /// How long a handshake may take before the socket is closed, so that half-open ones
-    /// cannot pile up. Default 10 s.
+    /// How long a handshake may take before it is answered 408, and how long a client may take to
+    /// read an answer in plain HTTP, so that half-open ones cannot pile up. Default 10 s.
     #[serde(with = "humantime_serde")]
     pub handshake_timeout: Duration,
     /// The size of a request's head in bytes; a larger one is answered 431. Default 16384;

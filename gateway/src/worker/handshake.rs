@@ -1,65 +1,54 @@
 //! From an accepted socket to a connection, or to an answer in plain HTTP.
+//!
+//! Every step that is the peer's ends by a deadline, and sooner where another needs the place.
+
+mod head;
 
 use std::io;
-use std::net::Shutdown;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use fanfare_shared::codec::Format;
 use fanfare_shared::{ClientId, Event, Welcome};
-use socket2::SockRef;
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
+use self::head::{Ending, Head};
 use super::{Load, Worker};
 use crate::connection::{self, Connection};
-use crate::handshake::{self, Outcome, Upgrade};
+use crate::handshake::Upgrade;
 use crate::http::{Response, Status};
 use crate::metrics::Handshake;
-use crate::session;
-
-/// How long the peer may take to read a plain HTTP answer and close.
-const LINGER: Duration = Duration::from_secs(2);
+use crate::places::Place;
+use crate::{answer, session};
 
 impl Worker {
     /// Takes up a socket.
-    pub(super) fn serve(
-        &self,
-        socket: std::net::TcpStream,
-        permit: OwnedSemaphorePermit,
-        load: Load,
-    ) {
+    pub(super) fn serve(&self, socket: std::net::TcpStream, place: Place, load: Load) {
         let worker = self.share();
         match TcpStream::from_std(socket) {
             Ok(stream) => {
-                spawn_local(async move {
-                    worker.shake_hands(stream, load).await;
-                    drop(permit);
-                });
+                spawn_local(async move { worker.shake_hands(stream, place, load).await });
             }
-            Err(error) => tracing::warn!(%error, "a socket could not be registered"),
+            Err(error) => tracing::debug!(%error, "a socket could not be registered"),
         }
     }
 
-    async fn shake_hands(self: Rc<Self>, stream: TcpStream, load: Load) {
+    async fn shake_hands(self: Rc<Self>, stream: TcpStream, place: Place, load: Load) {
         let patience = self.limits().handshake_timeout;
         let accepted = Instant::now();
-        let (outcome, first) = match timeout(patience, self.read_head(&stream)).await {
-            Ok(Ok(read)) => read,
-            Ok(Err(_)) => return self.shared.metrics.handshake(Handshake::Aborted),
-            Err(_) => {
-                let message = format!("the request took longer than {} s", patience.as_secs());
-                (
-                    Outcome::Respond(Response::error(Status::Timeout, message)),
-                    Vec::new(),
-                )
-            }
+        let mut head = Head::new(self.limits().handshake_bytes);
+        let (read, displaced) = tokio::select! {
+            biased;
+            read = timeout(patience, self.read_head(&stream, &mut head)) => (read.ok(), false),
+            () = place.lost() => (None, true),
         };
-        let response = match outcome {
-            Outcome::Upgrade(upgrade) => match self.admit() {
+        let read =
+            read.unwrap_or_else(|| head.read_the_rest(&stream, &mut self.scratch.borrow_mut()));
+        let response = match read {
+            Ok(Ending::Upgrade(upgrade, first)) => match self.admit() {
                 Ok(()) => {
                     self.shared
                         .metrics
@@ -69,15 +58,33 @@ impl Worker {
                 }
                 Err(response) => response,
             },
-            Outcome::Respond(response) => response,
-            Outcome::Partial => return,
+            Ok(Ending::Respond(response)) => response,
+            Ok(Ending::Unfinished) if displaced => {
+                self.shared.metrics.handshake(Handshake::Displaced);
+                // Nothing of it is unread, so that it may be closed at once: others wait.
+                let message = "others needed the place before the request was here; try again";
+                let response = Response::error(Status::Timeout, message.into());
+                let _ = answer::start(&stream, &response.encode());
+                return;
+            }
+            Ok(Ending::Unfinished) => {
+                let message = format!("the request took longer than {} s", patience.as_secs());
+                Response::error(Status::Timeout, message)
+            }
+            Err(_) => return self.shared.metrics.handshake(Handshake::Aborted),
         };
         self.shared
             .metrics
             .handshake(Handshake::of(response.status()));
-        let answered = timeout(LINGER, respond(&stream, &response.encode(), &self)).await;
-        if let Ok(Err(error)) = answered {
-            tracing::debug!(%error, "the peer went away before its answer was read");
+        let response = response.encode();
+        tokio::select! {
+            biased;
+            answered = answer::give(&stream, &response, patience) => {
+                if let Err(error) = answered {
+                    tracing::debug!(%error, "the peer did not take its answer");
+                }
+            }
+            () = place.lost() => {}
         }
     }
 
@@ -96,11 +103,8 @@ impl Worker {
         Ok(())
     }
 
-    /// Reads until the head is whole or refused; answers also what came behind it: the first
-    /// frames, which some clients send without waiting.
-    async fn read_head(&self, stream: &TcpStream) -> io::Result<(Outcome, Vec<u8>)> {
-        let limit = self.limits().handshake_bytes;
-        let mut received = Vec::new();
+    /// Reads until the head is whole or refused.
+    async fn read_head(&self, stream: &TcpStream, head: &mut Head) -> io::Result<Ending> {
         loop {
             stream.readable().await?;
             let mut scratch = self.scratch.borrow_mut();
@@ -113,20 +117,8 @@ impl Worker {
             if count < scratch.len() {
                 connection::expect_more_later(stream);
             }
-            // A head mostly comes whole, and is then looked at where it is.
-            let bytes = if received.is_empty() {
-                &scratch[..count]
-            } else {
-                received.extend_from_slice(&scratch[..count]);
-                &received
-            };
-            match handshake::read(bytes, limit) {
-                Outcome::Partial => received = bytes.to_vec(),
-                Outcome::Upgrade(upgrade) => {
-                    let first = bytes[upgrade.head..].to_vec();
-                    return Ok((Outcome::Upgrade(upgrade), first));
-                }
-                refused @ Outcome::Respond(_) => return Ok((refused, Vec::new())),
+            if let Some(ending) = head.take_in(&scratch[..count]) {
+                return Ok(ending);
             }
         }
     }
@@ -166,27 +158,5 @@ impl Worker {
             self.end(&connection);
             drop(load);
         });
-    }
-}
-
-/// Writes an answer and waits until the peer has closed, so that no reset overtakes it.
-async fn respond(stream: &TcpStream, mut answer: &[u8], worker: &Worker) -> io::Result<()> {
-    while !answer.is_empty() {
-        stream.writable().await?;
-        match stream.try_write(answer) {
-            Ok(count) => answer = &answer[count..],
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
-        }
-    }
-    SockRef::from(stream).shutdown(Shutdown::Write)?;
-    loop {
-        stream.readable().await?;
-        match stream.try_read(&mut worker.scratch.borrow_mut()) {
-            Ok(0) => return Ok(()),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
-        }
     }
 }

@@ -220,7 +220,7 @@ async fn a_slow_handshake_is_cut_off_with_408() {
 }
 
 #[tokio::test]
-async fn handshakes_beyond_the_limit_wait_their_turn() {
+async fn half_open_handshakes_up_to_the_limit_keep_nobody_out() {
     let node = Node::with("[limits]\nhandshakes = 1\nhandshake_timeout = '500ms'").await;
     let mut half_open = Vec::new();
     for _ in 0..3 {

@@ -27,6 +27,7 @@ mod socket;
 mod cluster;
 mod commands;
 mod crowd;
+mod flood;
 mod framing;
 mod handshake;
 mod internal;

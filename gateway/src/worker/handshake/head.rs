@@ -1,0 +1,115 @@
+//! A request's head as it arrives, and how its reading ends.
+
+use std::io;
+
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
+use tokio::net::TcpStream;
+
+use crate::handshake::{self, Outcome, Upgrade};
+use crate::http::Response;
+
+/// How the reading of a head ends.
+pub(super) enum Ending {
+    /// A WebSocket, and what came behind the head: the first frames, which some clients send
+    /// without waiting.
+    Upgrade(Upgrade, Vec<u8>),
+    /// Something else, or nothing that is right.
+    Respond(Response),
+    /// It was not whole when its time was over.
+    Unfinished,
+}
+
+/// What has arrived of a head.
+pub(super) struct Head {
+    /// The most that it may be.
+    limit: usize,
+    received: Vec<u8>,
+}
+
+impl Head {
+    pub(super) const fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            received: Vec::new(),
+        }
+    }
+
+    /// Takes what was read; answers once the head is whole or refused.
+    pub(super) fn take_in(&mut self, bytes: &[u8]) -> Option<Ending> {
+        // A head mostly comes whole, and is then looked at where it is.
+        let bytes = if self.received.is_empty() {
+            bytes
+        } else {
+            self.received.extend_from_slice(bytes);
+            &self.received
+        };
+        match handshake::read(bytes, self.limit) {
+            Outcome::Partial => {
+                if self.received.is_empty() {
+                    self.received = bytes.to_vec();
+                }
+                None
+            }
+            Outcome::Upgrade(upgrade) => {
+                let first = bytes[upgrade.head..].to_vec();
+                Some(Ending::Upgrade(upgrade, first))
+            }
+            Outcome::Respond(response) => Some(Ending::Respond(response)),
+        }
+    }
+
+    /// Reads what is there already, or a worker that is slow to look would turn away who was in
+    /// time. Past tokio, which may not know yet that there is something.
+    pub(super) fn read_the_rest(
+        &mut self,
+        stream: &TcpStream,
+        scratch: &mut [u8],
+    ) -> io::Result<Ending> {
+        loop {
+            let count = match recv(stream, &mut *scratch, RecvFlags::DONTWAIT) {
+                Ok((_, 0)) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok((_, count)) => count,
+                Err(Errno::AGAIN) => return Ok(Ending::Unfinished),
+                Err(Errno::INTR) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            if let Some(ending) = self.take_in(&scratch[..count]) {
+                return Ok(ending);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_head_that_is_there_is_read_before_the_runtime_knows_of_it() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let address = listener.local_addr().expect("its address");
+        let mut client = std::net::TcpStream::connect(address).expect("a connection");
+        let (socket, _) = listener.accept().expect("its other end");
+        socket.set_nonblocking(true).expect("a socket");
+        let (mut head, mut scratch) = (Head::new(1024), vec![0; 16]);
+
+        // Nothing is awaited meanwhile, so that the runtime does not look at the socket.
+        let stream = TcpStream::from_std(socket).expect("a stream");
+        let unfinished = head.read_the_rest(&stream, &mut scratch);
+        assert!(matches!(unfinished, Ok(Ending::Unfinished)));
+        client
+            .write_all(b"GET /nowhere HTTP/1.1\r\n")
+            .expect("to send");
+        let unfinished = head.read_the_rest(&stream, &mut scratch);
+        assert!(matches!(unfinished, Ok(Ending::Unfinished)));
+        client.write_all(b"Host: x\r\n\r\n").expect("to send");
+        let whole = head.read_the_rest(&stream, &mut scratch);
+        assert!(
+            matches!(whole, Ok(Ending::Respond(response)) if response.status().as_u16() == 404)
+        );
+    }
+}

@@ -1,0 +1,101 @@
+//! Peers that send nothing, too little, or read nothing: each is bounded, and keeps nobody out.
+
+use std::net::SocketAddr;
+
+use rustix::process::Signal;
+
+use crate::client::{Client, check_accepted, request};
+use crate::http::get;
+use crate::node::Node;
+use crate::socket::Socket;
+
+/// Connects so many, each of which sends `bytes` and no more.
+async fn stuck(address: SocketAddr, count: usize, bytes: &[u8]) -> Vec<Socket> {
+    let mut sockets = Vec::new();
+    for _ in 0..count {
+        let mut socket = Socket::connect(address).await;
+        // One that gave way to those behind it may be gone.
+        socket.try_send(bytes).await;
+        sockets.push(socket);
+    }
+    sockets
+}
+
+#[tokio::test]
+async fn who_sends_no_whole_head_keeps_nobody_out() {
+    // A time that the test does not wait for.
+    let node = Node::with("[limits]\nhandshakes = 16\nhandshake_timeout = '5m'").await;
+    let mut held = Vec::new();
+    for begun in ["", "G", "GET /ws HTTP/1.1\r\nHost: x\r\n"] {
+        held.extend(stuck(node.public, 100, begun.as_bytes()).await);
+        Client::connect(&node, "/ws").await.close().await;
+        assert_eq!(get(node.public, "/").await.status, 200);
+    }
+    // By age: a byte now and then makes nobody younger.
+    for _ in 0..3 {
+        for socket in &mut held {
+            socket.try_send(b"x").await;
+        }
+        Client::connect(&node, "/ws").await.close().await;
+    }
+    let metrics = node.metrics().await;
+    let count = |series: &str| metrics.value(series).expect("a series");
+    let displaced = count(r#"fanfare_handshakes_total{result="displaced"}"#);
+    assert!(displaced >= 280.0, "{displaced}");
+    assert_eq!(count(r#"fanfare_places_limit{of="handshakes"}"#), 16.0);
+    assert!(count(r#"fanfare_places{of="handshakes"}"#) <= 16.0);
+}
+
+#[tokio::test]
+async fn who_gives_way_is_told_so() {
+    let node = Node::with("[limits]\nhandshakes = 1\nhandshake_timeout = '5m'").await;
+    for begun in ["", "GET /ws HTTP/1.1\r\n"] {
+        let mut first = stuck(node.public, 1, begun.as_bytes()).await;
+        Client::connect(&node, "/ws").await;
+        let response = first[0].response(true).await;
+        assert_eq!(response.status, 408, "{response:?}");
+        assert!(response.body.contains("needed the place"), "{response:?}");
+        first[0].expect_end().await;
+    }
+}
+
+#[tokio::test]
+async fn a_crowd_that_was_in_time_is_not_turned_away_for_being_large() {
+    let node = Node::with("workers = 2\n[limits]\nhandshakes = 1").await;
+    // All are there before the node looks at the first.
+    node.signal(Signal::STOP);
+    let crowd = stuck(node.public, 200, request("/ws", "").as_bytes()).await;
+    node.signal(Signal::CONT);
+    for mut client in crowd {
+        check_accepted(&client.response(true).await);
+    }
+}
+
+#[tokio::test]
+async fn who_reads_no_answer_does_not_keep_its_place() {
+    let node = Node::with("[limits]\nhandshake_timeout = '500ms'").await;
+    let mut deaf = Vec::new();
+    for path in ["/", "/page.js", "/nowhere", "/ws"] {
+        let mut socket = Socket::connect_with_little_room(node.public).await;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+        socket.send(request.as_bytes()).await;
+        deaf.push(socket);
+    }
+    node.until_metric(r#"fanfare_handshakes_total{result="page"}"#, 2.0)
+        .await;
+    node.until_metric(r#"fanfare_places{of="handshakes"}"#, 0.0)
+        .await;
+}
+
+#[tokio::test]
+async fn a_refusal_reaches_who_is_still_sending() {
+    let node = Node::with("[limits]\nhandshake_bytes = 2048").await;
+    for _ in 0..10 {
+        let mut socket = Socket::connect(node.public).await;
+        let mut much = b"GET /ws HTTP/1.1\r\nCookie: ".to_vec();
+        much.resize(100_000, b'x');
+        socket.try_send(&much).await;
+        assert_eq!(socket.response(true).await.status, 431);
+        socket.expect_end().await;
+    }
+}
