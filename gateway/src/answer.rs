@@ -1,5 +1,5 @@
 //! Giving a plain HTTP answer, after which the connection ends: in a bounded time, and so that no
-//! reset overtakes it. Workers answer handshakes with it.
+//! reset overtakes it. Workers answer handshakes with it, the listener those it cannot hand on.
 
 use std::io;
 use std::net::Shutdown;
@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// How long the peer may take to close once it has its answer.
-const LINGER: Duration = Duration::from_secs(2);
+pub(crate) const LINGER: Duration = Duration::from_secs(2);
 
 /// How much more of a refused peer is read meanwhile.
 const MAX_UNREAD: usize = 256 * 1024;
@@ -32,7 +32,7 @@ pub(crate) fn start(stream: &TcpStream, answer: &[u8]) -> io::Result<usize> {
 }
 
 /// Goes on where [`start`] could not.
-async fn finish(stream: &TcpStream, rest: &[u8], within: Duration) -> io::Result<()> {
+pub(crate) async fn finish(stream: &TcpStream, rest: &[u8], within: Duration) -> io::Result<()> {
     timeout(within, write(stream, rest)).await??;
     SockRef::from(stream).shutdown(Shutdown::Write)?;
     timeout(LINGER, discard(stream)).await?

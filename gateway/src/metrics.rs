@@ -94,12 +94,15 @@ impl Handshake {
 pub(crate) enum Waiting {
     /// Handshakes under way on the public port.
     Handshakes,
+    /// Clients that are refused without a worker.
+    Refusals,
 }
 
 impl Waiting {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Handshakes => "handshakes",
+            Self::Refusals => "refusals",
         }
     }
 }

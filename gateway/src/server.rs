@@ -19,11 +19,13 @@ use prometheus::Registry;
 use prometheus::process_collector::ProcessCollector;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 
 use crate::cpu::CpuSeconds;
 use crate::internal::{self, Internal, Readiness};
-use crate::metrics::{Metrics, Waiting};
+use crate::listener::Door;
+use crate::metrics::Metrics;
 use crate::worker::{Order, Shared};
 use crate::workers::{WorkerHandle, Workers};
 use crate::{listener, nofile};
@@ -85,9 +87,8 @@ pub async fn run(
     let (workers, mut ended) = workers.start(&shared);
     let _ = readiness.backend.set(Arc::clone(hub.backend()));
     announce(&config, public.local_addr()?, private_address)?;
-    let metrics = &shared.metrics;
-    let handshakes = metrics.places(Waiting::Handshakes, config.limits.handshakes);
-    tokio::spawn(listener::accept(public, workers.clone(), handshakes));
+    let door = Door::new(workers.clone(), &config.limits, shared.metrics.clone());
+    tokio::spawn(listener::accept(public, door));
 
     tokio::select! {
         _ = signals.recv() => {}
@@ -115,9 +116,11 @@ async fn drain(
     let window = shared.config.drain.window;
     tracing::info!(connections = connections(), ?window, "draining");
     shared.metrics.draining.set(1);
-    for worker in workers {
-        // A worker that is gone already has nobody left to move.
-        let _ = worker.orders.send(Order::Drain).await;
+    // Each by itself: one that takes no orders keeps the others from nothing. One that is gone
+    // already has nobody left to move.
+    let mut told = JoinSet::new();
+    for orders in workers.iter().map(|worker| worker.orders.clone()) {
+        told.spawn(async move { orders.send(Order::Drain).await.is_ok() });
     }
     let mut progress = interval(PROGRESS);
     progress.reset();

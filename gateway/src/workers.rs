@@ -2,7 +2,7 @@
 
 use std::future::pending;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use anyhow::Context as _;
@@ -20,6 +20,18 @@ pub(crate) struct WorkerHandle {
     pub(crate) orders: mpsc::Sender<Order>,
     /// How many sockets it has.
     pub(crate) load: Arc<AtomicUsize>,
+}
+
+impl WorkerHandle {
+    /// How many sockets it has, those included that it has not looked at.
+    pub(crate) fn sockets(&self) -> usize {
+        self.load.load(Ordering::Relaxed)
+    }
+
+    /// How many sockets it has not looked at.
+    pub(crate) fn waiting(&self) -> usize {
+        self.orders.max_capacity() - self.orders.capacity()
+    }
 }
 
 /// Threads that wait for what they are to serve; dropped, they end.
