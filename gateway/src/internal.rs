@@ -1,5 +1,7 @@
 //! The internal port: health, readiness and metrics.
 
+mod serve;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -10,6 +12,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use fanfare_broker::backend::Backend;
 use prometheus::{Registry, TextEncoder};
+
+pub(crate) use self::serve::serve;
 
 /// What the internal port looks at.
 #[derive(Clone)]
@@ -44,7 +48,7 @@ impl Readiness {
 }
 
 /// The internal port's routes.
-pub(crate) fn router(internal: Internal) -> Router {
+fn router(internal: Internal) -> Router {
     Router::new()
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(ready))

@@ -2,6 +2,8 @@
 //!
 //! Never waits for one worker, nor for a client: what cannot be handed on is answered 503.
 
+mod acceptor;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,16 +17,13 @@ use tokio::sync::mpsc;
 use tokio::task::yield_now;
 use tokio::time::sleep;
 
+pub(crate) use self::acceptor::Acceptor;
 use crate::answer;
 use crate::http::{Response, Status};
 use crate::metrics::{Handshake, Metrics, Waiting};
 use crate::places::Places;
 use crate::worker::{Load, Order};
 use crate::workers::WorkerHandle;
-
-/// How long to pause when the process is out of file descriptors or memory: connections wait in
-/// the kernel's queue meanwhile.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// How many clients that were refused without a worker are waited for.
 const REFUSALS: usize = 16;
@@ -76,14 +75,14 @@ pub(crate) struct Door {
 
 /// Accepts until it is dropped.
 pub(crate) async fn accept(listener: TcpListener, mut door: Door) {
+    let failures = door.metrics.accept_failures("public");
+    let mut acceptor = Acceptor::new(listener, "public", 1, failures);
     loop {
-        match listener.accept().await {
-            Ok((socket, _)) => door.pass(socket).await,
-            Err(error) if is_peers_fault(&error) => {}
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept; trying again");
-                sleep(PAUSE).await;
-            }
+        let socket = acceptor.next().await;
+        if acceptor.is_short_of_files() {
+            door.refuse(socket, "the node has no open files left").await;
+        } else {
+            door.pass(socket).await;
         }
     }
 }
@@ -163,15 +162,6 @@ async fn choose<'a>(
         }
         sleep(LOOK).await;
     }
-}
-
-/// Whether `accept` failed for the one socket only, and not for the node.
-fn is_peers_fault(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
-    matches!(
-        error.kind(),
-        ConnectionAborted | ConnectionReset | Interrupted
-    )
 }
 
 #[cfg(test)]

@@ -35,6 +35,7 @@ pub(crate) struct Metrics {
     places: IntGaugeVec,
     places_limit: IntGaugeVec,
     displaced: IntCounterVec,
+    accept_failures: IntCounterVec,
     fanout: Histogram,
     latency_local: Histogram,
     latency_remote: Histogram,
@@ -96,6 +97,8 @@ pub(crate) enum Waiting {
     Handshakes,
     /// Clients that are refused without a worker.
     Refusals,
+    /// Connections of the internal port.
+    Internal,
 }
 
 impl Waiting {
@@ -103,6 +106,7 @@ impl Waiting {
         match self {
             Self::Handshakes => "handshakes",
             Self::Refusals => "refusals",
+            Self::Internal => "internal",
         }
     }
 }
@@ -230,6 +234,11 @@ impl Metrics {
                 "of",
             )?,
             displaced: with.counters("fanfare_displaced_total", "Those that gave way", "of")?,
+            accept_failures: with.counters(
+                "fanfare_accept_failures_total",
+                "Times that no socket could be accepted: no file descriptor or memory left",
+                "port",
+            )?,
             fanout: with.histogram(
                 "fanfare_publish_fanout",
                 "Members that a publication reached on one worker",
@@ -295,6 +304,11 @@ impl Metrics {
         limit.set(i64::try_from(bound).unwrap_or(i64::MAX));
         let taken = self.places.with_label_values(label);
         Places::new(bound, taken, self.displaced.with_label_values(label))
+    }
+
+    /// Counts what stands in the way of accepting on `port`.
+    pub(crate) fn accept_failures(&self, port: &str) -> IntCounter {
+        self.accept_failures.with_label_values(&[port])
     }
 
     /// Counts a handshake.

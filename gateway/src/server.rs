@@ -30,6 +30,10 @@ use crate::worker::{Order, Shared};
 use crate::workers::{WorkerHandle, Workers};
 use crate::{listener, nofile};
 
+/// How many connections of the internal port the kernel accepts ahead of the node: enough for a
+/// probe behind a burst.
+const INTERNAL_BACKLOG: u32 = 1024;
+
 /// How often a drain says how far it is.
 const PROGRESS: Duration = Duration::from_secs(1);
 
@@ -52,7 +56,7 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     nofile::raise();
     let public = listener::bind(config.listen, config.limits.accept_backlog, "listen")?;
-    let private = listener::bind(config.internal.listen, 128, "internal.listen")?;
+    let private = listener::bind(config.internal.listen, INTERNAL_BACKLOG, "internal.listen")?;
     let registry = Registry::new();
     registry.register(Box::new(ProcessCollector::for_self()))?;
     registry.register(Box::new(CpuSeconds::new()?))?;
@@ -65,7 +69,12 @@ pub async fn run(
         readiness: Arc::clone(&readiness),
     };
     let private_address = private.local_addr()?;
-    tokio::spawn(async move { axum::serve(private, internal::router(internal)).await });
+    tokio::spawn(internal::serve(
+        private,
+        internal,
+        config.internal.clone(),
+        metrics.clone(),
+    ));
 
     let workers = Workers::spawn(worker_count(&config)).await?;
     let home = workers.home_of_backend()?;

@@ -77,6 +77,14 @@ pub struct Internal {
     /// Its address. Default `127.0.0.1:8081`. Set `0.0.0.0:8081` in a container, where probes
     /// and scrapers come from outside; never expose it to the public.
     pub listen: SocketAddr,
+    /// Its connections at once; at as many, the oldest gives way to the next, so that a probe gets
+    /// through whatever others do. Default 64; raise it for many callers at once.
+    pub connections: usize,
+    /// How long a request may take to arrive, counted from the connection or the answer before it.
+    /// Whatever it is at, a connection ends after three times as long. Default 10 s; raise it for
+    /// slow callers.
+    #[serde(with = "humantime_serde")]
+    pub timeout: Duration,
 }
 
 /// What the logs of rooms may take on a node that has no Redis and so keeps them itself. At either
@@ -235,6 +243,8 @@ impl Default for Internal {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8081)),
+            connections: 64,
+            timeout: Duration::from_secs(10),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use rustix::process::Signal;
 
 use crate::client::{Client, check_accepted, request};
+use crate::deadline::until;
 use crate::http::get;
 use crate::node::Node;
 use crate::socket::Socket;
@@ -98,4 +99,48 @@ async fn a_refusal_reaches_who_is_still_sending() {
         assert_eq!(socket.response(true).await.status, 431);
         socket.expect_end().await;
     }
+}
+
+#[tokio::test]
+async fn a_flooded_internal_port_answers_probes() {
+    // A time that the test does not wait for.
+    let node = Node::with("[internal]\nconnections = 8\ntimeout = '5m'").await;
+    let whole = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
+    let posted = "POST /readyz HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1";
+    let mut held = Vec::new();
+    for begun in ["", "GET /metrics HTTP/1.1\r\nHo", whole, posted] {
+        held.extend(stuck(node.internal, 100, begun.as_bytes()).await);
+        for path in ["/livez", "/readyz", "/metrics"] {
+            assert_eq!(node.internal(path).await.status, 200, "{path}");
+        }
+    }
+    let metrics = node.metrics().await;
+    let count = |series: &str| metrics.value(series).expect("a series");
+    assert!(count(r#"fanfare_places{of="internal"}"#) <= 8.0);
+    assert!(count(r#"fanfare_displaced_total{of="internal"}"#) >= 250.0);
+}
+
+#[tokio::test]
+async fn connections_of_the_internal_port_end_whatever_the_peer_does() {
+    let node = Node::with("[internal]\ntimeout = '200ms'").await;
+    let mut held = Vec::new();
+    for begun in [
+        "",
+        "GET /metrics HTTP/1.1\r\nHo",
+        // Idle after an answer.
+        "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n",
+        "POST /readyz HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1",
+    ] {
+        held.extend(stuck(node.internal, 10, begun.as_bytes()).await);
+    }
+    // Answers that nobody reads, more than the kernel holds.
+    let mut deaf = Socket::connect_with_little_room(node.internal).await;
+    let many = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1000);
+    deaf.try_send(many.as_bytes()).await;
+    until("all to be let go", async || {
+        // The one that asks.
+        let metrics = node.metrics().await;
+        (metrics.value(r#"fanfare_places{of="internal"}"#) == Some(1.0)).then_some(())
+    })
+    .await;
 }

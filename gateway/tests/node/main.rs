@@ -27,6 +27,8 @@ mod socket;
 mod cluster;
 mod commands;
 mod crowd;
+#[cfg(target_os = "linux")]
+mod descriptors;
 mod flood;
 mod framing;
 mod handshake;

@@ -139,9 +139,19 @@ impl Node {
 
     /// Sends the process a signal.
     pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).expect("the node can be signalled");
+    }
+
+    /// The process.
+    pub(crate) fn pid(&self) -> Pid {
         let id = self.process.id().expect("the node runs");
         let id = i32::try_from(id).ok().and_then(Pid::from_raw);
-        kill_process(id.expect("a process id"), signal).expect("the node can be signalled");
+        id.expect("a process id")
+    }
+
+    /// What the node has said on standard error.
+    pub(crate) fn log(&self) -> String {
+        log(&self.directory)
     }
 
     /// Waits for the end of the process.

@@ -74,6 +74,8 @@ pub const KEYS: &[Key] = &[
     key("io_uring", Kind::Flag),
     key("heartbeat", time(1000, HOUR)),
     key("internal.listen", Kind::Address),
+    key("internal.connections", count("connections", 2, 65_536)),
+    key("internal.timeout", time(100, 5 * MINUTE)),
     key(
         "redis.url",
         urls("redis://[user:password@]host[:port][/database]"),
