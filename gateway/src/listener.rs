@@ -18,15 +18,12 @@ use tokio::task::yield_now;
 use tokio::time::sleep;
 
 pub(crate) use self::acceptor::Acceptor;
-use crate::answer;
 use crate::http::{Response, Status};
 use crate::metrics::{Handshake, Metrics, Waiting};
 use crate::places::Places;
 use crate::worker::{Load, Order};
 use crate::workers::WorkerHandle;
-
-/// How many clients that were refused without a worker are waited for.
-const REFUSALS: usize = 16;
+use crate::{answer, nofile};
 
 /// For how long no worker may take a socket before clients are refused.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -93,7 +90,7 @@ impl Door {
             workers,
             sockets: limits.connections + limits.handshakes,
             handshakes: metrics.places(Waiting::Handshakes, limits.handshakes),
-            refusals: metrics.places(Waiting::Refusals, REFUSALS),
+            refusals: metrics.places(Waiting::Refusals, nofile::refusals()),
             behind: None,
             metrics,
         }

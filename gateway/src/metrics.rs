@@ -36,6 +36,7 @@ pub(crate) struct Metrics {
     places_limit: IntGaugeVec,
     displaced: IntCounterVec,
     accept_failures: IntCounterVec,
+    connections_limit: IntGauge,
     fanout: Histogram,
     latency_local: Histogram,
     latency_remote: Histogram,
@@ -233,11 +234,19 @@ impl Metrics {
                 "How many of them there may be; at as many, the oldest gives way to the next",
                 "of",
             )?,
-            displaced: with.counters("fanfare_displaced_total", "Those that gave way", "of")?,
+            displaced: with.counters(
+                "fanfare_displaced_total",
+                "Those that gave way",
+                "of",
+            )?,
             accept_failures: with.counters(
                 "fanfare_accept_failures_total",
                 "Times that no socket could be accepted: no file descriptor or memory left",
                 "port",
+            )?,
+            connections_limit: with.gauge(
+                "fanfare_connections_limit",
+                "Open connections that the node may have: limits.connections, or what open files allow",
             )?,
             fanout: with.histogram(
                 "fanfare_publish_fanout",
@@ -309,6 +318,12 @@ impl Metrics {
     /// Counts what stands in the way of accepting on `port`.
     pub(crate) fn accept_failures(&self, port: &str) -> IntCounter {
         self.accept_failures.with_label_values(&[port])
+    }
+
+    /// Shows how many connections there may be.
+    pub(crate) fn limit_connections(&self, limit: usize) {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.connections_limit.set(limit);
     }
 
     /// Counts a handshake.

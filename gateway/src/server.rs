@@ -50,17 +50,20 @@ const RESIGN: Duration = Duration::from_secs(2);
 /// Prints one line per listener to standard output once clients can connect. With `wait`, a Redis
 /// that cannot be reached at the start is waited for; without, it is an error.
 pub async fn run(
-    config: Config,
+    mut config: Config,
     wait: bool,
     mut signals: mpsc::Receiver<()>,
 ) -> anyhow::Result<()> {
     nofile::raise();
+    let threads = worker_count(&config);
+    nofile::fit(&mut config, threads);
     let public = listener::bind(config.listen, config.limits.accept_backlog, "listen")?;
     let private = listener::bind(config.internal.listen, INTERNAL_BACKLOG, "internal.listen")?;
     let registry = Registry::new();
     registry.register(Box::new(ProcessCollector::for_self()))?;
     registry.register(Box::new(CpuSeconds::new()?))?;
     let metrics = Metrics::register(&registry)?;
+    metrics.limit_connections(config.limits.connections);
 
     // First of all, so that the node is seen to live while it waits for Redis.
     let readiness = Arc::new(Readiness::default());

@@ -78,7 +78,8 @@ pub struct Internal {
     /// and scrapers come from outside; never expose it to the public.
     pub listen: SocketAddr,
     /// Its connections at once; at as many, the oldest gives way to the next, so that a probe gets
-    /// through whatever others do. Default 64; raise it for many callers at once.
+    /// through whatever others do. Default 64; raise it for many callers at once. Lowered to an
+    /// eighth of the open files where these are few.
     pub connections: usize,
     /// How long a request may take to arrive, counted from the connection or the answer before it.
     /// Whatever it is at, a connection ends after three times as long. Default 10 s; raise it for
@@ -119,11 +120,12 @@ pub struct Presence {
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Open connections of the node; one more is refused. Default 100000; set it by the memory
-    /// and the file descriptors that the node has.
+    /// that the node has. Lowered at the start where the open files do not allow as many.
     pub connections: usize,
     /// Handshakes at once, answers that are yet to be read included; at as many, the oldest is
     /// answered 408 in favour of the next. It has half a second at least, less where this is below
-    /// 4096. Default 4096; raise it where many clients come at once and are slow to send.
+    /// 4096. Default 4096; raise it where many clients come at once and are slow to send. Lowered
+    /// with `connections`.
     pub handshakes: usize,
     /// How long a handshake may take before it is answered 408, and how long a client may take to
     /// read an answer in plain HTTP, so that half-open ones cannot pile up. Default 10 s.

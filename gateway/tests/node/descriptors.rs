@@ -9,7 +9,27 @@ use crate::client::{Client, request};
 use crate::deadline::{until, within};
 use crate::http::get;
 use crate::node::Node;
+use crate::redis_server::RedisServer;
 use crate::socket::Socket;
+
+/// Connects until the node has refused a few, and answers those it took and those it did not.
+async fn fill(node: &Node) -> (Vec<Socket>, Vec<Socket>) {
+    let (mut taken, mut refused) = (Vec::new(), Vec::new());
+    while refused.len() < 40 {
+        let mut socket = Socket::connect(node.public).await;
+        socket.send(request("/ws", "").as_bytes()).await;
+        let response = socket.response(true).await;
+        match response.status {
+            101 => taken.push(socket),
+            503 => {
+                assert_eq!(response.header("retry-after"), Some("1"), "{response:?}");
+                refused.push(socket);
+            }
+            _ => panic!("{response:?}"),
+        }
+    }
+    (taken, refused)
+}
 
 /// Asks as `fanfare healthcheck` does.
 async fn is_healthy(node: &Node) -> bool {
@@ -26,6 +46,63 @@ fn open_files(process: Pid) -> Vec<u64> {
         .expect("the node's open files")
         .filter_map(|file| file.ok()?.file_name().to_str()?.parse().ok())
         .collect()
+}
+
+#[tokio::test]
+async fn a_node_full_of_clients_answers_probes_and_takes_others_once_they_left() {
+    let node = Node::with_open_files(120, "workers = 2", &[]).await;
+    let (taken, refused) = fill(&node).await;
+    let limit = node.metrics().await.value("fanfare_connections_limit");
+    assert_eq!(limit, Some(taken.len() as f64));
+    assert!(taken.len() >= 30, "{}", taken.len());
+    // Some are silent besides.
+    let mut silent = Vec::new();
+    for _ in 0..40 {
+        silent.push(Socket::connect(node.public).await);
+    }
+    for path in ["/livez", "/readyz", "/metrics"] {
+        assert_eq!(node.internal(path).await.status, 200, "{path}");
+    }
+    assert!(is_healthy(&node).await);
+    assert!(node.log().contains("limits.connections is lowered from"));
+    assert_eq!(
+        node.metrics()
+            .await
+            .value(r#"fanfare_accept_failures_total{port="public"}"#),
+        Some(0.0)
+    );
+    drop((taken, refused, silent));
+    node.until_metric("fanfare_connections", 0.0).await;
+    Client::connect(&node, "/ws").await;
+}
+
+#[tokio::test]
+async fn links_to_redis_come_back_to_a_node_full_of_clients() {
+    let mut redis = RedisServer::start();
+    // Nobody is closed meanwhile for being silent.
+    let config = "workers = 2\nheartbeat = '1h'";
+    let node = Node::with_open_files(160, config, &["--redis", &redis.url()]).await;
+    let (_taken, _refused) = fill(&node).await;
+    redis.kill();
+    until_status(&node, 503).await;
+    // These would take what the lost links gave back.
+    let mut more = Vec::new();
+    for _ in 0..40 {
+        let mut socket = Socket::connect(node.public).await;
+        socket.send(request("/ws", "").as_bytes()).await;
+        more.push(socket);
+    }
+    let status = more[39].response(true).await.status;
+    assert_eq!(status, 503);
+    redis.restart();
+    until_status(&node, 200).await;
+}
+
+async fn until_status(node: &Node, status: u16) {
+    until("the node's readiness", async || {
+        (node.internal("/readyz").await.status == status).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

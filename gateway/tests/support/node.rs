@@ -72,7 +72,15 @@ impl Node {
         let directory = tempfile::tempdir().expect("a directory for the node");
         fs::write(directory.path().join("fanfare.toml"), config).expect("the configuration");
         let address = SocketAddr::from((own_address(), 0));
-        Self::spawn(directory, address, address, arguments).await
+        Self::spawn(directory, address, address, arguments, None).await
+    }
+
+    /// Starts a node that may have only so many open files.
+    pub(crate) async fn with_open_files(limit: u32, config: &str, arguments: &[&str]) -> Self {
+        let directory = tempfile::tempdir().expect("a directory for the node");
+        fs::write(directory.path().join("fanfare.toml"), config).expect("the configuration");
+        let address = SocketAddr::from((own_address(), 0));
+        Self::spawn(directory, address, address, arguments, Some(limit)).await
     }
 
     /// Runs a node that is expected to end by itself, and answers how, with what it said on
@@ -81,7 +89,7 @@ impl Node {
         let directory = tempfile::tempdir().expect("a directory for the node");
         fs::write(directory.path().join("fanfare.toml"), config).expect("the configuration");
         let address = SocketAddr::from((own_address(), 0));
-        let mut process = command(&directory, address, address, arguments)
+        let mut process = command(&directory, address, address, arguments, None)
             .spawn()
             .expect("the program starts");
         let status = within("the node to give up", process.wait()).await;
@@ -93,8 +101,9 @@ impl Node {
         public: SocketAddr,
         internal: SocketAddr,
         arguments: &[&str],
+        open_files: Option<u32>,
     ) -> Self {
-        let mut process = command(&directory, public, internal, arguments)
+        let mut process = command(&directory, public, internal, arguments, open_files)
             .spawn()
             .expect("the program starts");
         let stdout = process.stdout.take().expect("standard output is piped");
@@ -134,7 +143,7 @@ impl Node {
     pub(crate) async fn restart(self) -> Self {
         let (public, internal) = (self.public, self.internal);
         let directory = self.into_directory();
-        Self::spawn(directory, public, internal, &[]).await
+        Self::spawn(directory, public, internal, &[], None).await
     }
 
     /// Sends the process a signal.
@@ -218,13 +227,23 @@ fn command(
     public: SocketAddr,
     internal: SocketAddr,
     arguments: &[&str],
+    open_files: Option<u32>,
 ) -> Command {
     let stderr = File::options()
         .create(true)
         .append(true)
         .open(directory.path().join("log"))
         .expect("a file for the log");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_fanfare"));
+    let program = env!("CARGO_BIN_EXE_fanfare");
+    let mut command = match open_files {
+        None => Command::new(program),
+        Some(limit) => {
+            let mut shell = Command::new("sh");
+            let limited = format!("ulimit -n {limit} && exec \"$0\" \"$@\"");
+            shell.args(["-c", &limited, program]);
+            shell
+        }
+    };
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("FANFARE_") {
             command.env_remove(name);
