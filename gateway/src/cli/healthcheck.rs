@@ -20,6 +20,10 @@ use super::{Failure, FileArg, block_on, printable, sources};
 /// From connecting to the last byte of the answer; a slower one counts as none.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How often to ask where the connection ends without an answer: a node whose internal port is
+/// flooded may have needed its place for another.
+const ATTEMPTS: usize = 3;
+
 /// The most that is read of an answer; of more, nothing is shown.
 const MAX_BODY: usize = 4096;
 
@@ -41,7 +45,7 @@ pub(super) fn run(args: HealthcheckArgs) -> Result<(), Failure> {
         Some(endpoint) => endpoint,
         None => ready_url(Config::load(&sources(args.file))?.internal.listen)?,
     };
-    let answer = block_on(async { time::timeout(TIMEOUT, get(&endpoint)).await })?;
+    let answer = block_on(async { time::timeout(TIMEOUT, ask(&endpoint)).await })?;
     let (status, said) = match answer {
         Ok(answer) => answer?,
         Err(_) => Err(anyhow::anyhow!(
@@ -73,6 +77,23 @@ fn ready_url(listen: SocketAddr) -> anyhow::Result<Endpoint> {
     Endpoint::http(&format!("http://{address}/readyz")).map_err(anyhow::Error::msg)
 }
 
+/// What [`get`] answers, asked once more where the connection was cut before an answer.
+async fn ask(endpoint: &Endpoint) -> anyhow::Result<(StatusCode, String)> {
+    for _ in 1..ATTEMPTS {
+        match get(endpoint).await {
+            Err(error) if was_cut(&error) => {}
+            answer => return answer,
+        }
+    }
+    get(endpoint).await
+}
+
+/// Whether the connection was there, and ended without an answer of any kind.
+fn was_cut(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<hyper::Error>();
+    error.is_some_and(|error| !error.is_parse() && !error.is_user())
+}
+
 /// The status and the first line of the body, or what stands for it.
 async fn get(endpoint: &Endpoint) -> anyhow::Result<(StatusCode, String)> {
     let stream = endpoint.dial().await?;
@@ -101,7 +122,30 @@ async fn get(endpoint: &Endpoint) -> anyhow::Result<(StatusCode, String)> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_connection_cut_before_the_answer_is_tried_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("its address");
+        let endpoint = Endpoint::http(&format!("http://{address}/readyz")).expect("a URL");
+        let node = async {
+            for _ in 1..ATTEMPTS {
+                drop(listener.accept().await.expect("a connection"));
+            }
+            let (mut asked, _) = listener.accept().await.expect("a connection");
+            let mut request = [0; 1024];
+            let count = asked.read(&mut request).await.expect("a request");
+            assert!(count > 0);
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nready\n";
+            asked.write_all(answer).await.expect("to answer");
+        };
+        let (answer, ()) = tokio::join!(ask(&endpoint), node);
+        assert_eq!(answer.expect("an answer"), (StatusCode::OK, "ready".into()));
+    }
 
     #[test]
     fn a_listener_of_every_interface_is_asked_on_the_loopback() {
