@@ -33,15 +33,21 @@ pub(crate) struct Readiness {
 
 impl Readiness {
     /// What stands in the way, if something does.
-    fn obstacle(&self) -> Option<&'static str> {
+    fn obstacle(&self) -> Option<String> {
         if self.draining.load(Ordering::Relaxed) {
-            return Some("the node is draining");
+            return Some("the node is draining".to_owned());
         }
         match self.backend.get() {
-            None => Some("the node is starting"),
-            Some(backend) if !backend.ready() => {
-                Some("the backend cannot be reached; clients stay connected meanwhile")
-            }
+            None => Some("the node is starting".to_owned()),
+            Some(backend) if !backend.ready() => Some(match backend.refusing() {
+                Some(refused) => {
+                    let remedy = refused.remedy();
+                    format!("the backend refuses writes: {refused}; {remedy}")
+                }
+                None => {
+                    "the backend cannot be reached; clients stay connected meanwhile".to_owned()
+                }
+            }),
             Some(_) => None,
         }
     }

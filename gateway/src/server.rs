@@ -185,12 +185,13 @@ async fn build_broker(
         }),
     };
     let metrics = fanfare_broker::Metrics::register(registry)?;
+    let of_memory = memory::Metrics::register(registry)?;
     let (hub, presence) = if config.redis.url.is_empty() {
-        let memory = Arc::new(Memory::new(memory::Bounds {
+        let bounds = memory::Bounds {
             rooms: config.memory.rooms,
             bytes: config.memory.bytes,
-        }));
-        memory.register(registry)?;
+        };
+        let memory = Arc::new(Memory::new(bounds, of_memory));
         // The log is as near as a window of it would be.
         let options = Options {
             recent: 0,

@@ -49,7 +49,9 @@ pub struct Memory {
 /// Logs by room, by when they were last used. Clients choose the names, so the hasher has keys.
 type Logs = LruCache<RoomName, RoomLog, RandomState>;
 
-struct Metrics {
+/// What the memory backend counts.
+#[derive(Debug, Clone)]
+pub struct Metrics {
     logs: IntGauge,
     bytes: IntGauge,
     forgotten: IntCounter,
@@ -58,17 +60,18 @@ struct Metrics {
 impl Default for Memory {
     /// Without bounds.
     fn default() -> Self {
-        Self::new(Bounds {
+        let bounds = Bounds {
             rooms: usize::MAX,
             bytes: usize::MAX,
-        })
+        };
+        Self::new(bounds, Metrics::default())
     }
 }
 
 impl Memory {
     /// Makes a backend without logs.
     #[must_use]
-    pub fn new(bounds: Bounds) -> Self {
+    pub fn new(bounds: Bounds, metrics: Metrics) -> Self {
         Self {
             sink: OnceLock::new(),
             hasher: RandomState::new(),
@@ -78,16 +81,9 @@ impl Memory {
             bounds,
             rooms: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
-            metrics: Metrics::new(),
+            metrics,
             presence: presence::Rooms::default(),
         }
-    }
-
-    /// Registers its metrics. Fails if they are registered already.
-    pub fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
-        registry.register(Box::new(self.metrics.logs.clone()))?;
-        registry.register(Box::new(self.metrics.bytes.clone()))?;
-        registry.register(Box::new(self.metrics.forgotten.clone()))
     }
 
     /// Names the hub that publications are handed to; only the first call counts.
@@ -218,9 +214,10 @@ impl Memory {
     }
 }
 
-impl Metrics {
+impl Default for Metrics {
+    /// Metrics that are registered nowhere.
     #[allow(clippy::expect_used, reason = "the names are constant and good")]
-    fn new() -> Self {
+    fn default() -> Self {
         let gauge = |name, help| IntGauge::new(name, help).expect("a good name");
         Self {
             logs: gauge(
@@ -234,6 +231,18 @@ impl Metrics {
             )
             .expect("a good name"),
         }
+    }
+}
+
+impl Metrics {
+    /// Registers the metrics, on nodes with another backend, too: there they stay 0. Fails if they
+    /// are registered already.
+    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let metrics = Self::default();
+        registry.register(Box::new(metrics.logs.clone()))?;
+        registry.register(Box::new(metrics.bytes.clone()))?;
+        registry.register(Box::new(metrics.forgotten.clone()))?;
+        Ok(metrics)
     }
 }
 

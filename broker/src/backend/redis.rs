@@ -119,7 +119,7 @@ pub use connect::ConnectError;
 
 use super::{
     Announcement, Backend, BackendError, EPOCH_TTL, Log, Page, Pending, Presence, Publish, Read,
-    Scope, Sink, Snapshot, Standing,
+    Refused, Scope, Sink, Snapshot, Standing,
 };
 use cluster::Cluster;
 use connect::Server;
@@ -394,6 +394,15 @@ impl Backend for Redis {
     /// With several servers: through one of them at least. A server that is away takes its rooms
     /// with it and no others; were its absence to make every node not ready, it would take all.
     fn ready(&self) -> bool {
-        self.route.shards().iter().any(|shard| shard.is_ready())
+        let shards = self.route.shards();
+        shards
+            .iter()
+            .any(|shard| shard.is_ready() && shard.refusing().is_none())
+    }
+
+    fn refusing(&self) -> Option<Refused> {
+        let shards = self.route.shards();
+        let linked = shards.iter().filter(|shard| shard.is_ready());
+        linked.filter_map(|shard| shard.refusing()).next()
     }
 }

@@ -158,6 +158,7 @@ async fn every_key_in_redis_has_a_ttl() {
     assert_eq!(
         keys,
         [
+            "fanfare:probe:{n1}",
             "fanfare:{a}:log",
             "fanfare:{a}:meta",
             "fanfare:{b}:key:k",

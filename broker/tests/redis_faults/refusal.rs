@@ -1,16 +1,18 @@
 //! A server that answers, but refuses: scripts that it forgot, no memory left, keys of another kind.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use fanfare_broker::backend::redis::Options;
-use fanfare_broker::backend::{Backend, BackendError, Read};
+use fanfare_broker::backend::redis::{Options, Redis};
+use fanfare_broker::backend::{Backend, BackendError, Read, Refused};
 
 use crate::node::{linked, options, publish, subscribe};
 use crate::publications::{LOG, NO_LOG, named, text};
+use crate::recording::DEADLINE;
 use crate::redis_server::RedisServer;
-use crate::{is_unavailable, texts};
+use crate::texts;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn flushed_scripts_cost_neither_order_nor_publications() {
@@ -87,17 +89,99 @@ async fn flushed_scripts_cost_neither_order_nor_publications() {
     assert_eq!(top, (names.len() * EACH) as u64);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_redis_refuses_publications_and_takes_them_again() {
-    let server = RedisServer::start();
+/// Asks again until what the backend says of writes is this.
+async fn until_refusing(node: &Redis, refusing: Option<Refused>) {
+    let said = async {
+        while node.refusing() != refusing || node.ready() != refusing.is_none() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let said = tokio::time::timeout(DEADLINE, said).await;
+    said.unwrap_or_else(|_| panic!("waited in vain for {refusing:?}"));
+}
+
+/// Has a server refuse, and take again, what nodes write; looks at what they say.
+async fn refuses(server: &RedisServer, refuse: &[&str], why: Refused, allow: &[&str]) {
     let (node, sink) = linked(options(server.url())).await;
     subscribe(&node, "room").await;
     let first = publish(&node, "room", "a").await;
-    server.tell(&["CONFIG", "SET", "maxmemory", "1"]).await;
-    assert!(is_unavailable(&node.publish(text("room", LOG, "b")).await));
-    server.tell(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    server.tell(refuse).await;
+    let refused = node.publish(text("room", LOG, "b")).await;
+    assert!(
+        matches!(&refused, Err(error @ BackendError::Refused(found))
+            if *found == why && !error.to_string().contains("reached")),
+        "{refused:?}"
+    );
+    until_refusing(&node, Some(why)).await;
+    // What is there can be read, by members and others.
+    for read in [
+        Read::Newest { limit: 9 },
+        Read::Begin,
+        Read::Resume {
+            position: first,
+            limit: 9,
+        },
+    ] {
+        let found = node.read(&named("room"), LOG, read).await;
+        assert_eq!(found.expect("read").position, Some(first));
+    }
+    let begun = node.read(&named("new"), LOG, Read::Begin).await;
+    assert!(matches!(begun, Err(BackendError::Refused(found)) if found == why));
+    server.tell(allow).await;
+    until_refusing(&node, None).await;
     assert_eq!(publish(&node, "room", "c").await, first.next());
-    assert_eq!(sink.lost(), 0);
+    assert_eq!(sink.lost(), 0, "the link serves on");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_redis_refuses_publications_and_takes_them_again() {
+    let server = RedisServer::start();
+    refuses(
+        &server,
+        &["CONFIG", "SET", "maxmemory", "1"],
+        Refused::Full,
+        &["CONFIG", "SET", "maxmemory", "0"],
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_cannot_save_refuses_publications_and_takes_them_again() {
+    let server = RedisServer::start();
+    server.tell(&["CONFIG", "SET", "save", "3600 1"]).await;
+    server.tell(&["SET", "key", "value"]).await;
+    // Where it is to save there is a directory.
+    server
+        .tell(&["CONFIG", "SET", "stop-writes-on-bgsave-error", "no"])
+        .await;
+    let directory: Vec<String> = server.ask(&["CONFIG", "GET", "dir"]).await;
+    std::fs::create_dir(Path::new(&directory[1]).join("dump.rdb")).expect("a directory");
+    server.tell(&["BGSAVE"]).await;
+    let failed = async {
+        loop {
+            let info: String = server.ask(&["INFO", "persistence"]).await;
+            if info.contains("rdb_last_bgsave_status:err") {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let failed = tokio::time::timeout(DEADLINE, failed).await;
+    failed.expect("the save failed in time");
+    let set = |stop| ["CONFIG", "SET", "stop-writes-on-bgsave-error", stop];
+    refuses(&server, &set("yes"), Refused::CannotSave, &set("no")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_without_permission_is_told_apart_from_one_without_a_link() {
+    let server = RedisServer::start();
+    refuses(
+        &server,
+        &["ACL", "SETUSER", "default", "-xadd", "-hset", "-set"],
+        Refused::NoPermission,
+        &["ACL", "SETUSER", "default", "+xadd", "+hset", "+set"],
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -63,8 +63,8 @@ impl Stream {
             while let Some((outcome, content)) = calls.recv().await {
                 match outcome.await {
                     Ok(position) => accepted.push((content, position.expect("a position"))),
-                    // Whether it got there is not known: it may.
-                    Err(BackendError::Unavailable) => {}
+                    // Whether it got there is not known: it may. Or it is known not to.
+                    Err(BackendError::Unavailable | BackendError::Refused(_)) => {}
                     Err(error) => panic!("{content}: {error}"),
                 }
                 count.send_replace(accepted.len());

@@ -74,7 +74,9 @@ pub(crate) fn refuse_backend(
     error: &BackendError,
 ) {
     let code = match error {
-        BackendError::Unavailable | BackendError::Overloaded => ErrorCode::Unavailable,
+        BackendError::Unavailable | BackendError::Refused(_) | BackendError::Overloaded => {
+            ErrorCode::Unavailable
+        }
         BackendError::Failed(reason) => {
             tracing::error!(%reason, "the backend refused a command");
             ErrorCode::Internal

@@ -80,7 +80,7 @@ fn the_log_used_least_recently_is_forgotten_at_the_bound() {
         rooms: 64,
         bytes: usize::MAX,
     };
-    let memory = Memory::new(bounds);
+    let memory = Memory::new(bounds, Metrics::default());
     let kept = publish(&memory, "kept", 1);
     let lost = publish(&memory, "lost", 1);
     for number in 0..10_000 {
@@ -102,7 +102,7 @@ fn the_bytes_of_all_logs_are_bounded() {
         rooms: usize::MAX,
         bytes: 1 << 20,
     };
-    let memory = Memory::new(bounds);
+    let memory = Memory::new(bounds, Metrics::default());
     for number in 0..3_000_u32 {
         publish(&memory, &format!("room {}", number % 300), 4_000);
         assert!(memory.is_within(bounds));

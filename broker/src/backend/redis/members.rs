@@ -184,8 +184,8 @@ impl Attendant {
                     Some(refusal) => {
                         if matches!(refusal, Refusal::Astray(_)) {
                             self.shard.doubt();
-                        } else if let Some(unlogged) = self.shard.stats.refused.now() {
-                            tracing::error!(unlogged, "Redis refuses who is in a room: {refusal}");
+                        } else {
+                            self.shard.stats.refuse("who is in a room", &refusal);
                         }
                         (item.answer)(Err(refusal));
                     }

@@ -3,16 +3,19 @@
 
 use std::sync::Arc;
 
-use redis::RedisError;
+use redis::{RedisError, RedisResult};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::Shard;
 use super::connect::{ConnectError, Server};
 use super::connection::Connection;
 use super::inbound::Inbound;
 use super::loss::Loss;
 use super::refusal::Refusal;
 use super::run::{Ended, Health, Run};
+use super::{Refused, Shard};
+
+/// How long what a probe wrote is kept (milliseconds).
+const WRITTEN_TTL: u32 = 60_000;
 
 /// By what a link knows its own probes.
 pub(super) struct Mark {
@@ -127,22 +130,30 @@ impl Prober {
     async fn probe(&mut self, shard: &Shard) -> Result<Health, Unheard> {
         self.sent += 1;
         // A master that was demoted still hands on what is published to it: only its role tells;
-        // and that it was promoted again since, only the replication's id.
+        // and that it was promoted again since, only the replication's id. One that is full, or
+        // cannot save, hands on as well: only a write tells.
         let mut request = redis::pipe();
+        let (channel, payload) = (&self.mark.channel, self.mark.payload(self.sent));
+        request.cmd(shard.verb()).arg(channel).arg(&payload);
+        request.cmd("INFO").arg("replication");
         request
-            .cmd(shard.verb())
-            .arg(&self.mark.channel)
-            .arg(self.mark.payload(self.sent))
-            .ignore()
-            .cmd("INFO")
-            .arg("replication");
+            .cmd("SET")
+            .arg(channel)
+            .arg(&payload)
+            .arg("PX")
+            .arg(WRITTEN_TTL);
         let sent = Instant::now();
         let round = async {
-            let (replication,): (String,) = request
-                .query_async(&mut self.commands)
-                .await
-                .map_err(Unheard::Refused)?;
+            let replies = self.commands.exchange(&request).await;
+            let replies = replies.map_err(Unheard::Refused)?.into_iter();
+            let mut replies = replies.map(redis::Value::extract_error);
+            let mut next = || replies.next().unwrap_or(Ok(redis::Value::Nil));
+            next().map_err(Unheard::Refused)?;
+            let replication =
+                next().and_then(|reply| redis::from_redis_value(reply).map_err(Into::into));
+            let replication: String = replication.map_err(Unheard::Refused)?;
             self.run.goes_on(&replication).map_err(Unheard::Ended)?;
+            shard.set_refusing(self.refused(shard, next())?);
             for inbound in &self.inbounds {
                 inbound.heard(self.sent).await;
             }
@@ -155,6 +166,26 @@ impl Prober {
             }
             Ok(Err(unheard)) => Err(unheard),
             Err(_) => Err(Unheard::Silence),
+        }
+    }
+
+    /// Why what the probe wrote was refused, if it was for a reason that passes.
+    fn refused(
+        &self,
+        shard: &Shard,
+        written: RedisResult<redis::Value>,
+    ) -> Result<Option<Refused>, Unheard> {
+        let Err(error) = written else {
+            return Ok(None);
+        };
+        match Refusal::of(&error) {
+            Ok(ref refusal @ Refusal::Passing(refused, _)) => {
+                shard.stats.refuse("what the node's probe writes", refusal);
+                Ok(Some(refused))
+            }
+            // Its slot is on the way elsewhere: what was published says when it is there.
+            Ok(Refusal::Astray(_)) => Ok(None),
+            _ => Err(Unheard::Refused(error)),
         }
     }
 }

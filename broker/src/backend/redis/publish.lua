@@ -20,11 +20,12 @@ if seen then
 end
 
 local epoch, last, of_run = unpack(redis.call('HMGET', meta, 'e', 'o', 's'))
-if not epoch then
+if not epoch and redis.call('EXISTS', log) == 1 then
   redis.call('DEL', log)
 end
 local offset = string.format('%.0f', (last or 0) + 1)
--- First what can fail: a refused XADD leaves everything as it was.
+-- First what can fail: a refused XADD leaves everything as it was. A full server refuses only the
+-- first write of a script.
 if not redis.call('XADD', log, 'NOMKSTREAM', 'MAXLEN', '~', size, offset .. '-0', 'e', envelope) then
   -- Nothing is there, and so nothing to trim.
   redis.call('XADD', log, offset .. '-0', 'e', envelope)

@@ -309,9 +309,7 @@ impl Publisher {
     }
 
     fn note(&self, refusal: &Refusal) {
-        if let Some(unlogged) = self.shard.stats.refused.now() {
-            tracing::error!(unlogged, "Redis refuses publications: {refusal}");
-        }
+        self.shard.stats.refuse("publications", refusal);
     }
 }
 

@@ -17,11 +17,16 @@ local size, members, meta_ttl, quiet_ttl, fresh, run, limit, asked, after = unpa
 local epoch, last, previous, holds_to = unpack(redis.call('HMGET', meta, 'e', 'o', 'p', 'f'))
 if members == '1' then
   if not epoch then
-    redis.call('DEL', log)
+    -- First what a full server refuses: after another write it would not.
     redis.call('HSET', meta, 'e', fresh, 'o', '0', 's', run)
+    redis.call('DEL', log)
     epoch, last = fresh, '0'
   end
-  redis.call('PEXPIRE', meta, last == '0' and quiet_ttl or meta_ttl)
+  local renewed = redis.pcall('PEXPIRE', meta, last == '0' and quiet_ttl or meta_ttl)
+  if type(renewed) == 'table' and not string.find(renewed.err, 'MISCONF', 1, true) then
+    -- A server that cannot save may still be read.
+    return renewed
+  end
 elseif not epoch then
   return { '', -1, {} }
 end

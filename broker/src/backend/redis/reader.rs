@@ -208,8 +208,10 @@ impl Reader {
                 Err(Refusal::NoScript) => again.push(item),
                 outcome => {
                     demoted |= matches!(outcome, Err(Refusal::Demoted));
-                    if matches!(outcome, Err(Refusal::Astray(_))) {
-                        self.shard.contradict();
+                    match &outcome {
+                        Err(Refusal::Astray(_)) => self.shard.contradict(),
+                        Err(refusal) => self.shard.stats.refuse("reads", refusal),
+                        Ok(_) => {}
                     }
                     // Whoever asked may have gone.
                     let _ = item.answer.send(outcome.map_err(Into::into));

@@ -2,8 +2,8 @@
 
 use redis::{RedisError, ServerError};
 
-use super::BackendError;
 use super::loss::Loss;
+use super::{BackendError, Refused};
 
 /// An error reply of Redis.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -17,25 +17,29 @@ pub(super) enum Refusal {
     /// The server does not have the slot, or not all of it; nothing was done.
     #[error("{0}")]
     Astray(String),
-    /// The server cannot write just now.
-    #[error("{0}")]
-    Passing(String),
+    /// The server cannot do it just now; nothing was done.
+    #[error("{1}")]
+    Passing(Refused, String),
     /// Trying again would not help.
     #[error("{0}")]
     Lasting(String),
 }
 
 /// Codes of states that pass, or that an operator ends without touching the nodes.
-const PASSING: [&str; 8] = [
-    "BUSY",
-    "CLUSTERDOWN",
-    "LOADING",
-    "MASTERDOWN",
-    "MISCONF",
-    "NOREPLICAS",
-    "OOM",
-    "UNKILLABLE",
+const PASSING: [(&str, Refused); 9] = [
+    ("OOM", Refused::Full),
+    ("MISCONF", Refused::CannotSave),
+    ("NOREPLICAS", Refused::NoReplicas),
+    ("NOPERM", Refused::NoPermission),
+    ("LOADING", Refused::Loading),
+    ("MASTERDOWN", Refused::Loading),
+    ("BUSY", Refused::Busy),
+    ("UNKILLABLE", Refused::Busy),
+    ("CLUSTERDOWN", Refused::ClusterDown),
 ];
+
+/// How NOPERM reads within a script, whatever the code.
+const NOT_PERMITTED: &str = "The user executing the script can't";
 
 /// Codes by which a node of a cluster says that a slot is elsewhere, or on its way there.
 const ASTRAY: [&str; 3] = ["MOVED", "ASK", "TRYAGAIN"];
@@ -69,12 +73,14 @@ impl Refusal {
         let text = || format!("{code} {detail}");
         if code == "NOSCRIPT" {
             Self::NoScript
+        } else if detail.contains(NOT_PERMITTED) {
+            Self::Passing(Refused::NoPermission, text())
         } else if is("READONLY") {
             Self::Demoted
         } else if ASTRAY.contains(&code) {
             Self::Astray(text())
-        } else if PASSING.into_iter().any(is) {
-            Self::Passing(text())
+        } else if let Some((_, refused)) = PASSING.into_iter().find(|(code, _)| is(code)) {
+            Self::Passing(refused, text())
         } else {
             Self::Lasting(text())
         }
@@ -84,9 +90,8 @@ impl Refusal {
 impl From<Refusal> for BackendError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::NoScript | Refusal::Demoted | Refusal::Astray(_) | Refusal::Passing(_) => {
-                Self::Unavailable
-            }
+            Refusal::NoScript | Refusal::Demoted | Refusal::Astray(_) => Self::Unavailable,
+            Refusal::Passing(refused, _) => Self::Refused(refused),
             Refusal::Lasting(text) => Self::Failed(text.into()),
         }
     }
@@ -101,7 +106,10 @@ mod tests {
         let sort = Refusal::sort;
         assert_eq!(sort("NOSCRIPT", "No matching script."), Refusal::NoScript);
         assert_eq!(sort("READONLY", "You can't write"), Refusal::Demoted);
-        assert!(matches!(sort("OOM", "command"), Refusal::Passing(_)));
+        let is = |refusal, wanted| matches!(refusal, Refusal::Passing(found, _) if found == wanted);
+        assert!(is(sort("OOM", "command"), Refused::Full));
+        assert!(is(sort("MISCONF", "Redis is"), Refused::CannotSave));
+        assert!(is(sort("NOPERM", "this user"), Refused::NoPermission));
         assert!(matches!(sort("MOVED", "1 h:1"), Refusal::Astray(_)));
         assert!(matches!(sort("WRONGTYPE", "x"), Refusal::Lasting(_)));
         assert!(matches!(sort("ERR", "about OOM"), Refusal::Lasting(_)));
@@ -114,6 +122,9 @@ mod tests {
             Refusal::sort("ERR", &detail)
         };
         assert_eq!(quote("-READONLY You can't write"), Refusal::Demoted);
-        assert!(matches!(quote("-OOM command"), Refusal::Passing(_)));
+        assert!(matches!(
+            quote("-OOM command"),
+            Refusal::Passing(Refused::Full, _)
+        ));
     }
 }

@@ -4,7 +4,7 @@
 //! by itself. Invariant: only the shard's own rooms hear of that.
 
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use fanfare_shared::RoomName;
 use tokio::runtime::Handle;
@@ -22,7 +22,8 @@ use super::queue::{Load, Queue};
 use super::slot::Slots;
 use super::stats::{Families, Stats};
 use super::{
-    BackendError, Nobody, Options, Scope, Sink, keys, members, publisher, reader, supervisor,
+    BackendError, Nobody, Options, Refused, Scope, Sink, keys, members, publisher, reader,
+    supervisor,
 };
 
 /// The most bytes of envelopes that wait for a shard; more are refused as
@@ -60,6 +61,7 @@ pub(super) struct Shard {
     pub(super) predecessor: Predecessor,
     pub(super) stats: Arc<Stats>,
     pub(super) ready: watch::Sender<bool>,
+    refusing: Mutex<Option<Refused>>,
     /// Whether the sink was told of a loss and has not caught up since.
     pub(super) gapped: AtomicBool,
     /// Which rooms are the shard's.
@@ -99,6 +101,7 @@ impl Shard {
             predecessor: Predecessor::default(),
             stats,
             ready: watch::Sender::new(false),
+            refusing: Mutex::default(),
             gapped: AtomicBool::new(false),
             rooms: Box::new(rooms),
             slots: Arc::default(),
@@ -193,6 +196,16 @@ impl Shard {
     pub(super) fn attach(self: &Arc<Self>, sink: Arc<dyn Sink>, runtime: &Handle) -> AbortHandle {
         let shard = Arc::clone(self);
         runtime.spawn(supervisor::run(shard, sink)).abort_handle()
+    }
+
+    /// Why the server refuses writes, as seen by the last probe.
+    pub(super) fn refusing(&self) -> Option<Refused> {
+        *self.refusing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_refusing(&self, refusing: Option<Refused>) {
+        self.stats.refusing.set(refusing.is_some().into());
+        *self.refusing.lock().unwrap_or_else(PoisonError::into_inner) = refusing;
     }
 
     /// Whether publications get through.

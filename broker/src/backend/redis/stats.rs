@@ -10,7 +10,9 @@ use prometheus::{
 };
 use tokio::time::Instant;
 
+use super::Refused;
 use super::loss::Loss;
+use super::refusal::Refusal;
 
 /// Seconds: from a local socket to what a client would call broken.
 const BUCKETS: [f64; 14] = [
@@ -27,6 +29,8 @@ pub(super) struct Families {
     publish: HistogramVec,
     lag: HistogramVec,
     reconnects: IntCounterVec,
+    refused: IntCounterVec,
+    refusing: IntGaugeVec,
     skipped: IntCounterVec,
     /// Members of nodes that were gone, taken out by this one.
     pub(super) reaped: IntCounter,
@@ -43,11 +47,13 @@ pub(super) struct Stats {
     /// The probe's round trip.
     pub(super) lag: Histogram,
     reconnects: [IntCounter; Loss::ALL.len()],
+    refused: [IntCounter; Refused::ALL.len()],
+    /// Whether it refuses what the probe writes.
+    pub(super) refusing: IntGauge,
     newer: IntCounter,
     malformed: IntCounter,
     skip_log: Seldom,
-    /// When a refused publication was last logged.
-    pub(super) refused: Seldom,
+    refused_log: Seldom,
 }
 
 impl Families {
@@ -79,6 +85,20 @@ impl Families {
                 ),
                 &["server", "reason"],
             )?,
+            refused: IntCounterVec::new(
+                Opts::new(
+                    "fanfare_backend_refused_total",
+                    "Commands that a server which can be reached refused, by why",
+                ),
+                &["server", "reason"],
+            )?,
+            refusing: IntGaugeVec::new(
+                Opts::new(
+                    "fanfare_backend_refusing",
+                    "Whether a server that can be reached refuses writes, as seen by the probe",
+                ),
+                &["server"],
+            )?,
             skipped: IntCounterVec::new(
                 Opts::new(
                     "fanfare_backend_skipped_total",
@@ -105,10 +125,15 @@ impl Families {
             lag: self.lag.with_label_values(&[server]),
             reconnects: Loss::ALL
                 .map(|loss| self.reconnects.with_label_values(&[server, loss.label()])),
+            refused: Refused::ALL.map(|refused| {
+                let labels = [server, refused.label()];
+                self.refused.with_label_values(&labels)
+            }),
+            refusing: self.refusing.with_label_values(&[server]),
             newer: self.skipped.with_label_values(&["newer"]),
             malformed: self.skipped.with_label_values(&["malformed"]),
             skip_log: Seldom::new(LOG_INTERVAL),
-            refused: Seldom::new(LOG_INTERVAL),
+            refused_log: Seldom::new(LOG_INTERVAL),
         }
     }
 
@@ -118,6 +143,10 @@ impl Families {
         let _ = self.connected.remove_label_values(&[server]);
         let _ = self.publish.remove_label_values(&[server]);
         let _ = self.lag.remove_label_values(&[server]);
+        let _ = self.refusing.remove_label_values(&[server]);
+        for refused in Refused::ALL {
+            let _ = self.refused.remove_label_values(&[server, refused.label()]);
+        }
         for loss in Loss::ALL {
             let _ = self.reconnects.remove_label_values(&[server, loss.label()]);
         }
@@ -129,6 +158,8 @@ impl Families {
             Box::new(self.publish.clone()),
             Box::new(self.lag.clone()),
             Box::new(self.reconnects.clone()),
+            Box::new(self.refused.clone()),
+            Box::new(self.refusing.clone()),
             Box::new(self.skipped.clone()),
             Box::new(self.reaped.clone()),
             Box::new(self.leases_lost.clone()),
@@ -140,6 +171,20 @@ impl Stats {
     /// Counts a lost link.
     pub(super) fn lost(&self, loss: Loss) {
         self.reconnects[loss as usize].inc();
+    }
+
+    /// Counts, and now and then logs, that something was refused: `what` says what it was.
+    pub(super) fn refuse(&self, what: &str, refusal: &Refusal) {
+        let remedy = match refusal {
+            Refusal::Passing(refused, _) => {
+                self.refused[*refused as usize].inc();
+                refused.remedy()
+            }
+            _ => "",
+        };
+        if let Some(unlogged) = self.refused_log.now() {
+            tracing::error!(unlogged, remedy, "Redis refuses {what}: {refusal}");
+        }
     }
 
     /// Counts, and now and then logs, a publication that cannot be read.

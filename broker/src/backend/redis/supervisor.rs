@@ -112,6 +112,7 @@ impl<'a> Serving<'a> {
 impl Drop for Serving<'_> {
     fn drop(&mut self) {
         self.shard.set_ready(false);
+        self.shard.set_refusing(None);
         self.shard.gapped.store(true, Ordering::Relaxed);
         self.inbounds.iter().for_each(|inbound| inbound.close());
         self.sink.lost(&*self.shard.rooms);
