@@ -162,6 +162,8 @@ NODE = [
         line("Logs in memory", "short", "MemoryPerConnectionRising", "On nodes without Redis.", ("sum by (pod) (fanfare_memory_logs{$S})", "{{pod}}"), width=8),
         line("Bytes of logs in memory", "bytes", "MemoryPerConnectionRising", "On nodes without Redis, against memory.bytes.", ("sum by (pod) (fanfare_memory_log_bytes{$S})", "{{pod}}"), width=8),
         line("Logs forgotten", "ops", "BackendGaps", "On nodes without Redis, at memory.rooms or memory.bytes. Members get a reset.", (rate("fanfare_memory_logs_forgotten_total", "pod"), "{{pod}}"), width=8),
+        line("Lines of the log dropped", "ops", "GatewayDown", "Standard error could not be written, or its reader was too slow.", (rate("fanfare_log_lines_dropped_total", "pod"), "{{pod}}"), width=8),
+        line("Panics", "ops", "GatewayDown", "Faults in the program. Each ended a connection, or the node.", (rate("fanfare_panics_total", "pod"), "{{pod}}"), width=8),
         line("Age", "s", "GatewayDown", "Since the process began. A drop is a restart.", ("time() - max by (pod) (process_start_time_seconds{job=\"fanfare\", $S})", "{{pod}}"), width=8),
     ]),
     ("Drain", [

@@ -23,6 +23,7 @@ use fanfare_shared::RoomName;
 use fanfare_shared::config::{ConfigError, Sources};
 
 use self::client::Endpoint;
+use crate::log;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -131,11 +132,14 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Says it in one line on standard error.
+    /// Says it in one line on standard error: where a node logged there, behind its log.
     pub fn report(&self) {
-        match self {
-            Self::Config(error) => notice(&format!("error: {error}")),
-            Self::Other(error) => notice(&format!("error: {error:#}")),
+        let line = match self {
+            Self::Config(error) => format!("error: {error}"),
+            Self::Other(error) => format!("error: {error:#}"),
+        };
+        if !log::last_words(&line) {
+            notice(&line);
         }
     }
 

@@ -14,6 +14,7 @@ use fanfare_broker::backend::Backend;
 use prometheus::{Registry, TextEncoder};
 
 pub(crate) use self::serve::serve;
+use crate::panic;
 
 /// What the internal port looks at.
 #[derive(Clone)]
@@ -56,10 +57,21 @@ impl Readiness {
 /// The internal port's routes.
 fn router(internal: Internal) -> Router {
     Router::new()
-        .route("/livez", get(|| async { "alive\n" }))
+        .route("/livez", get(live))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .with_state(internal)
+}
+
+/// Alive is a node without a fault; one that has a fault is about to end.
+async fn live() -> Response {
+    match panic::fault() {
+        None => "alive\n".into_response(),
+        Some(fault) => {
+            let text = format!("broken: {fault}\n");
+            (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+        }
+    }
 }
 
 /// Liveness never depends on the backend, or an outage would restart every node; readiness does.

@@ -1,7 +1,7 @@
 //! The composition root: builds a node's parts from its configuration, runs them, stops them.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use fanfare_broker::backend::memory::{self, Memory};
 use fanfare_broker::backend::redis::{self, Redis};
 use fanfare_broker::backend::{Backend, Log, Presence};
@@ -23,12 +23,14 @@ use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 
 use crate::cpu::CpuSeconds;
+use crate::duties::Duties;
 use crate::internal::{self, Internal, Readiness};
 use crate::listener::Door;
+use crate::log::lines::Lines;
 use crate::metrics::Metrics;
 use crate::worker::{Order, Shared};
 use crate::workers::{WorkerHandle, Workers};
-use crate::{listener, nofile};
+use crate::{listener, log, nofile, panic};
 
 /// How many connections of the internal port the kernel accepts ahead of the node: enough for a
 /// probe behind a burst.
@@ -39,6 +41,9 @@ const PROGRESS: Duration = Duration::from_secs(1);
 
 /// How often logs and rooms are swept of what has had its time.
 const SWEEP: Duration = Duration::from_secs(1);
+
+/// How long the start waits for its lines on standard output to be written.
+const SAY: Duration = Duration::from_secs(1);
 
 /// How long a node that stops may take to say that its members are gone; what is left then is
 /// noticed when its lease ends.
@@ -62,6 +67,9 @@ pub async fn run(
     let registry = Registry::new();
     registry.register(Box::new(ProcessCollector::for_self()))?;
     registry.register(Box::new(CpuSeconds::new()?))?;
+    for counter in log::counters() {
+        registry.register(Box::new(counter))?;
+    }
     let metrics = Metrics::register(&registry)?;
     metrics.limit_connections(config.limits.connections);
 
@@ -72,19 +80,18 @@ pub async fn run(
         readiness: Arc::clone(&readiness),
     };
     let private_address = private.local_addr()?;
-    tokio::spawn(internal::serve(
-        private,
-        internal,
-        config.internal.clone(),
-        metrics.clone(),
-    ));
+    let mut duties = Duties::default();
+    let served = internal::serve(private, internal, config.internal.clone(), metrics.clone());
+    duties.spawn("internal-listener", served);
 
     let workers = Workers::spawn(worker_count(&config)).await?;
     let home = workers.home_of_backend()?;
     let threads = workers.runtimes().iter().take(config.redis.subscribers);
     let threads = threads.cloned().collect();
+    let mut started = Duties::default();
     let (hub, roster) = tokio::select! {
-        broker = build_broker(&config, &registry, wait, home, threads) => broker?,
+        broker = build_broker(&config, &registry, wait, home, threads, &mut started) => broker?,
+        ended = duties.ended() => return Err(ended),
         _ = signals.recv() => return Ok(()),
     };
     let shared = Arc::new(Shared {
@@ -100,15 +107,27 @@ pub async fn run(
     let _ = readiness.backend.set(Arc::clone(hub.backend()));
     announce(&config, public.local_addr()?, private_address)?;
     let door = Door::new(workers.clone(), &config.limits, shared.metrics.clone());
-    tokio::spawn(listener::accept(public, door));
+    duties.spawn("public-listener", listener::accept(public, door));
 
+    // Half a node is worse than none: its clients would wait for what never comes.
+    let broken = async {
+        tokio::select! {
+            ended = duties.ended() => ended,
+            ended = started.ended() => ended,
+            fault = panic::faulty() => anyhow!("{fault}; the log above says more"),
+        }
+    };
+    tokio::pin!(broken);
     tokio::select! {
         _ = signals.recv() => {}
-        // Half a node is worse than none: its clients would wait for what never comes.
         Some(()) = ended.recv() => anyhow::bail!("a worker failed; the log above says why"),
+        broken = &mut broken => return Err(broken),
     }
     readiness.draining.store(true, Ordering::Relaxed);
-    drain(&shared, &workers, ended, signals).await;
+    tokio::select! {
+        () = drain(&shared, &workers, ended, signals) => {}
+        broken = broken => return Err(broken),
+    }
     // The other nodes would notice, but later.
     let _ = timeout(RESIGN, roster.resign()).await;
     tracing::info!("stopped");
@@ -159,13 +178,15 @@ fn worker_count(config: &Config) -> usize {
 }
 
 /// Builds the hub and its backend, each the other's counterpart, and the roster beside them, to
-/// live on `runtime`; what arrives from other nodes is read on `threads`.
+/// live on `runtime`; what arrives from other nodes is read on `threads`. Their tasks are among the
+/// `duties`.
 async fn build_broker(
     config: &Config,
     registry: &Registry,
     wait: bool,
     runtime: Handle,
     threads: Vec<Handle>,
+    duties: &mut Duties,
 ) -> anyhow::Result<(Arc<Hub>, Arc<Roster>)> {
     let rules = config.clone();
     let options = Options {
@@ -201,7 +222,7 @@ async fn build_broker(
         let presence = Arc::clone(&memory) as Arc<dyn Presence>;
         let hub = Hub::new(options, backend, runtime, metrics.clone());
         memory.attach(Arc::clone(&hub) as _);
-        tokio::spawn(every(SWEEP, move || memory.sweep()));
+        duties.spawn("memory-sweep", every(SWEEP, move || memory.sweep()));
         (hub, presence)
     } else {
         let redis = Arc::new(Redis::new(redis_options(config, threads)?)?);
@@ -216,17 +237,22 @@ async fn build_broker(
         }
         let backend = Arc::clone(&redis) as Arc<dyn Backend>;
         let hub = Hub::new(options, backend, runtime.clone(), metrics.clone());
-        redis.attach(Arc::clone(&hub) as _, &runtime);
+        for (name, task) in redis.attach(Arc::clone(&hub) as _, &runtime) {
+            duties.adopt(name, task);
+        }
         redis.linked().await;
         (hub, redis as Arc<dyn Presence>)
     };
     let swept = Arc::clone(&hub);
-    tokio::spawn(every(SWEEP, move || swept.sweep()));
+    duties.spawn("hub-sweep", every(SWEEP, move || swept.sweep()));
     let compared = Arc::clone(&hub);
-    tokio::spawn(async move { compared.compare_positions().await });
+    duties.spawn(
+        "hub-compare",
+        async move { compared.compare_positions().await },
+    );
     let roster = Arc::new(Roster::new(presence, metrics));
     let kept = Arc::clone(&roster);
-    tokio::spawn(async move { kept.keep().await });
+    duties.spawn("roster", async move { kept.keep().await });
     // A matter of a round trip; a node without presence is of use all the same.
     let _ = timeout(config.redis.probe_timeout, roster.opened()).await;
     Ok((hub, roster))
@@ -280,16 +306,14 @@ fn announce(config: &Config, public: SocketAddr, private: SocketAddr) -> anyhow:
         backend,
         "ready; no authentication: whoever connects may join and publish"
     );
-    let mut out = io::stdout().lock();
-    writeln!(
-        out,
-        "public    http://{public}/  (chat page; clients connect to ws://{public}/ws)"
-    )?;
-    writeln!(
-        out,
-        "internal  http://{private}/  (/metrics, /livez, /readyz)"
-    )?;
-    out.flush()?;
+    let lines = format!(
+        "public    http://{public}/  (chat page; clients connect to ws://{public}/ws)\n\
+         internal  http://{private}/  (/metrics, /livez, /readyz)\n"
+    );
+    // A node serves on where nobody can read this.
+    let out = Lines::start("output", lines.len(), io::stdout())?;
+    out.push(lines.as_bytes());
+    out.flush(SAY);
     Ok(())
 }
 

@@ -13,7 +13,7 @@ mod send;
 mod shed;
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::io;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -33,6 +33,7 @@ use tokio::task::{JoinSet, spawn_local, yield_now};
 use self::send::Sender;
 use crate::connection::Connection;
 use crate::metrics::{Metrics, Tally};
+use crate::panic;
 use crate::places::Place;
 use crate::session::Membership;
 
@@ -139,6 +140,10 @@ pub(crate) fn run(
         let worker = Worker::new(index, shared);
         // Without any of these the worker is of no use.
         let mut duties = JoinSet::new();
+        duties.spawn_local(async {
+            panic::inject("worker").await;
+            pending::<()>().await;
+        });
         duties.spawn_local(Rc::clone(&worker).fan_out());
         duties.spawn_local(Rc::clone(&worker).write_replies());
         duties.spawn_local(Rc::clone(&worker).keep_alive());

@@ -192,7 +192,8 @@ pub struct Drain {
     #[serde(with = "humantime_serde")]
     pub window: Duration,
     /// How long the whole stop may take; connections that remain are then cut. Longer than
-    /// `drain.window`. Default 10 s; the platform's own grace period has to be longer still.
+    /// `drain.window`. Default 10 s; the platform's own grace period has to be longer still. A stop
+    /// that is stuck by a fault is given up 10 s later, with exit code 1.
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
 }
@@ -206,6 +207,10 @@ pub struct Log {
     /// What is logged: a level (`error`, `warn`, `info`, `debug`, `trace`, `off`), and levels
     /// of single modules after commas (`info,fanfare_broker=debug`). Default `info`.
     pub level: String,
+    /// What may wait to be written to standard error, in bytes; a line that does not fit is dropped
+    /// and counted (`fanfare_log_lines_dropped_total`). Nothing ever waits for the log. Default
+    /// 1048576 (1 MiB); raise it where the log's reader pauses for long.
+    pub buffer_bytes: usize,
 }
 
 /// How a line of the log looks.
@@ -307,6 +312,7 @@ impl Default for Log {
         Self {
             format: LogFormat::Auto,
             level: "info".to_owned(),
+            buffer_bytes: 1024 * 1024,
         }
     }
 }

@@ -112,7 +112,7 @@ use std::time::Duration;
 use fanfare_shared::{Position, Publication, RoomName};
 use prometheus::core::Collector;
 use tokio::runtime::Handle;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio::time::timeout;
 
 pub use connect::ConnectError;
@@ -261,21 +261,31 @@ impl Redis {
 
     /// Names the hub that publications are handed to, and begins to keep a link, on `runtime`;
     /// only the first call counts.
-    pub fn attach(&self, sink: Arc<dyn Sink>, runtime: &Handle) {
-        self.supervisors.get_or_init(move || {
-            let mut supervisors = match &self.route {
+    ///
+    /// Answers the tasks that do so, by name. They end with the backend; one that ends before is a
+    /// fault in this program, and the backend is of no use any more.
+    pub fn attach(
+        &self,
+        sink: Arc<dyn Sink>,
+        runtime: &Handle,
+    ) -> Vec<(&'static str, JoinHandle<()>)> {
+        let mut tasks = Vec::new();
+        self.supervisors.get_or_init(|| {
+            match &self.route {
                 Route::Ranked(shards, _) => {
-                    let attach = |shard: &Arc<Shard>| shard.attach(Arc::clone(&sink), runtime);
-                    shards.iter().map(attach).collect()
+                    for shard in shards {
+                        tasks.push(("redis-link", shard.attach(Arc::clone(&sink), runtime)));
+                    }
                 }
                 Route::Cluster(cluster) => {
                     let follower = cluster::run(Arc::clone(cluster), sink);
-                    vec![runtime.spawn(follower).abort_handle()]
+                    tasks.push(("redis-cluster", runtime.spawn(follower)));
                 }
-            };
-            supervisors.push(self.attendance.attach(runtime));
-            supervisors
+            }
+            tasks.push(("presence-lease", self.attendance.attach(runtime)));
+            tasks.iter().map(|(_, task)| task.abort_handle()).collect()
         });
+        tasks
     }
 
     /// Waits until publications get through, and then a while ([`Options::connect_timeout`]) for

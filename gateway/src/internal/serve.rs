@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use super::{Internal, router};
 use crate::listener::Acceptor;
 use crate::metrics::{Metrics, Waiting};
+use crate::panic;
 
 /// How many descriptors the port keeps in hand for when there are no others, and how long one of
 /// its connections then has: in turn, so that each descriptor is back in hand before the next.
@@ -45,7 +46,7 @@ pub(crate) async fn serve(
         let socket = acceptor.next().await;
         let place = places.take().await;
         let connection = http.serve_connection(TokioIo::new(socket), service.clone());
-        let served = tokio::spawn(async move {
+        let served = async move {
             let connection = pin!(connection);
             tokio::select! {
                 // A request that is there is answered, whoever wants the place.
@@ -53,7 +54,8 @@ pub(crate) async fn serve(
                 () = run(connection, patience) => {}
                 () = place.lost() => {}
             }
-        });
+        };
+        let served = tokio::spawn(panic::contain(served));
         if acceptor.is_short_of_files() {
             let in_hand = served.abort_handle();
             if timeout(SHORT, served).await.is_err() {

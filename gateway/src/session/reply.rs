@@ -9,6 +9,7 @@ use fanfare_shared::codec::{self, Format};
 use tokio::task::spawn_local;
 
 use crate::connection::Connection;
+use crate::panic;
 use crate::worker::Worker;
 
 /// Gives an outcome to `reply`: at once if it is known, else from a task when it is.
@@ -27,7 +28,10 @@ pub(super) fn answer<T: 'static>(
                 let outcome = waiting.await;
                 connection.session.borrow_mut().inflight -= 1;
                 if connection.is_open() {
-                    reply(&worker, &connection, outcome);
+                    let answer = async { reply(&worker, &connection, outcome) };
+                    if panic::contain(answer).await.is_err() {
+                        connection.kill();
+                    }
                 }
                 connection.wake_reader();
             });

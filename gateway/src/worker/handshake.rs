@@ -22,7 +22,7 @@ use crate::handshake::Upgrade;
 use crate::http::{Response, Status};
 use crate::metrics::Handshake;
 use crate::places::Place;
-use crate::{answer, session};
+use crate::{answer, panic, session};
 
 impl Worker {
     /// Takes up a socket.
@@ -30,7 +30,8 @@ impl Worker {
         let worker = self.share();
         match TcpStream::from_std(socket) {
             Ok(stream) => {
-                spawn_local(async move { worker.shake_hands(stream, place, load).await });
+                // A panic has been logged, and what it took is let go of.
+                spawn_local(panic::contain(worker.shake_hands(stream, place, load)));
             }
             Err(error) => tracing::debug!(%error, "a socket could not be registered"),
         }
@@ -154,7 +155,13 @@ impl Worker {
         });
         // A task of its own: the handshake's is larger, and has done its work.
         spawn_local(async move {
-            connection::run(&self, &connection, first).await;
+            let run = async {
+                panic::inject("connection").await;
+                connection::run(&self, &connection, first).await;
+            };
+            if panic::contain(run).await.is_err() {
+                connection.kill();
+            }
             self.end(&connection);
             drop(load);
         });

@@ -119,6 +119,7 @@ pub const KEYS: &[Key] = &[
     key("drain.timeout", time(100, 2 * HOUR)),
     key("log.format", Kind::Choice(&["auto", "human", "json"])),
     key("log.level", Kind::Filter),
+    key("log.buffer_bytes", count("bytes", 16_384, 1 << 30)),
 ];
 
 /// Every key of one `[[rooms]]` rule. Only the file can set these.

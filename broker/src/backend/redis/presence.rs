@@ -7,7 +7,7 @@ use fanfare_shared::{ClientId, Member, Roll, RoomName};
 use redis::Value;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 
 use super::lease::{Lease, Leases, REGISTER};
 use super::members::{Act, Found, Item, MAX_REAPED, integer};
@@ -27,11 +27,11 @@ pub(super) struct Attendance {
 
 impl Attendance {
     /// Begins to keep a lease, until the answer is aborted.
-    pub(super) fn attach(self: &Arc<Self>, runtime: &Handle) -> AbortHandle {
+    pub(super) fn attach(self: &Arc<Self>, runtime: &Handle) -> JoinHandle<()> {
         let _ = self.runtime.set(runtime.clone());
         let this = Arc::clone(self);
         let keeping = async move { this.leases.keep(&this.route).await };
-        runtime.spawn(keeping).abort_handle()
+        runtime.spawn(keeping)
     }
 
     fn ask<T: Send + 'static>(

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use fanfare_shared::RoomName;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 
 use super::cluster::Cluster;
 use super::connect::ConnectError;
@@ -193,9 +193,13 @@ impl Shard {
     }
 
     /// Begins to keep a link, until the answer is aborted.
-    pub(super) fn attach(self: &Arc<Self>, sink: Arc<dyn Sink>, runtime: &Handle) -> AbortHandle {
+    pub(super) fn attach(
+        self: &Arc<Self>,
+        sink: Arc<dyn Sink>,
+        runtime: &Handle,
+    ) -> JoinHandle<()> {
         let shard = Arc::clone(self);
-        runtime.spawn(supervisor::run(shard, sink)).abort_handle()
+        runtime.spawn(supervisor::run(shard, sink))
     }
 
     /// Why the server refuses writes, as seen by the last probe.
