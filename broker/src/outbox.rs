@@ -1,10 +1,16 @@
 //! A connection's bounded queue of frames to write.
+//!
+//! Invariant: whatever is pushed or dropped, the work for it does not grow with what waits: a
+//! member that is stuck costs its room the same for each delivery as any other.
+
+mod holes;
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
 use thiserror::Error;
 
+use self::holes::Holes;
 use crate::{Frame, RoomKey};
 
 /// Frames to write, oldest first, and how much of the first is written already.
@@ -16,11 +22,14 @@ pub struct Outbox {
     bytes: usize,
     /// How many bytes of the first frame the socket has taken.
     written: usize,
+    /// Where frames were dropped out of the middle; none before the first.
+    holes: Option<Box<Holes>>,
 }
 
 #[derive(Debug)]
 struct Entry {
-    frame: Frame,
+    /// None where it was dropped; the first is always there.
+    frame: Option<Frame>,
     /// The room of a publication, which may be dropped by the room's rule; none for a reply,
     /// which may not.
     room: Option<RoomKey>,
@@ -43,7 +52,7 @@ impl Outbox {
     /// Appends a reply or push, unless more than `bound` bytes would wait behind the frame that is
     /// being written: a replay may be larger than the bound, and must not make its reader slow.
     pub fn push(&mut self, frame: Frame, bound: usize) -> Result<(), Overflow> {
-        self.append(Entry { frame, room: None }, bound)
+        self.append(frame, None, bound)
     }
 
     /// Appends a publication, within the same bound.
@@ -53,65 +62,120 @@ impl Outbox {
         room: RoomKey,
         bound: usize,
     ) -> Result<(), Overflow> {
-        self.append(
-            Entry {
-                frame,
-                room: Some(room),
-            },
-            bound,
-        )
+        self.append(frame, Some(room), bound)
     }
 
-    fn append(&mut self, entry: Entry, bound: usize) -> Result<(), Overflow> {
-        if let Some(first) = self.queue.front() {
-            let waiting = self.bytes + self.written - first.frame.len();
-            if waiting + entry.frame.len() > bound {
+    fn append(
+        &mut self,
+        frame: Frame,
+        room: Option<RoomKey>,
+        bound: usize,
+    ) -> Result<(), Overflow> {
+        if let Some(first) = self.first() {
+            let waiting = self.bytes + self.written - first.len();
+            if waiting + frame.len() > bound {
                 return Err(Overflow);
             }
         }
-        self.bytes += entry.frame.len();
-        self.queue.push_back(entry);
+        self.bytes += frame.len();
+        if let (Some(holes), Some(room)) = (&mut self.holes, room) {
+            holes.note(room, self.queue.len());
+        }
+        let frame = Some(frame);
+        self.queue.push_back(Entry { frame, room });
         Ok(())
     }
 
-    /// Drops everything that waits. Answers how many frames were dropped.
+    fn first(&self) -> Option<&Frame> {
+        self.queue.front()?.frame.as_ref()
+    }
+
+    /// Drops everything that waits but a frame that is written in part, whose rest the peer needs.
+    /// Answers how many frames were dropped.
     pub fn drop_all(&mut self) -> usize {
-        self.drop_while(|_, _| true)
+        let kept = usize::from(self.written > 0);
+        let dropped = self.queue.drain(kept.min(self.queue.len())..);
+        let dropped = dropped.filter_map(|entry| entry.frame);
+        let (count, bytes) = dropped.fold((0, 0), |(count, bytes), frame| {
+            (count + 1, bytes + frame.len())
+        });
+        self.bytes -= bytes;
+        self.holes = None;
+        count
     }
 
     /// Drops the publications of one room that wait. Answers how many.
     pub fn drop_room(&mut self, room: RoomKey) -> usize {
-        self.drop_while(|entry, _| entry.room == Some(room))
+        let mut holes = self.holes.take().unwrap_or_default();
+        let places = holes.places_of(room, || {
+            let rooms = self.queue.iter().enumerate();
+            rooms.filter_map(|(place, entry)| Some((entry.frame.as_ref().and(entry.room)?, place)))
+        });
+        let count = places
+            .into_iter()
+            .filter(|place| self.drop_at(*place, &mut holes));
+        let count = count.count();
+        self.tidy(holes);
+        count
     }
 
     /// Drops the oldest publications that wait until `bytes` more fit into `bound`, or there are
     /// none. Answers how many.
     pub fn drop_oldest(&mut self, bytes: usize, bound: usize) -> usize {
-        self.drop_while(|entry, waiting| entry.room.is_some() && waiting + bytes > bound)
+        let mut holes = self.holes.take().unwrap_or_default();
+        let mut count = 0;
+        while self.bytes + bytes > bound
+            && let Some(place) = holes.next_oldest(self.queue.len())
+        {
+            if self.queue[place].room.is_some() && self.drop_at(place, &mut holes) {
+                count += 1;
+            }
+        }
+        self.tidy(holes);
+        count
     }
 
-    /// Drops the entries that `unwanted` names, which is told how many bytes still wait. A frame
-    /// that is written in part stays: the peer needs its rest.
-    fn drop_while(&mut self, unwanted: impl Fn(&Entry, usize) -> bool) -> usize {
-        let before = self.queue.len();
-        let mut bytes = self.bytes;
-        let mut begun = self.written > 0;
-        self.queue.retain(|entry| {
-            let keep = std::mem::take(&mut begun) || !unwanted(entry, bytes);
-            if !keep {
-                bytes -= entry.frame.len();
-            }
-            keep
-        });
-        self.bytes = bytes;
-        before - self.queue.len()
+    /// Drops what is at a place, unless it is written in part or was dropped before.
+    fn drop_at(&mut self, place: usize, holes: &mut Holes) -> bool {
+        if place == 0 && self.written > 0 {
+            return false;
+        }
+        let Some(frame) = self
+            .queue
+            .get_mut(place)
+            .and_then(|entry| entry.frame.take())
+        else {
+            return false;
+        };
+        self.bytes -= frame.len();
+        holes.add();
+        true
+    }
+
+    /// Lets go of holes at the front, and of all of them where they are most of the queue.
+    fn tidy(&mut self, mut holes: Box<Holes>) {
+        if holes.are_most_of(self.queue.len()) {
+            self.queue.retain(|entry| entry.frame.is_some());
+            holes = Box::default();
+        }
+        while self
+            .queue
+            .front()
+            .is_some_and(|first| first.frame.is_none())
+        {
+            self.queue.pop_front();
+            holes.popped(true);
+        }
+        self.holes = (!self.queue.is_empty()).then_some(holes);
     }
 
     /// What is to be written next if it is one frame; none if there are several, or nothing.
     #[must_use]
     pub fn single(&self) -> Option<&[u8]> {
         match self.queue.front() {
-            Some(only) if self.queue.len() == 1 => Some(&only.frame[self.written..]),
+            Some(Entry {
+                frame: Some(only), ..
+            }) if self.queue.len() == 1 => Some(&only[self.written..]),
             _ => None,
         }
     }
@@ -119,9 +183,10 @@ impl Outbox {
     /// Fills `slices` from the front with what is to be written next; answers how many.
     pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut count = 0;
-        for (slice, entry) in slices.iter_mut().zip(&self.queue) {
+        let frames = self.queue.iter().filter_map(|entry| entry.frame.as_ref());
+        for (slice, frame) in slices.iter_mut().zip(frames) {
             let start = if count == 0 { self.written } else { 0 };
-            *slice = IoSlice::new(&entry.frame[start..]);
+            *slice = IoSlice::new(&frame[start..]);
             count += 1;
         }
         count
@@ -131,13 +196,22 @@ impl Outbox {
     pub fn advance(&mut self, count: usize) {
         self.bytes -= count;
         let mut taken = self.written + count;
-        while let Some(entry) = self.queue.front()
-            && taken >= entry.frame.len()
-        {
-            taken -= entry.frame.len();
+        while let Some(first) = self.queue.front() {
+            let length = first.frame.as_ref().map_or(0, |frame| frame.len());
+            let is_hole = first.frame.is_none();
+            if taken < length {
+                break;
+            }
+            taken -= length;
             self.queue.pop_front();
+            if let Some(holes) = &mut self.holes {
+                holes.popped(is_hole);
+            }
         }
         self.written = taken;
+        if self.queue.is_empty() {
+            self.holes = None;
+        }
         if self.queue.is_empty() && self.queue.capacity() > BURST_CAPACITY {
             self.queue.shrink_to(KEPT_CAPACITY);
         }
@@ -165,100 +239,4 @@ impl Outbox {
 }
 
 #[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-
-    use super::*;
-    use crate::Backlog;
-
-    fn frame(text: &'static str) -> Frame {
-        Backlog::default().frame(Bytes::from_static(text.as_bytes()))
-    }
-
-    fn room(number: u64) -> RoomKey {
-        RoomKey(std::num::NonZeroU64::new(number).unwrap())
-    }
-
-    fn written(outbox: &Outbox) -> Vec<u8> {
-        let mut slices = [IoSlice::new(&[]); 8];
-        let count = outbox.slices(&mut slices);
-        slices[..count]
-            .iter()
-            .flat_map(|slice| slice.to_vec())
-            .collect()
-    }
-
-    #[test]
-    fn what_the_socket_took_is_not_offered_again() {
-        let mut outbox = Outbox::default();
-        outbox.push(frame("abc"), 100).unwrap();
-        outbox.push(frame("defg"), 100).unwrap();
-        outbox.advance(1);
-        assert_eq!(written(&outbox), b"bcdefg");
-        assert_eq!(outbox.single(), None);
-        outbox.advance(3);
-        assert_eq!(written(&outbox), b"efg");
-        assert_eq!(outbox.single(), Some(&b"efg"[..]));
-        assert_eq!(outbox.bytes(), 3);
-        outbox.advance(3);
-        assert!(outbox.is_empty());
-        assert_eq!(outbox.single(), None);
-    }
-
-    #[test]
-    fn the_bound_is_in_bytes_behind_the_frame_that_is_being_written() {
-        let mut outbox = Outbox::default();
-        outbox.push(frame("a replay of any size"), 4).unwrap();
-        outbox.push(frame("bcd"), 4).unwrap();
-        assert_eq!(outbox.push(frame("ef"), 4), Err(Overflow));
-        outbox.advance(10);
-        assert_eq!(outbox.push(frame("ef"), 4), Err(Overflow));
-        outbox.advance(10);
-        assert_eq!(outbox.push(frame("ef"), 4), Ok(()));
-    }
-
-    #[test]
-    fn memory_of_a_burst_is_kept_for_the_next_one_until_trimmed() {
-        let mut outbox = Outbox::default();
-        let burst = |outbox: &mut Outbox, frames| {
-            for _ in 0..frames {
-                outbox.push(frame("a"), 1_000).unwrap();
-            }
-            outbox.advance(frames);
-            outbox.queue.capacity()
-        };
-        let kept = burst(&mut outbox, 20);
-        assert!(kept >= 20);
-        assert_eq!(burst(&mut outbox, 20), kept);
-        outbox.trim();
-        assert_eq!(outbox.queue.capacity(), KEPT_CAPACITY);
-        assert_eq!(burst(&mut outbox, 100), KEPT_CAPACITY, "too much to keep");
-    }
-
-    #[test]
-    fn only_publications_give_way_and_the_oldest_first() {
-        let (a, b) = (room(1), room(2));
-        let mut outbox = Outbox::default();
-        outbox.push(frame("reply"), 100).unwrap();
-        outbox.push_publication(frame("a1"), a, 100).unwrap();
-        outbox.push_publication(frame("b1"), b, 100).unwrap();
-        outbox.push_publication(frame("a2"), a, 100).unwrap();
-        assert_eq!(outbox.drop_oldest(2, 11), 1);
-        assert_eq!(written(&outbox), b"replyb1a2");
-        assert_eq!(outbox.drop_room(a), 1);
-        assert_eq!(written(&outbox), b"replyb1");
-        assert_eq!(outbox.bytes(), 7);
-    }
-
-    #[test]
-    fn a_frame_written_in_part_survives_a_drop() {
-        let mut outbox = Outbox::default();
-        for text in ["abc", "def", "ghi"] {
-            outbox.push(frame(text), 100).unwrap();
-        }
-        outbox.advance(1);
-        assert_eq!(outbox.drop_all(), 2);
-        assert_eq!(written(&outbox), b"bc");
-        assert_eq!(outbox.bytes(), 2);
-    }
-}
+mod tests;
