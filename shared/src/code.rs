@@ -79,7 +79,7 @@ pub enum CloseCode {
     Forbidden,
     /// 4008: the outbox overflowed.
     SlowConsumer,
-    /// 4009: closed through the HTTP API.
+    /// 4009: an operator closed the connection. Reserved: nothing does yet.
     Disconnected,
     /// 4010: the token ran out.
     TokenExpired,

@@ -70,7 +70,7 @@ pub struct Config {
     pub rooms: Vec<RoomRule>,
 }
 
-/// The internal listener: health, metrics and the HTTP API.
+/// The internal listener: health and metrics.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Internal {

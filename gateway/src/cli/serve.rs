@@ -35,7 +35,7 @@ pub(super) struct ServeArgs {
     /// Address for clients [default: 0.0.0.0:8080]
     #[arg(long, value_name = "ADDRESS", help_heading = "Listeners")]
     listen: Option<String>,
-    /// Address for health, metrics and the HTTP API [default: 127.0.0.1:8081]
+    /// Address for health and metrics [default: 127.0.0.1:8081]
     #[arg(long, value_name = "ADDRESS", help_heading = "Listeners")]
     internal_listen: Option<String>,
     /// Name of this node [default: host name and four random digits]

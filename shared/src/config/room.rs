@@ -47,7 +47,7 @@ pub enum PublishRule {
     /// The room's members.
     #[default]
     Members,
-    /// Nobody but the HTTP API.
+    /// No client. Nothing else publishes either: such a room only keeps what it has.
     Server,
 }
 
