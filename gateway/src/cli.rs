@@ -5,25 +5,30 @@
 
 mod check_config;
 mod client;
+mod escape;
 mod healthcheck;
+mod output;
 mod publish;
 mod serve;
 mod sub;
 
 use std::env;
 use std::future::Future;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
 
 use anyhow::Context;
-use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use fanfare_shared::RoomName;
 use fanfare_shared::config::{ConfigError, Sources};
 
 use self::client::Endpoint;
+use self::escape::printable;
 use crate::log;
+
+/// How the process ends when its arguments mean nothing.
+const USAGE: u8 = 2;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -88,30 +93,30 @@ impl UrlArg {
         }
         let url = env::var_os("FANFARE_URL").filter(|url| !url.is_empty());
         let url = url.unwrap_or_else(|| "ws://127.0.0.1:8080/ws".into());
-        Endpoint::ws(&url.to_string_lossy()).unwrap_or_else(|problem| {
-            usage_error(
-                ErrorKind::ValueValidation,
-                &format!("FANFARE_URL: {problem}"),
-            )
-        })
+        Endpoint::ws(&url.to_string_lossy())
+            .unwrap_or_else(|problem| usage_error(&format!("FANFARE_URL: {problem}")))
     }
 }
 
-/// Ends the process as the parser does when it is told nonsense.
-fn usage_error(kind: ErrorKind, message: &str) -> ! {
-    clap::Error::raw(
-        kind,
-        format!(
-            "{message}
-"
-        ),
-    )
-    .exit()
+/// Ends the process as it ends for what the parser refuses.
+fn usage_error(message: &str) -> ! {
+    notice(&format!("error: {message}"));
+    process::exit(USAGE.into())
 }
 
 impl Cli {
+    /// Reads the arguments and does what they ask for: to print help, or a command.
+    pub fn run_arguments() -> Result<(), Failure> {
+        match Self::try_parse() {
+            Ok(cli) => cli.run(),
+            Err(said) if said.use_stderr() => Err(Failure::Usage(said)),
+            // Help and the version. The parser's own print says nothing of what it cannot write.
+            Err(said) => Ok(output::print(&styled(&said, &io::stdout()))?),
+        }
+    }
+
     /// Does what was asked for.
-    pub fn run(self) -> Result<(), Failure> {
+    fn run(self) -> Result<(), Failure> {
         match self.command.unwrap_or(Command::Serve(self.serve)) {
             Command::Serve(args) => serve::run(args),
             Command::Sub(args) => Ok(sub::run(args)?),
@@ -125,6 +130,8 @@ impl Cli {
 /// Why a command did not do what was asked for.
 #[derive(Debug)]
 pub enum Failure {
+    /// The arguments mean nothing.
+    Usage(clap::Error),
     /// The configuration is refused.
     Config(ConfigError),
     /// Anything else.
@@ -132,9 +139,14 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Says it in one line on standard error: where a node logged there, behind its log.
+    /// Says it on standard error, where a node logged there, behind its log: a mistake in the
+    /// arguments as the parser puts it, anything else in one line.
     pub fn report(&self) {
         let line = match self {
+            Self::Usage(error) => {
+                let _ = io::stderr().write_all(styled(error, &io::stderr()).as_bytes());
+                return;
+            }
             Self::Config(error) => format!("error: {error}"),
             Self::Other(error) => format!("error: {error:#}"),
         };
@@ -149,6 +161,7 @@ impl Failure {
         match self {
             // EX_CONFIG of sysexits(3), which service managers can tell from a crash.
             Self::Config(_) => ExitCode::from(78),
+            Self::Usage(_) => ExitCode::from(USAGE),
             Self::Other(_) => ExitCode::FAILURE,
         }
     }
@@ -184,9 +197,23 @@ fn room_name(text: &str) -> Result<RoomName, String> {
     RoomName::new(text).map_err(|error| error.to_string())
 }
 
-/// Says one line on standard error. Where that is closed there is nobody to tell.
+/// Says one line on standard error, whatever of a stranger's is in it. Where that is closed there is
+/// nobody to tell.
 fn notice(line: &str) {
-    let _ = writeln!(io::stderr().lock(), "{line}");
+    let _ = writeln!(io::stderr().lock(), "{}", printable(line));
+}
+
+/// What the parser says, in the colours that suit `output`; without any where an argument, which it
+/// may repeat, is not all printable: nothing would tell its control characters from the parser's.
+fn styled(said: &clap::Error, output: &impl IsTerminal) -> String {
+    let text = said.render();
+    let mut arguments = env::args_os().map(|argument| argument.to_string_lossy().into_owned());
+    if output::may_style(output) && arguments.all(|argument| printable(&argument) == argument) {
+        return text.ansi().to_string();
+    }
+    let plain = text.to_string();
+    let lines: Vec<_> = plain.split('\n').map(printable).collect();
+    lines.join("\n")
 }
 
 /// Runs a client on this thread. What still blocks on a pipe when it is done is left behind.
@@ -198,20 +225,6 @@ fn block_on<F: Future>(client: F) -> anyhow::Result<F::Output> {
     let output = runtime.block_on(client);
     runtime.shutdown_background();
     Ok(output)
-}
-
-/// `text` with its control characters escaped: what a stranger sent must not move a terminal's
-/// cursor or break a line in two.
-fn printable(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() {
-            line.extend(c.escape_default());
-        } else {
-            line.push(c);
-        }
-    }
-    line
 }
 
 #[cfg(test)]
@@ -239,7 +252,7 @@ mod tests {
         let error = Cli::try_parse_from(["fanfare", "--wait", "sub", "lobby"]);
         assert_eq!(
             error.expect_err("a mistake").kind(),
-            ErrorKind::ArgumentConflict
+            clap::error::ErrorKind::ArgumentConflict
         );
     }
 
@@ -265,11 +278,5 @@ mod tests {
             let error = Cli::try_parse_from(arguments).expect_err("a mistake");
             assert_eq!(error.exit_code(), 2, "{arguments:?}");
         }
-    }
-
-    #[test]
-    fn what_strangers_send_stays_in_its_line() {
-        assert_eq!(printable("a\u{1b}[2Jb\nc\u{9b}"), "a\\u{1b}[2Jb\\nc\\u{9b}");
-        assert_eq!(printable("é 🎺"), "é 🎺");
     }
 }

@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use fanfare_gateway::cli::Cli;
 
 /// Returns memory to the system after connections come and go, and frees across threads
@@ -10,9 +9,9 @@ use fanfare_gateway::cli::Cli;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Exit codes: 0 done, 1 failed, 2 wrong usage (by the parser), 78 bad configuration.
+/// Exit codes: 0 done, 1 failed, 2 wrong usage, 78 bad configuration.
 fn main() -> ExitCode {
-    match Cli::parse().run() {
+    match Cli::run_arguments() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             failure.report();

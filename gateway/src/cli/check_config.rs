@@ -1,12 +1,10 @@
 //! `fanfare check-config`: what a node would run with, or why it would not.
 
-use std::io::{self, Write};
-
 use anyhow::Context;
 use clap::Args;
 use fanfare_shared::config::Config;
 
-use super::{Failure, FileArg, sources};
+use super::{Failure, FileArg, output, sources};
 
 /// Print the configuration that a node would run with
 ///
@@ -32,10 +30,5 @@ pub(super) fn run(args: CheckConfigArgs) -> Result<(), Failure> {
     if !text.ends_with('\n') {
         text.push('\n');
     }
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(anyhow::Error::new(error).context("cannot print").into())
-        }
-        _ => Ok(()),
-    }
+    Ok(output::print(&text)?)
 }

@@ -35,7 +35,7 @@ use tokio::time::timeout;
 
 pub(super) use backoff::Backoff;
 pub(super) use endpoint::Endpoint;
-pub(super) use event::{CommandError, Event, Message, Position, Welcome, text_of};
+pub(super) use event::{CommandError, Event, Message, Position, Shown, Welcome, shown};
 
 const SUBPROTOCOL: &str = "fanfare.v1.json";
 
@@ -473,7 +473,7 @@ mod tests {
         let closed = Closed::from_payload(b"\x0f\xa8too slow\x1b");
         assert_eq!(
             closed.to_string(),
-            "closed with 4008 (slow consumer): too slow\\u{1b}"
+            "closed with 4008 (slow consumer): too slow\\u001b"
         );
         assert_eq!(
             Closed::from_payload(b"x").to_string(),

@@ -6,19 +6,19 @@
 mod render;
 
 use std::io;
+use std::mem;
 use std::str::FromStr;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use clap::error::ErrorKind;
 use fanfare_shared::RoomName;
 use serde::Serialize;
-use tokio::io::{AsyncWriteExt, Stdout};
+use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use self::render::Style;
 use super::client::{Backoff, Connection, Endpoint, Event, Incoming, Message, Position};
-use super::{UrlArg, block_on, notice, room_name, usage_error};
+use super::{UrlArg, block_on, notice, output, room_name, usage_error};
 
 /// Bytes rendered before they are written although more is there.
 const BATCH: usize = 64 * 1024;
@@ -33,7 +33,8 @@ Examples:
 /// Print what is published in rooms
 ///
 /// On a terminal: time (UTC), room, publisher, event and data. Otherwise: the data alone, a line
-/// each, strings without quotes. Comes back by itself when the connection is lost, with what was
+/// each, strings without quotes; line breaks and control characters in them as JSON escapes them
+/// (--json keeps every message exact). Ends when nobody reads what it prints. Comes back by itself when the connection is lost, with what was
 /// missed meanwhile; Ctrl-C ends it.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -76,7 +77,6 @@ struct Subscriber {
     /// Messages until the end; none for no end.
     left: Option<u64>,
     style: Style,
-    output: Stdout,
     backoff: Backoff,
 }
 
@@ -113,10 +113,7 @@ struct Join<'a> {
 pub(super) fn run(args: SubArgs) -> anyhow::Result<()> {
     if args.since.is_some() && args.rooms.len() > 1 {
         // A position is one room's; the parser cannot say that.
-        usage_error(
-            ErrorKind::ArgumentConflict,
-            "--since is a position of one room; give one room",
-        );
+        usage_error("--since is a position of one room; give one room");
     }
     let style = Style::choose(args.json, args.rooms.len() > 1);
     let rooms = args.rooms.into_iter().map(|name| Room {
@@ -130,7 +127,6 @@ pub(super) fn run(args: SubArgs) -> anyhow::Result<()> {
         history: args.history,
         left: args.count,
         style,
-        output: tokio::io::stdout(),
         backoff: Backoff::default(),
     };
     block_on(async move {
@@ -139,6 +135,7 @@ pub(super) fn run(args: SubArgs) -> anyhow::Result<()> {
         let result = tokio::select! {
             result = subscriber.follow(&mut open) => result,
             _ = tokio::signal::ctrl_c() => Ok(()),
+            () = output::reader_gone() => Ok(()),
         };
         if let Some(connection) = open {
             connection.close().await;
@@ -195,15 +192,16 @@ impl Subscriber {
             }
             // What came before the end is printed, however it ended.
             if !out.is_empty() {
-                match write(&mut self.output, &out).await {
+                match write(mem::take(&mut out)).await {
                     Ok(()) => {}
                     // Whoever read has had enough: `| head` is a way to end.
                     Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                         return Ok(Ended::Done);
                     }
-                    Err(error) => return Err(error).context("cannot print"),
+                    Err(error) => {
+                        return Err(error).context("cannot write to standard output");
+                    }
                 }
-                out.clear();
             }
             if let Some(ended) = ended? {
                 return Ok(ended);
@@ -326,9 +324,10 @@ impl Subscriber {
     }
 }
 
-async fn write(output: &mut Stdout, bytes: &[u8]) -> io::Result<()> {
-    output.write_all(bytes).await?;
-    output.flush().await
+/// Writes on a thread that may block: Ctrl-C ends it even when nobody reads.
+async fn write(bytes: Vec<u8>) -> io::Result<()> {
+    let written = spawn_blocking(move || output::write(&bytes)).await;
+    written.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
 impl FromStr for Position {
@@ -362,7 +361,6 @@ mod tests {
             history: Some(5),
             left: count,
             style: Style::Data,
-            output: tokio::io::stdout(),
             backoff: Backoff::default(),
         }
     }

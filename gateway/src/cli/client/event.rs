@@ -151,15 +151,24 @@ impl std::fmt::Display for CommandError {
     }
 }
 
-/// The text that `data` is: a JSON string without its quotes, anything else as it came.
-pub(in crate::cli) fn text_of(data: &RawValue) -> Cow<'_, str> {
+/// What there is to show of `data`.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::cli) enum Shown<'a> {
+    /// A JSON string without its quotes.
+    Text(String),
+    /// Anything else, as it came.
+    Json(&'a str),
+}
+
+/// Takes a string out of its quotes. A lone surrogate is JSON but no text.
+pub(in crate::cli) fn shown(data: &RawValue) -> Shown<'_> {
     let json = data.get();
     if json.starts_with('"')
         && let Ok(text) = serde_json::from_str::<String>(json)
     {
-        return Cow::Owned(text);
+        return Shown::Text(text);
     }
-    Cow::Borrowed(json)
+    Shown::Json(json)
 }
 
 #[cfg(test)]
@@ -189,15 +198,15 @@ mod tests {
 
     #[test]
     fn strings_lose_their_quotes_and_the_rest_stays_as_it_came() {
-        for (json, text) in [
-            (r#""a \"b\" \u00e9""#, "a \"b\" é"),
-            (r#"{"a": 1}"#, r#"{"a": 1}"#),
-            ("12", "12"),
-            // A lone surrogate is JSON but no text.
-            (r#""\ud800""#, r#""\ud800""#),
+        let text = |text: &str| Shown::Text(text.to_owned());
+        for (json, expected) in [
+            (r#""a \"b\" \u00e9""#, text("a \"b\" é")),
+            (r#"{"a": 1}"#, Shown::Json(r#"{"a": 1}"#)),
+            ("12", Shown::Json("12")),
+            (r#""\ud800""#, Shown::Json(r#""\ud800""#)),
         ] {
             let raw = RawValue::from_string(json.to_owned()).expect("JSON");
-            assert_eq!(text_of(&raw), text);
+            assert_eq!(shown(&raw), expected);
         }
     }
 }

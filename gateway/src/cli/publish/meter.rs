@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::cli::output::may_style;
+
 /// How often the progress line moves.
 const PROGRESS: Duration = Duration::from_millis(500);
 
@@ -18,7 +20,7 @@ pub(super) struct Meter {
 
 impl Meter {
     pub(super) fn new(quiet: bool) -> Self {
-        let seen = !quiet && io::stderr().is_terminal() && !io::stdin().is_terminal();
+        let seen = !quiet && may_style(&io::stderr()) && !io::stdin().is_terminal();
         Self {
             next: seen.then(|| Instant::now() + 2 * PROGRESS),
             shown: false,

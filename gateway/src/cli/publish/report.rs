@@ -1,18 +1,16 @@
 //! What is said at the end: how much was published, up to where, and what is not known.
 
-use std::io::{self, Write};
-
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use serde_json::json;
 
 use super::Publisher;
-use crate::cli::notice;
+use crate::cli::{notice, output};
 
 impl Publisher {
     /// Says what became of it.
     pub(super) fn conclude(
         &self,
-        result: anyhow::Result<()>,
+        mut result: anyhow::Result<()>,
         json: bool,
         quiet: bool,
     ) -> anyhow::Result<()> {
@@ -23,12 +21,9 @@ impl Publisher {
                 "epoch": position.map(|position| &position.epoch),
                 "offset": position.map(|position| position.offset),
             });
-            match writeln!(io::stdout().lock(), "{line}") {
-                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                    return Err(error).context("cannot print");
-                }
-                _ => {}
-            }
+            let printed = output::print(&format!("{line}\n"));
+            // Of two failures, that of the publishing is the one to tell.
+            result = result.and(printed);
         }
         let messages = if self.published == 1 {
             "message"

@@ -1,15 +1,15 @@
 //! How a message looks: for a program, or for a person.
 
-use std::env;
 use std::io::{self, IsTerminal};
 
-use crate::cli::client::{Message, text_of};
-use crate::cli::printable;
+use crate::cli::client::{Message, Shown, shown};
+use crate::cli::escape::{json_line, one_line, printable};
+use crate::cli::output::may_style;
 
 /// How messages are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Style {
-    /// The data alone, a line each.
+    /// The data alone, a line each whatever is in it.
     Data,
     /// The whole push as it came, a line each.
     Json,
@@ -38,8 +38,7 @@ impl Style {
             Self::Json
         } else if io::stdout().is_terminal() {
             Self::Human {
-                // See https://no-color.org.
-                colour: env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+                colour: may_style(&io::stdout()),
                 room: several_rooms,
             }
         } else {
@@ -56,14 +55,14 @@ impl Style {
         out: &mut Vec<u8>,
     ) {
         match self {
-            Self::Json => {
-                // Line breaks of JSON can only stand between its parts.
-                out.extend(json.bytes().map(|b| match b {
-                    b'\n' | b'\r' => b' ',
-                    b => b,
-                }));
+            Self::Json => out.extend_from_slice(json_line(json).as_bytes()),
+            Self::Data => {
+                let line = match shown(&message.data) {
+                    Shown::Text(text) => one_line(&text),
+                    Shown::Json(json) => json_line(json),
+                };
+                out.extend_from_slice(line.as_bytes());
             }
-            Self::Data => out.extend_from_slice(text_of(&message.data).as_bytes()),
             Self::Human {
                 colour,
                 room: with_room,
@@ -106,7 +105,10 @@ fn human(message: &Message, room: Option<&str>, colour: bool) -> String {
     if let Some(event) = &message.event {
         parts.push(paint(YELLOW, &printable(event)));
     }
-    parts.push(printable(&text_of(&message.data)));
+    parts.push(match shown(&message.data) {
+        Shown::Text(text) => printable(&text),
+        Shown::Json(json) => json_line(json),
+    });
     parts.join("  ")
 }
 
@@ -136,11 +138,11 @@ mod tests {
 "from":{"client":"00c0ffee00c0ffee","user":"ann"},"offset":45,"time":1767225600123}"#;
 
     #[test]
-    fn programs_get_the_data_alone() {
-        assert_eq!(rendered(Style::Data, CHAT), "hi\nall\n");
+    fn programs_get_the_data_alone_a_line_each() {
+        assert_eq!(rendered(Style::Data, CHAT), "hi\\nall\n");
         assert_eq!(
-            rendered(Style::Data, r#"{"data":{"a": [1]}}"#),
-            "{\"a\": [1]}\n"
+            rendered(Style::Data, "{\"data\":{\n\"a\": [\r\n1]}}"),
+            "{ \"a\": [  1]}\n"
         );
         assert_eq!(rendered(Style::Data, r#"{"data":null}"#), "null\n");
     }
@@ -183,6 +185,6 @@ mod tests {
             room: false,
         };
         let line = rendered(style, r#"{"event":"e","data":"\u001b[31mred"}"#);
-        assert_eq!(line, "\x1b[33me\x1b[0m  \\u{1b}[31mred\n");
+        assert_eq!(line, "\x1b[33me\x1b[0m  \\u001b[31mred\n");
     }
 }
