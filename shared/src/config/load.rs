@@ -89,20 +89,50 @@ impl Config {
                     .to_owned(),
             });
         }
-        for (number, rule) in (1..).zip(&self.rooms) {
-            if rule.announce && !rule.presence {
-                return Err(ConfigError::Value {
-                    key: format!("rooms[{number}].announce"),
-                    value: "true".to_owned(),
-                    origin: None,
-                    problem: format!("rooms[{number}].presence is false"),
-                    remedy: "only where it is known who is there can it be told: set both or none"
-                        .to_owned(),
-                });
-            }
-        }
+        check_rules(&self.rooms)?;
         self.redis.check_together()
     }
+}
+
+/// Checks that each rule has rooms left to it, and that what it says has an effect.
+fn check_rules(rules: &[RoomRule]) -> Result<(), ConfigError> {
+    for (index, rule) in rules.iter().enumerate() {
+        let number = index + 1;
+        if rule.announce && !rule.presence {
+            return Err(ConfigError::Value {
+                key: format!("rooms[{number}].announce"),
+                value: "true".to_owned(),
+                origin: None,
+                problem: format!("rooms[{number}].presence is false"),
+                remedy: "only where it is known who is there can it be told: set both or none"
+                    .to_owned(),
+            });
+        }
+        let pattern = &rule.r#match;
+        let mut earlier = (1..number).zip(rules);
+        if let Some((first, hiding)) = earlier.find(|(_, rule)| rule.r#match.covers(pattern)) {
+            let (key, hidden) = (format!("rooms[{number}]"), one_line(&pattern.to_string()));
+            let hiding = &hiding.r#match;
+            return Err(ConfigError::Value {
+                key: format!("{key}.match"),
+                value: format!("\"{hidden}\""),
+                origin: None,
+                problem: format!(
+                    "no room can reach it: rooms[{first}].match = \"{}\" comes first and takes \
+                     all of its rooms",
+                    one_line(&hiding.to_string())
+                ),
+                remedy: if hiding == pattern {
+                    format!(
+                        "the first rule that matches is a room's: join {key} and rooms[{first}]"
+                    )
+                } else {
+                    format!("put {key} before rooms[{first}], the narrower pattern first")
+                },
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Checked keys with their values: what one source says.

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConfigError, RedisUrls};
+use super::error::one_line;
+use super::{ConfigError, RedisUrl, RedisUrls};
 
 /// The link to other nodes through Redis.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,7 +84,7 @@ impl Default for Redis {
 impl Redis {
     /// Checks what the keys say together.
     pub(super) fn check_together(&self) -> Result<(), ConfigError> {
-        let places: Vec<_> = self.url.iter().map(super::RedisUrl::place).collect();
+        let places: Vec<_> = self.url.iter().map(RedisUrl::place).collect();
         let mut earlier = places.iter().enumerate();
         if let Some((_, twice)) = earlier.find(|(index, place)| places[..*index].contains(place)) {
             return Err(refusal(
@@ -111,6 +112,22 @@ impl Redis {
         }
         if self.cluster {
             self.check_cluster()?;
+        }
+        if let Some(file) = &self.ca_file
+            && !self
+                .url
+                .iter()
+                .chain(self.sentinels.iter())
+                .any(RedisUrl::is_tls)
+        {
+            return Err(ConfigError::Value {
+                key: "redis.ca_file".to_owned(),
+                value: format!("\"{}\"", one_line(&file.display().to_string())),
+                origin: None,
+                problem: "no address in redis.url is encrypted, and so nothing is checked"
+                    .to_owned(),
+                remedy: "write rediss:// there, or leave this out".to_owned(),
+            });
         }
         Ok(())
     }

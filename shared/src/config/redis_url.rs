@@ -40,6 +40,11 @@ impl RedisUrl {
         format!("{}{port}/{database}", address.to_ascii_lowercase())
     }
 
+    /// Whether the connection is encrypted.
+    pub(super) fn is_tls(&self) -> bool {
+        self.0.starts_with("rediss://") || self.0.starts_with("valkeys://")
+    }
+
     /// Whether it says which port.
     pub(super) fn names_port(&self) -> bool {
         let (address, _) = self.address_and_path();

@@ -1,5 +1,6 @@
 //! Room rules: which rooms a rule is for, and what it says about them.
 
+use std::fmt;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -143,6 +144,21 @@ impl RoomPattern {
         }
     }
 
+    /// Whether every room that `other` means is meant by this one too.
+    ///
+    /// Exact: a `*` always leaves room for two different names, so a plain name never covers a
+    /// pattern, and a part of `self` that reached into the `*` of `other` would meet a name without
+    /// it.
+    pub(super) fn covers(&self, other: &Self) -> bool {
+        match (&self.suffix, &other.suffix) {
+            (_, None) => self.matches(&other.prefix),
+            (None, Some(_)) => false,
+            (Some(suffix), Some(others)) => {
+                other.prefix.starts_with(&self.prefix) && others.ends_with(suffix.as_str())
+            }
+        }
+    }
+
     /// Whether every room is meant.
     pub(super) fn matches_all(&self) -> bool {
         self.prefix.is_empty() && self.suffix.as_deref() == Some("")
@@ -166,12 +182,19 @@ impl TryFrom<String> for RoomPattern {
     }
 }
 
+impl fmt::Display for RoomPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.prefix)?;
+        match &self.suffix {
+            Some(suffix) => write!(f, "*{suffix}"),
+            None => Ok(()),
+        }
+    }
+}
+
 impl From<RoomPattern> for String {
     fn from(pattern: RoomPattern) -> Self {
-        match pattern.suffix {
-            Some(suffix) => format!("{}*{suffix}", pattern.prefix),
-            None => pattern.prefix,
-        }
+        pattern.to_string()
     }
 }
 
@@ -202,6 +225,38 @@ mod tests {
     fn a_pattern_has_at_most_one_wildcard() {
         for bad in ["", "a*b*", "**", "a\nb", &"x".repeat(256)] {
             assert!(RoomPattern::new(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_covers_another_exactly_when_no_name_tells_them_apart() {
+        // All patterns of two letters up to a length, against all names of them.
+        let texts = |alphabet: &[char], longest: usize| {
+            let mut all = vec![String::new()];
+            let mut last = all.clone();
+            for _ in 0..longest {
+                let grown = last.iter().flat_map(|text| {
+                    let longer = |c: &char| format!("{text}{c}");
+                    alphabet.iter().map(longer).collect::<Vec<_>>()
+                });
+                last = grown.collect();
+                all.extend(last.iter().cloned());
+            }
+            all
+        };
+        let names = texts(&['a', 'b', 'c'], 6);
+        let patterns: Vec<_> = texts(&['a', 'b', '*'], 4)
+            .iter()
+            .filter_map(|text| RoomPattern::new(text).ok())
+            .collect();
+        for one in &patterns {
+            for other in &patterns {
+                let mut meant = names
+                    .iter()
+                    .filter(|name| !name.is_empty() && other.matches(name));
+                let expected = meant.all(|name| one.matches(name));
+                assert_eq!(one.covers(other), expected, "{one} {other}");
+            }
         }
     }
 

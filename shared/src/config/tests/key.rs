@@ -106,6 +106,9 @@ fn every_key_can_be_set_by_its_variable_and_its_bounds_are_what_it_says() {
             if key.path == "redis.cluster" || key.path == "redis.sentinels" {
                 pairs.push(("FANFARE_REDIS__URL", "redis://mymaster"));
             }
+            if key.path == "redis.ca_file" {
+                pairs.push(("FANFARE_REDIS__URL", "rediss://h"));
+            }
             if key.path == "drain.window" {
                 pairs.push(("FANFARE_DRAIN__TIMEOUT", "2h"));
             }

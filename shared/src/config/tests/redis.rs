@@ -98,3 +98,17 @@ fn a_cluster_has_nodes_no_sentinels_and_one_database() {
         assert!(message.starts_with(&expected), "{message}");
     }
 }
+
+#[test]
+fn certificates_need_an_address_that_is_encrypted() {
+    let file = ("FANFARE_REDIS__CA_FILE", "/ca.pem");
+    for pairs in [vec![file], vec![file, ("FANFARE_REDIS__URL", "redis://a")]] {
+        let message = refusal(&pairs);
+        assert_eq!(
+            message,
+            "redis.ca_file = \"/ca.pem\": no address in redis.url is encrypted, and so nothing is \
+             checked; write rediss:// there, or leave this out"
+        );
+    }
+    assert!(env(&[file, ("FANFARE_REDIS__URL", "redis://a,rediss://b")]).is_ok());
+}

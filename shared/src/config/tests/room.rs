@@ -63,3 +63,46 @@ fn presence_is_kept_unless_a_rule_says_otherwise_and_announced_where_it_is_kept(
          there can it be told: set both or none"
     );
 }
+
+#[test]
+fn a_rule_that_no_room_can_reach_is_refused_with_the_one_that_hides_it() {
+    let refused = |patterns: &[&str]| {
+        let rules = patterns
+            .iter()
+            .map(|one| format!("[[rooms]]\nmatch = '{one}'\n"));
+        file(&rules.collect::<String>())
+            .err()
+            .map(|error| error.to_string())
+    };
+    assert_eq!(
+        refused(&["*", "chat:*"]).as_deref(),
+        Some(
+            "rooms[2].match = \"chat:*\": no room can reach it: rooms[1].match = \"*\" comes first \
+             and takes all of its rooms; put rooms[2] before rooms[1], the narrower pattern first"
+        )
+    );
+    assert_eq!(
+        refused(&["a", "b", "a"]).as_deref(),
+        Some(
+            "rooms[3].match = \"a\": no room can reach it: rooms[1].match = \"a\" comes first and \
+             takes all of its rooms; the first rule that matches is a room's: join rooms[3] and \
+             rooms[1]"
+        )
+    );
+    for hidden in [
+        ["chat:*", "chat:1"],
+        ["a*", "a:*:b"],
+        ["*:b", "a*:b"],
+        ["*", "*"],
+    ] {
+        assert!(refused(&hidden).is_some(), "{hidden:?}");
+    }
+    for open in [
+        ["chat:1", "chat:*"],
+        ["a*", "*a"],
+        ["a*b", "a*"],
+        ["ab*", "a*b"],
+    ] {
+        assert_eq!(refused(&open), None, "{open:?}");
+    }
+}
