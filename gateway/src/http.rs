@@ -70,18 +70,27 @@ const TEXT: &str = "text/plain; charset=utf-8";
 /// Anyone's page may load the client.
 const ANY_ORIGIN: &str = "Access-Control-Allow-Origin: *\r\n";
 
+const HTML: &str = "text/html; charset=utf-8";
+
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-/// The file at a path of the public port, if there is one. The page says in a `meta` element what
-/// it may load.
+/// What a browser may do with any answer: show it alone, and take it for nothing but what it is.
+const GUARD: &str = "X-Content-Type-Options: nosniff\r\nX-Frame-Options: DENY\r\n\
+    Referrer-Policy: no-referrer\r\n";
+
+/// What the page may load: its own files, and connections to nodes, also to one that its visitor has
+/// chosen.
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; \
+    connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// What is no page loads nothing.
+const OTHER_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
+
+/// The file at a path of the public port, if there is one.
 #[must_use]
 pub fn asset(path: &str) -> Option<Response> {
     let (content_type, extra, body) = match path {
-        "/" => (
-            "text/html; charset=utf-8",
-            "",
-            include_str!("../web/index.html"),
-        ),
+        "/" => (HTML, "", include_str!("../web/index.html")),
         "/page.css" => (
             "text/css; charset=utf-8",
             "",
@@ -163,9 +172,14 @@ impl Response {
             ""
         };
         let body = self.text();
+        let policy = match self.content_type {
+            HTML => PAGE_POLICY,
+            _ => OTHER_POLICY,
+        };
         let mut head = format!(
             "HTTP/1.1 {code} {reason}\r\nContent-Type: {}\r\nContent-Length: {}\r\n\
-             X-Content-Type-Options: nosniff\r\nCache-Control: no-cache\r\nConnection: close\r\n{}",
+             Content-Security-Policy: {policy}\r\n{GUARD}\
+             Cache-Control: no-cache\r\nConnection: close\r\n{}",
             self.content_type,
             body.len() + end.len(),
             self.extra,

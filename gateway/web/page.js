@@ -49,19 +49,31 @@ function rememberId(id) {
   remember("sessionStorage", "ids", [...ownIds].join(" "));
 }
 
+/** The node that the address asks for, where it is not the one that this page came from. */
+function elsewhere() {
+  try {
+    const { host } = new URL(params.get("url"));
+    return host === location.host ? "" : host;
+  } catch {
+    return "";
+  }
+}
+
+/** A token is one node's, and no other is told it. */
+const tokenKey = () => (elsewhere() ? `token@${elsewhere()}` : "token");
+
 /** A token comes in the fragment (`/#token=…`), which no server logs, and leaves it at once. */
 function takeToken() {
   const token = new URLSearchParams(location.hash.slice(1)).get("token");
-  if (token) {
-    remember("sessionStorage", "token", token);
-    history.replaceState(null, "", location.pathname + location.search);
-  }
-  return token || remembered("sessionStorage", "token") || undefined;
+  if (!token) return;
+  remember("sessionStorage", tokenKey(), token);
+  history.replaceState(null, "", location.pathname + location.search);
 }
 
-function showAddress(name, room) {
+/** The address is there to be shared: it has the room, and nothing of who is in it. */
+function showAddress(room) {
   const query = new URLSearchParams();
-  for (const [key, value] of [["room", room], ["name", name], ["url", params.get("url")]]) {
+  for (const [key, value] of [["room", room], ["url", params.get("url")]]) {
     if (value) query.set(key, value);
   }
   history.replaceState(null, "", `${location.pathname}?${query}`);
@@ -116,7 +128,8 @@ function enter() {
   if (wrong) return wrong.focus();
   remember("localStorage", "name", name);
   remember("localStorage", "room", room);
-  showAddress(name, room);
+  remember("sessionStorage", "inside", room);
+  showAddress(room);
   open(name, room, url);
 }
 
@@ -125,7 +138,8 @@ function leave(trouble) {
   visit?.room.leave();
   visit?.client.close();
   visit = null;
-  showAddress("", $("room").value.trim());
+  remember("sessionStorage", "inside", "");
+  showAddress($("room").value.trim());
   showDoor();
   tell("room", trouble);
   $("room").focus();
@@ -136,7 +150,7 @@ function leave(trouble) {
 function open(name, roomName, url) {
   let client;
   try {
-    client = new Fanfare(url, { token: takeToken() });
+    client = new Fanfare(url, { token: remembered("sessionStorage", tokenKey()) || undefined });
   } catch (error) {
     return tell("room", `No connection can be opened: ${error.message}`);
   }
@@ -185,7 +199,7 @@ function setState(state, text) {
 
 /** @param {{state: string, code?: number, reason?: string, retryAt?: number}} change */
 function showState(change) {
-  if (change.code === 4001) remember("sessionStorage", "token", "");
+  if (change.code === 4001) remember("sessionStorage", tokenKey(), "");
   retryAt = change.retryAt ?? 0;
   const text = {
     connecting: "Connecting…",
@@ -293,8 +307,16 @@ transcript.onchange = showTitle;
 setInterval(tick, 1_000);
 setInterval(count, COUNT_EVERY);
 
-$("name").value = params.get("name") ?? remembered("localStorage", "name");
+$("name").value = params.get("name") || remembered("localStorage", "name");
 $("room").value = params.get("room") ?? (remembered("localStorage", "room") || "lobby");
+takeToken();
 showDoor();
-if (params.get("name") && params.get("room")) enter();
+const inside = params.get("room") && params.get("room") === remembered("sessionStorage", "inside");
+if (elsewhere()) {
+  // Anyone may write a link: where it leads away from here, only the visitor's own click follows.
+  $("elsewhere").textContent = `This link leads to another node, ${elsewhere()}, which will get `
+    + "your name and what you say. Enter only if you trust it.";
+  $("enter").textContent = `Enter at ${elsewhere()}`;
+  $("enter").focus();
+} else if ((params.get("name") && params.get("room")) || ($("name").value && inside)) enter();
 else ($("name").value ? $("room") : $("name")).focus();

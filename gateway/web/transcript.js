@@ -39,7 +39,7 @@ export function present({ data, binary, from }) {
   if (typeof data === "string") return { name: sender, text: clip(data), raw: false };
   if (typeof data?.text === "string") {
     const given = typeof data.name === "string" ? data.name : "";
-    const name = [...given.replace(/[\p{Cc}\s]+/gu, " ").trim()].slice(0, 32).join("");
+    const name = [...given.replace(/[\p{Cc}\s\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff]+/gu, " ").trim()].slice(0, 32).join("");
     return { name: name || sender, text: clip(data.text), raw: false };
   }
   // On one line, with spaces where it may wrap; a line break inside a string is escaped by JSON.

@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use crate::browser::{Browser, Tab};
+use crate::http;
 use crate::node::Node;
 use crate::redis_server::RedisServer;
 
@@ -163,5 +164,107 @@ async fn visitors_of_two_nodes_chat_and_a_killed_node_costs_them_nothing() -> Re
             .await?;
         assert_eq!(missing, 0);
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_answer_says_what_a_browser_may_do_with_it() {
+    let node = Node::start().await;
+    for path in [
+        "/",
+        "/page.js",
+        "/transcript.js",
+        "/page.css",
+        "/client.js",
+        "/none",
+    ] {
+        let answer = http::get(node.public, path).await;
+        let policy = answer.header("content-security-policy").expect("a policy");
+        assert!(
+            policy.starts_with("default-src 'none'; "),
+            "{path}: {policy}"
+        );
+        assert!(
+            policy.ends_with("frame-ancestors 'none'"),
+            "{path}: {policy}"
+        );
+        assert!(
+            !policy.contains("unsafe") && !policy.contains('*'),
+            "{path}: {policy}"
+        );
+        for (name, value) in [
+            ("x-content-type-options", "nosniff"),
+            ("x-frame-options", "DENY"),
+            ("referrer-policy", "no-referrer"),
+        ] {
+            assert_eq!(answer.header(name), Some(value), "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_address_names_the_room_and_not_the_visitor_and_a_reload_comes_back() -> Result<()> {
+    let node = Node::start().await;
+    let browser = Browser::start().await?;
+    let ann = browser
+        .open(&format!("{}?room=lobby&name=Ann", node.url()))
+        .await?;
+    ann.until(OPEN).await?;
+    let address = format!("{}?room=lobby", node.url());
+    assert_eq!(ann.evaluate::<String>("location.href").await?, address);
+    ann.navigate(&address).await?;
+    ann.until(OPEN).await?;
+    say(&ann, "again").await?;
+    hears(&ann, "again").await?;
+    ann.click("#leave").await?;
+    assert_eq!(ann.evaluate::<String>("location.href").await?, address);
+    // Whoever gets the link is asked for a name.
+    let bo = browser.open(&address).await?;
+    bo.until("document.activeElement.id === 'name'").await?;
+    assert_eq!(
+        bo.evaluate::<String>("document.querySelector('#name').value")
+            .await?,
+        ""
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_link_to_another_node_is_followed_by_a_click_only_and_never_with_the_token() -> Result<()>
+{
+    let (alder, birch) = (Node::start().await, Node::start().await);
+    let browser = Browser::start().await?;
+    let ann = browser
+        .open(&format!("{}?room=lobby&name=Ann", alder.url()))
+        .await?;
+    ann.until(OPEN).await?;
+    ann.evaluate::<()>("{ sessionStorage.setItem('fanfare.token', 'secret'); null }")
+        .await?;
+    let link = format!(
+        "{}?room=lobby&name=Ann&url=ws://{}/ws",
+        alder.url(),
+        birch.public
+    );
+    ann.navigate(&link).await?;
+    let host = birch.public.to_string();
+    ann.until(&format!(
+        "document.querySelector('#elsewhere').textContent.includes('{host}')"
+    ))
+    .await?;
+    let state = "document.querySelector('#state').dataset.state";
+    assert_eq!(ann.evaluate::<String>(state).await?, "idle");
+    ann.evaluate::<()>(
+        "{ globalThis.told = []; const Real = WebSocket;
+            globalThis.WebSocket = class extends Real {
+                constructor(...given) { told.push(JSON.stringify(given)); super(...given); }
+                send(said) { told.push(String(said)); super.send(said); }
+            }; null }",
+    )
+    .await?;
+    ann.click("#enter").await?;
+    ann.until(OPEN).await?;
+    let told: Vec<String> = ann.evaluate("told").await?;
+    assert!(told[0].contains(&host), "{told:?}");
+    assert!(!told.iter().any(|said| said.contains("secret")), "{told:?}");
     Ok(())
 }
