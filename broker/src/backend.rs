@@ -172,6 +172,8 @@ pub struct Snapshot {
     /// position, up to the limit, but for those that this node cannot read. Says more than a comparison of
     /// epochs: where a log goes on in a new one, positions of the one before can still hold.
     pub follows: bool,
+    /// For [`Read::Resume`], where the limit cut it short: the last position that was read.
+    pub cut_at: Option<Position>,
 }
 
 /// Why a server that can be reached refuses what it is asked, until its operator or time helps.

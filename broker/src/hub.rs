@@ -28,6 +28,9 @@ use crate::{Inbox, Join, Metrics, Post, RoomKey};
 /// Locks over the rooms: enough that workers and the backend rarely meet.
 const STRIPES: usize = 64;
 
+/// How often it is looked at whether the workers take more.
+const CONGESTED: Duration = Duration::from_millis(2);
+
 /// How many rooms catch up at once after the backend was lost; bounds what a node asks of Redis
 /// in one go.
 const CONCURRENT_SYNCS: usize = 512;
@@ -40,6 +43,8 @@ pub struct Options {
     pub inbox: usize,
     /// How many recent publications are kept per room.
     pub recent: usize,
+    /// How many publications are read from a log at once: a turn's work for a worker.
+    pub page: usize,
     /// How long a room without members is kept, lest a reconnect cost a round trip.
     pub linger: Duration,
     /// How often a room's position is compared with the log's.
@@ -142,6 +147,7 @@ impl Hub {
             name.clone(),
             log,
             self.options.recent,
+            self.options.page,
             self.inboxes.len(),
         );
         let worker = join.worker;
@@ -293,6 +299,15 @@ impl Hub {
 
     fn fulfil(&self, name: &RoomName, key: RoomKey, log: Log, request: Option<Request>) {
         let Some(request) = request else { return };
+        if let Request::Sync { more: true, .. } = request {
+            let (name, this) = (name.clone(), self.this.clone());
+            self.runtime.spawn(async move {
+                if let Some(hub) = this.upgrade() {
+                    hub.read_on(&name, key, log, request).await;
+                }
+            });
+            return;
+        }
         let (Request::Sync { read, .. } | Request::Extend(read)) = request;
         match self.backend.read(name, log, read) {
             Pending::Ready(Some(outcome)) => self.fulfilled(name, key, log, request, outcome),
@@ -336,23 +351,48 @@ impl Hub {
         attempt: u64,
         outcome: Result<Snapshot, BackendError>,
     ) {
+        let next = self.synced_once(name, key, attempt, outcome);
+        self.fulfil(name, key, log, next);
+    }
+
+    /// Reads a log on, page by page, as fast as the workers take it, to its end.
+    async fn read_on(&self, name: &RoomName, key: RoomKey, log: Log, request: Request) {
+        let mut next = Some(request);
+        while let Some(Request::Sync {
+            attempt,
+            read,
+            more: true,
+        }) = next
+        {
+            while self.congested() {
+                tokio::time::sleep(CONGESTED).await;
+            }
+            let outcome = self.backend.read(name, log, read).await;
+            next = self.synced_once(name, key, attempt, outcome);
+        }
+        self.fulfil(name, key, log, next);
+    }
+
+    fn synced_once(
+        &self,
+        name: &RoomName,
+        key: RoomKey,
+        attempt: u64,
+        outcome: Result<Snapshot, BackendError>,
+    ) -> Option<Request> {
         let failed = outcome.is_err();
         let mut stripe = self.stripe(name);
-        let Some(room) = stripe
+        let room = stripe
             .get_mut(name.as_str())
-            .filter(|room| room.key() == key)
-        else {
-            return;
-        };
+            .filter(|room| room.key() == key)?;
         let next = room.synced(attempt, outcome, &self.inboxes, &self.metrics);
         // A room that could not be opened is not kept: the next join tries anew.
         if failed && room.is_lost() && room.member_count() == 0 {
             stripe.remove(name.as_str());
             self.closed(name);
-            return;
+            return None;
         }
-        drop(stripe);
-        self.fulfil(name, key, log, next);
+        next
     }
 
     // --- locks ---
@@ -448,15 +488,17 @@ impl Sink for Hub {
                 }
                 // Anew, where a join has just begun it: nobody here could await that.
                 let begun = self.with_room(&name, key, |room| Some(room.sync_anew()));
-                let Some(Request::Sync { attempt, read }) = begun else {
+                let Some(Request::Sync { attempt, read, .. }) = begun else {
                     continue;
                 };
                 let (outcome, this) = (self.backend.read(&name, log, read), self.this.clone());
                 catching_up.spawn_on(
                     async move {
                         let outcome = outcome.await;
-                        if let Some(hub) = this.upgrade() {
-                            hub.synced(&name, key, log, attempt, outcome);
+                        let Some(hub) = this.upgrade() else { return };
+                        let next = hub.synced_once(&name, key, attempt, outcome);
+                        if let Some(next) = next {
+                            hub.read_on(&name, key, log, next).await;
                         }
                     },
                     &self.runtime,

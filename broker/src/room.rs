@@ -60,7 +60,12 @@ pub struct Join {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Request {
     /// Read the log and answer with [`Room::synced`], naming the attempt.
-    Sync { attempt: u64, read: Read },
+    Sync {
+        attempt: u64,
+        read: Read,
+        /// Whether it goes on where the last read was cut short: not before the workers have room.
+        more: bool,
+    },
     /// Read further back and answer with [`Room::extended`].
     Extend(Read),
 }
@@ -100,6 +105,8 @@ pub(crate) struct Room {
     /// back, else `keep`.
     keep_now: usize,
     keep: usize,
+    /// How many publications are read from the log at once.
+    page: usize,
     /// How many members each worker has.
     members: Box<[u32]>,
     waiting: Vec<Waiting>,
@@ -118,7 +125,14 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    pub(crate) fn new(key: RoomKey, name: RoomName, log: Log, keep: usize, workers: usize) -> Self {
+    pub(crate) fn new(
+        key: RoomKey,
+        name: RoomName,
+        log: Log,
+        keep: usize,
+        page: usize,
+        workers: usize,
+    ) -> Self {
         let keep = keep.min(log.size);
         Self {
             key,
@@ -129,6 +143,7 @@ impl Room {
             recent: Recent::default(),
             keep_now: keep,
             keep,
+            page: page.min(log.size).max(1),
             members: vec![0; workers].into(),
             waiting: Vec::new(),
             untold: None,
@@ -265,17 +280,22 @@ impl Room {
             buffered: VecDeque::new(),
             overflowed: false,
         };
+        self.read_on(false)
+    }
+
+    fn read_on(&mut self, more: bool) -> Request {
         self.attempt += 1;
         let read = match self.position {
             None => Read::Begin,
             Some(position) => Read::Resume {
                 position,
-                limit: self.log.size,
+                limit: self.page,
             },
         };
         Request::Sync {
             attempt: self.attempt,
             read,
+            more,
         }
     }
 
@@ -318,9 +338,15 @@ impl Room {
                 return None;
             }
         };
-        self.state = State::Live;
         self.suspect = None;
-        self.catch_up(snapshot, inboxes, metrics);
+        if self.catch_up(snapshot, inboxes, metrics) {
+            self.state = State::Syncing {
+                buffered,
+                overflowed,
+            };
+            return Some(self.read_on(true));
+        }
+        self.state = State::Live;
         let mut gap = overflowed;
         for publication in buffered {
             match self.follows(&publication) {
@@ -335,12 +361,13 @@ impl Room {
         self.admit_waiting(None, inboxes)
     }
 
-    fn catch_up(&mut self, snapshot: Snapshot, inboxes: &[Arc<Inbox>], metrics: &Metrics) {
+    /// Delivers what was read; answers whether there is more to read.
+    fn catch_up(&mut self, snapshot: Snapshot, inboxes: &[Arc<Inbox>], metrics: &Metrics) -> bool {
         let (Some(_), Some(top)) = (self.position, snapshot.position) else {
             // The first look at the log.
             self.position = snapshot.position;
             self.told_epoch = snapshot.position.map(|position| position.epoch);
-            return;
+            return false;
         };
         if !snapshot.follows {
             metrics.gaps_unhealed.inc();
@@ -351,11 +378,16 @@ impl Room {
         for publication in snapshot.publications {
             self.post(publication, inboxes);
         }
-        if self.position.is_none_or(|last| last.offset != top.offset) {
+        let read_to = snapshot.cut_at.unwrap_or(top);
+        if self
+            .position
+            .is_none_or(|last| last.offset != read_to.offset)
+        {
             // What came last could not be read.
             self.recent.clear();
         }
-        self.position = Some(top);
+        self.position = Some(read_to);
+        snapshot.cut_at.is_some()
     }
 
     /// Goes on from a new position, telling the members that something was lost.

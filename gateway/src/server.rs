@@ -42,6 +42,9 @@ const PROGRESS: Duration = Duration::from_secs(1);
 /// How often logs and rooms are swept of what has had its time.
 const SWEEP: Duration = Duration::from_secs(1);
 
+/// How many publications of a log are read at once where nodes catch up.
+const PAGE: usize = 512;
+
 /// How long the start waits for its lines on standard output to be written.
 const SAY: Duration = Duration::from_secs(1);
 
@@ -196,6 +199,7 @@ async fn build_broker(
         linger: config.redis.linger,
         sync_interval: config.redis.sync_interval,
         rooms: config.limits.rooms,
+        page: PAGE,
         announce_each: config.presence.announce_each,
         log_of: Box::new(move |room| {
             let history = &rules.rule(room).history;

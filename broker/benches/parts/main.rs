@@ -70,6 +70,7 @@ impl Node {
             recent: 64,
             linger: Duration::from_secs(5),
             sync_interval: Duration::from_secs(20),
+            page: 512,
             rooms: usize::MAX,
             announce_each: 100,
             log_of: Box::new(|_| LOG),

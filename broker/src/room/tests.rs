@@ -33,7 +33,7 @@ impl Fixture {
         };
         let name = RoomName::new("lobby").unwrap();
         Self {
-            room: Room::new(RoomKey(NonZeroU64::MIN), name, log, recent, 2),
+            room: Room::new(RoomKey(NonZeroU64::MIN), name, log, recent, SIZE, 2),
             inboxes: (0..2).map(|_| Arc::new(Inbox::new(100))).collect(),
             metrics: Metrics::register(&Registry::new()).unwrap(),
         }
@@ -144,6 +144,7 @@ fn snapshot(top: &str, positions: &str, follows: bool) -> Snapshot {
             .map(|position| publication(Some(at(position))))
             .collect(),
         follows,
+        cut_at: None,
     }
 }
 
@@ -182,9 +183,14 @@ fn written(request: Option<Request>) -> String {
     };
     match request {
         None => String::new(),
-        Some(Request::Sync { attempt, read: of }) => {
+        Some(Request::Sync {
+            attempt,
+            read: of,
+            more,
+        }) => {
             assert!(matches!(of, Read::Begin | Read::Resume { .. }), "{of:?}");
-            format!("sync {attempt}: {}", read(of))
+            let more = if more { "more, " } else { "" };
+            format!("{more}sync {attempt}: {}", read(of))
         }
         Some(Request::Extend(of)) => {
             assert!(matches!(of, Read::After { .. }), "it begins no log: {of:?}");

@@ -35,6 +35,7 @@ fn options(log: Log) -> Options {
         recent: 100,
         linger: LINGER,
         sync_interval: Duration::from_secs(30),
+        page: usize::MAX,
         rooms: usize::MAX,
         announce_each: 2,
         log_of: Box::new(move |_| log),

@@ -391,6 +391,7 @@ fn snapshot(room: &RoomName, found: Option<Found>) -> Snapshot {
             .map(Arc::new)
             .collect(),
         follows: found.follows,
+        cut_at: found.cut_at,
     }
 }
 

@@ -42,6 +42,7 @@ impl Node {
             recent,
             linger: LINGER,
             sync_interval: SYNC_INTERVAL,
+            page: 3,
             rooms: usize::MAX,
             announce_each: 0,
             log_of: Box::new(SimRoom::log_of),

@@ -18,6 +18,7 @@ pub(crate) struct Found {
     pub(crate) position: Position,
     pub(crate) entries: Vec<(u64, Payload)>,
     pub(crate) follows: bool,
+    pub(crate) cut_at: Option<Position>,
 }
 
 pub(crate) struct Server {
@@ -303,8 +304,14 @@ impl RoomLog {
             entries.len() as u64 == expected
                 && entries.first().is_none_or(|(first, _)| *first == after + 1)
         });
+        let last = entries.last().map(|(offset, _)| *offset);
+        let cut_at = last.filter(|offset| *offset < self.offset);
         Found {
             position: self.position(),
+            cut_at: cut_at.map(|offset| Position {
+                offset,
+                ..self.position()
+            }),
             entries,
             follows,
         }

@@ -245,6 +245,7 @@ mod tests {
             recent: 1,
             linger: Duration::ZERO,
             sync_interval: Duration::MAX,
+            page: 512,
             rooms: usize::MAX,
             announce_each: 0,
             log_of: Box::new(|_| Log {

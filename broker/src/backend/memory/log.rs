@@ -162,9 +162,11 @@ impl RoomLog {
         };
         let publications = self.publications.iter().skip(skip).take(limit);
         let publications: Vec<_> = publications.cloned().collect();
+        let last = publications.last().and_then(|last| last.position);
         Snapshot {
             position: Some(self.position),
             follows: self.follows(read, &publications),
+            cut_at: last.filter(|last| *last != self.position),
             publications,
         }
     }

@@ -97,6 +97,7 @@ impl Item {
             return Ok(Snapshot::default());
         };
         let follows = found.follows(self.limit());
+        let cut_at = found.cut_at();
         let publications = found
             .entries
             .into_iter()
@@ -111,6 +112,7 @@ impl Item {
         Ok(Snapshot {
             position: Some(found.position),
             publications,
+            cut_at,
             follows: follows && matches!(self.read, Read::After { .. } | Read::Resume { .. }),
         })
     }
@@ -157,6 +159,15 @@ impl Found {
             from: u64::try_from(from).ok(),
             entries: entries.into_iter().filter_map(entry).collect(),
         }))
+    }
+
+    /// The last position that was read, if the log has more.
+    fn cut_at(&self) -> Option<Position> {
+        let (offset, _) = self.entries.last()?;
+        (*offset < self.position.offset).then_some(Position {
+            offset: *offset,
+            ..self.position
+        })
     }
 
     /// Whether the entries are all that followed on `from`, up to `limit`.

@@ -4,6 +4,38 @@
 use super::*;
 
 #[test]
+fn a_long_log_is_caught_up_with_page_by_page() {
+    let mut room = Fixture::live("a5", 5);
+    room.deliver("a9");
+    let page = |top, positions, cut: &str| Snapshot {
+        cut_at: Some(at(cut)),
+        ..snapshot(top, positions, true)
+    };
+    assert_eq!(room.join(1, since("a5")), None);
+    let more = room.synced(2, Ok(page("a9", "a6 a7", "a7")));
+    assert_eq!(more, "more, sync 3: after a7");
+    room.deliver("a10");
+    assert_eq!(room.posts(0), ["a6", "a7"]);
+    assert_eq!(room.posts(1), [""; 0], "who joined waits for all of it");
+    // The end of the page could not be read.
+    assert_eq!(
+        room.synced(3, Ok(page("a10", "", "a8"))),
+        "more, sync 4: after a8"
+    );
+    assert_eq!(
+        room.synced(4, Ok(snapshot("a10", "a9 a10", true))),
+        "extend: after a5"
+    );
+    assert_eq!(room.posts(0), ["a9", "a10"]);
+    // One that is cut is not all: what came after it may be gone by the next page.
+    room.lose();
+    room.sync();
+    room.synced(5, Ok(page("a20", "a11", "a11")));
+    room.synced(6, Ok(snapshot("b2", "b1 b2", false)));
+    assert_eq!(room.posts(0), ["a11", "reset b0", "b1", "b2"]);
+}
+
+#[test]
 fn a_gap_is_read_from_the_log_and_delivered_in_order() {
     let mut room = Fixture::live("a5", 5);
     assert_eq!(room.deliver("a6 a8"), "sync 2: after a6");
