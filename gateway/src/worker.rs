@@ -11,6 +11,7 @@ mod handshake;
 mod heartbeat;
 mod send;
 mod shed;
+mod turn;
 
 use std::cell::{Cell, RefCell};
 use std::future::{pending, poll_fn};
@@ -28,9 +29,10 @@ use fanfare_shared::config::{Config, Limits};
 use slab::Slab;
 use tokio::runtime::{Builder, Handle, LocalOptions};
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::task::{JoinSet, spawn_local, yield_now};
+use tokio::task::{JoinSet, spawn_local};
 
 use self::send::Sender;
+use self::turn::{CLOSE, Turn};
 use crate::connection::Connection;
 use crate::metrics::{Metrics, Tally};
 use crate::panic;
@@ -107,6 +109,8 @@ pub(crate) struct Worker {
     /// How much it may be before the slowest are shed: the share, or what could not be shed.
     shed_above: Cell<usize>,
     draining: Cell<bool>,
+    /// What was done since others could.
+    turn: Turn,
     /// What this worker last added to the node's gauges of outboxes and backlog.
     surveyed: Cell<(i64, i64)>,
     /// Wakes the stop when the last connection is gone.
@@ -188,6 +192,7 @@ impl Worker {
             backlog_share,
             shed_above: Cell::new(backlog_share),
             draining: Cell::new(false),
+            turn: Turn::default(),
             surveyed: Cell::default(),
             emptied: Notify::new(),
             this: this.clone(),
@@ -292,6 +297,7 @@ impl Worker {
         let rooms = std::mem::take(&mut connection.session.borrow_mut().rooms);
         for membership in &rooms {
             self.leave(connection, membership);
+            self.turn.charge(CLOSE);
         }
     }
 
@@ -359,13 +365,9 @@ impl Worker {
             return;
         }
         let mut dirty = std::mem::take(&mut *self.dirty.borrow_mut());
-        for turn in dirty.chunks(WRITES_PER_TURN) {
-            for connection in turn {
-                connection.flush();
-            }
-            if turn.len() == WRITES_PER_TURN {
-                yield_now().await;
-            }
+        for connection in &dirty {
+            self.flush(connection);
+            self.turn.pause().await;
         }
         self.bound_backlog();
         dirty.clear();
@@ -376,12 +378,19 @@ impl Worker {
         }
     }
 
+    fn flush(&self, connection: &Rc<Connection>) {
+        let before = connection.outbox_bytes();
+        connection.flush();
+        let written = before.saturating_sub(connection.outbox_bytes());
+        self.turn.charge_write(written);
+    }
+
     /// Writes each dirty connection once, without a pause: after a read there are few.
     pub(crate) fn flush_dirty_now(&self) {
         loop {
             let next = self.dirty.borrow_mut().pop();
             match next {
-                Some(connection) => connection.flush(),
+                Some(connection) => self.flush(&connection),
                 None => break,
             }
         }

@@ -10,6 +10,7 @@ use fanfare_shared::config::SlowConsumer;
 use tokio::task::yield_now;
 
 use super::send::Outgoing;
+use super::turn::APPEND;
 use super::{WRITES_PER_TURN, Worker};
 use crate::connection::{Connection, Slow};
 use crate::session::now;
@@ -22,6 +23,8 @@ impl Worker {
         while self.hand_out(room, delivery, alone, &mut fan) {
             if alone {
                 yield_now().await;
+            } else {
+                self.turn.pause().await;
             }
         }
         self.tally.delivery_bytes.inc_by(fan.bytes);
@@ -29,6 +32,7 @@ impl Worker {
         // Closing takes members out of rooms, and so has to wait until the room was served.
         for connection in fan.slow {
             self.close_slow(&connection);
+            self.turn.pause().await;
         }
     }
 
@@ -66,11 +70,17 @@ impl Worker {
             return false;
         };
         fan.next = last.place + 1;
-        let is_last = near.len() < WRITES_PER_TURN;
+        let mut is_last = near.len() < WRITES_PER_TURN;
         if at_once {
             self.write_at_once(&mut near);
         }
         for member in near {
+            if !at_once && self.turn.is_spent() {
+                // Much had to be written to those who were full.
+                fan.next = member.place;
+                is_last = false;
+                break;
+            }
             if self.append_rest(&member, room, rule) {
                 fan.reached += 1;
                 fan.bytes += member.frame.len() as u64;
@@ -106,7 +116,15 @@ impl Worker {
             return true;
         }
         let bound = self.limits().outbox_bytes;
-        match connection.push_publication(frame, room, rule, bound) {
+        let before = connection.outbox_bytes();
+        let pushed = connection.push_publication(frame, room, rule, bound);
+        self.turn.charge(APPEND);
+        let gone = (before + frame.len()).saturating_sub(connection.outbox_bytes());
+        if gone > 0 {
+            // Written or dropped to make room.
+            self.turn.charge_write(gone);
+        }
+        match pushed {
             Ok(()) => {}
             Err(Slow::Dropped(count)) => self.tally.dropped.inc_by(count as u64),
             Err(Slow::Disconnect) => return false,

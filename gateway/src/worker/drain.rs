@@ -8,7 +8,7 @@ use fanfare_shared::config::Drain;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{WRITES_PER_TURN, Worker};
+use super::Worker;
 use crate::connection::Connection;
 
 impl Worker {
@@ -44,15 +44,11 @@ impl Worker {
 
     /// Closes everyone at once: nobody is to take the clients up.
     async fn close_all(&self) {
-        for turn in self.open_connections().chunks(WRITES_PER_TURN) {
-            for connection in turn {
-                self.close(
-                    connection,
-                    CloseCode::GoingAway,
-                    "the node is shutting down",
-                );
-            }
-            self.flush_dirty().await;
+        for connection in &self.open_connections() {
+            let reason = "the node is shutting down";
+            self.close(connection, CloseCode::GoingAway, reason);
+            self.flush_dirty_now();
+            self.turn.pause().await;
         }
     }
 

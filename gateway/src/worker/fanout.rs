@@ -3,13 +3,15 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use fanfare_broker::{Frame, Notice, Post, RoomKey, Ticket};
-use fanfare_shared::codec::Format;
+use fanfare_shared::codec::{self, Format};
 use fanfare_shared::config::SlowConsumer;
 use fanfare_shared::{Event, Member, Position, Publication, RoomName};
 use tokio::task::yield_now;
 
-use super::Worker;
+use super::turn::APPEND;
+use super::{WRITES_PER_TURN, Worker};
 use crate::connection::{Connection, Slow};
 use crate::session::{self, Membership};
 
@@ -23,6 +25,7 @@ impl Worker {
             let alone = batch.len() == 1;
             for post in batch.drain(..) {
                 self.take_post(post, alone).await;
+                self.turn.pause().await;
             }
             self.flush_dirty().await;
             // Other threads may fill the inbox as fast as it is emptied; clients and Redis, which
@@ -37,7 +40,7 @@ impl Worker {
     async fn take_post(&self, post: Post, alone: bool) {
         match post {
             Post::Publication { room, delivery } => self.deliver(room, &delivery, alone).await,
-            Post::Notice { room, notice } => self.notify(room, &notice),
+            Post::Notice { room, notice } => self.notify(room, &notice).await,
             Post::Joined {
                 ticket,
                 room,
@@ -78,7 +81,7 @@ impl Worker {
                 room,
                 name,
                 position,
-            } => self.reset(room, &name, position),
+            } => self.reset(room, &name, position).await,
         }
     }
 
@@ -118,6 +121,10 @@ impl Worker {
             self.enter(&name, &connection);
         }
         drop(session);
+        let bytes = messages.iter().map(|message| message.data.bytes.len());
+        // Encoded once for each.
+        self.turn
+            .charge(messages.len() * 10 + bytes.sum::<usize>() / 64);
         if ticket.announced {
             let (id, room, messages) = (ticket.id, name.as_str(), &messages[..]);
             let event = Event::Joined {
@@ -145,54 +152,77 @@ impl Worker {
     }
 
     /// Tells every member of another that came or went.
-    fn notify(&self, room: RoomKey, notice: &Notice) {
-        let Some(rule) = self.members.borrow().of(room).map(|(rule, _)| rule) else {
-            return;
-        };
-        // Where publications give way, a notice does, too; but none gives way to a notice that is
-        // worth more.
-        let rule = match rule {
-            SlowConsumer::Latest => SlowConsumer::DropOldest,
-            rule => rule,
-        };
+    async fn notify(&self, room: RoomKey, notice: &Notice) {
         let mut frames: [Option<Frame>; Format::COUNT] = [const { None }; Format::COUNT];
-        for connection in self.members_of(room) {
-            let Some(frame) = notice.frame(connection.format) else {
-                continue;
+        let mut next = 0;
+        while let Some((rule, members)) = self.members_from(room, &mut next) {
+            // Where publications give way, a notice does, too; but none gives way to a notice that
+            // is worth more.
+            let rule = match rule {
+                SlowConsumer::Latest => SlowConsumer::DropOldest,
+                rule => rule,
             };
-            if !connection.is_open() || notice.except() == Some(connection.client) {
-                continue;
-            }
-            let frame = frames[connection.format as usize]
-                .get_or_insert_with(|| self.backlog.frame(frame.clone()));
-            match connection.push_publication(frame, room, rule, self.limits().outbox_bytes) {
-                Ok(()) => {}
-                Err(Slow::Dropped(count)) => self.tally.dropped.inc_by(count as u64),
-                Err(Slow::Disconnect) => {
-                    self.close_slow(&connection);
+            for connection in members {
+                let Some(frame) = notice.frame(connection.format) else {
+                    continue;
+                };
+                if !connection.is_open() || notice.except() == Some(connection.client) {
                     continue;
                 }
+                let frame = frames[connection.format as usize]
+                    .get_or_insert_with(|| self.backlog.frame(frame.clone()));
+                match connection.push_publication(frame, room, rule, self.limits().outbox_bytes) {
+                    Ok(()) => {}
+                    Err(Slow::Dropped(count)) => self.tally.dropped.inc_by(count as u64),
+                    Err(Slow::Disconnect) => {
+                        self.close_slow(&connection);
+                        continue;
+                    }
+                }
+                self.mark_dirty(&connection);
             }
-            self.mark_dirty(&connection);
+            self.turn.pause().await;
         }
     }
 
-    fn reset(&self, room: RoomKey, name: &RoomName, position: Position) {
+    /// Tells every member that something was lost.
+    async fn reset(&self, room: RoomKey, name: &RoomName, position: Position) {
         let event = Event::Reset {
             room: name.as_str(),
             position,
         };
-        for connection in self.members_of(room) {
-            session::say(self, &connection, &event);
+        let mut frames: [Option<Bytes>; Format::COUNT] = [const { None }; Format::COUNT];
+        let mut next = 0;
+        while let Some((_, members)) = self.members_from(room, &mut next) {
+            for connection in members {
+                let frame = &mut frames[connection.format as usize];
+                if frame.is_none() {
+                    *frame = codec::encode(connection.format, &event);
+                }
+                // A plain connection has no word for it.
+                if let Some(frame) = frame {
+                    self.send(&connection, frame.clone());
+                }
+            }
+            self.turn.pause().await;
         }
     }
 
-    fn members_of(&self, room: RoomKey) -> Vec<Rc<Connection>> {
+    /// Some of a room's members from a place on, which is moved behind them.
+    fn members_from(
+        &self,
+        room: RoomKey,
+        next: &mut usize,
+    ) -> Option<(SlowConsumer, Vec<Rc<Connection>>)> {
         let (members, connections) = (self.members.borrow(), self.connections.borrow());
-        let slots = members.of(room).into_iter().flat_map(|(_, slots)| slots);
-        slots
-            .filter_map(|slot| connections.get(*slot).map(Rc::clone))
-            .collect()
+        let (rule, members) = members.of_from(room, *next)?;
+        let mut found = Vec::new();
+        for (place, slot) in members.take(WRITES_PER_TURN) {
+            *next = place + 1;
+            found.extend(connections.get(*slot).map(Rc::clone));
+        }
+        self.turn.charge(found.len() * 2 * APPEND);
+        (!found.is_empty()).then_some((rule, found))
     }
 
     /// The connection that a ticket was for, if it is still there.
@@ -215,98 +245,4 @@ struct Joined {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::num::NonZeroU64;
-    use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-    use std::thread;
-    use std::time::{Duration, Instant};
-
-    use fanfare_broker::backend::Log;
-    use fanfare_broker::backend::memory::Memory;
-    use fanfare_broker::{Hub, Options, Roster};
-    use fanfare_shared::ClientId;
-    use fanfare_shared::config::Config;
-    use prometheus::Registry;
-    use tokio::runtime::{Builder, Handle, LocalOptions};
-    use tokio::task::spawn_local;
-
-    use super::super::Shared;
-    use super::*;
-    use crate::metrics::Metrics;
-
-    fn shared() -> Arc<Shared> {
-        let registry = Registry::new();
-        let metrics = fanfare_broker::Metrics::register(&registry).unwrap();
-        let memory = Arc::new(Memory::default());
-        let options = Options {
-            workers: 1,
-            // Takes longer to empty than who fills it may be kept from its core.
-            inbox: 200_000,
-            recent: 1,
-            linger: Duration::ZERO,
-            sync_interval: Duration::MAX,
-            page: 512,
-            rooms: usize::MAX,
-            announce_each: 0,
-            log_of: Box::new(|_| Log {
-                size: 1,
-                ttl: Duration::MAX,
-            }),
-        };
-        let backend = Arc::clone(&memory) as _;
-        let hub = Hub::new(options, backend, Handle::current(), metrics.clone());
-        Arc::new(Shared {
-            config: Config::default(),
-            hub,
-            roster: Arc::new(Roster::new(memory, metrics)),
-            metrics: Metrics::register(&registry).unwrap(),
-            node: 0,
-            clients: AtomicU32::new(0),
-            connections: AtomicUsize::new(0),
-        })
-    }
-
-    #[test]
-    fn an_inbox_that_is_filled_as_fast_as_it_is_emptied_leaves_the_worker_to_others() {
-        let runtime = Builder::new_current_thread()
-            .enable_all()
-            .build_local(LocalOptions::default())
-            .unwrap();
-        runtime.block_on(async {
-            let worker = Worker::new(0, shared());
-            let inbox = Arc::clone(worker.inbox());
-            let fan_out = spawn_local(worker.fan_out());
-            let enough = Arc::new(AtomicBool::new(false));
-            let told = Arc::clone(&enough);
-            // Nobody's, and so the room is left again, which takes longer than to post it.
-            let room = RoomKey(NonZeroU64::MIN);
-            let name = RoomName::new("room").unwrap();
-            let ticket = Ticket {
-                slot: 0,
-                client: ClientId(0),
-                id: None,
-                announced: false,
-            };
-            let filler = thread::spawn(move || {
-                let begun = Instant::now();
-                while begun.elapsed() < Duration::from_secs(5) && !told.load(Ordering::Relaxed) {
-                    while !inbox.full() {
-                        inbox.push(Post::Joined {
-                            ticket,
-                            room,
-                            name: name.clone(),
-                            position: None,
-                            recovered: None,
-                            messages: Vec::new(),
-                        });
-                    }
-                }
-                told.load(Ordering::Relaxed)
-            });
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            enough.store(true, Ordering::Relaxed);
-            assert!(filler.join().unwrap(), "nobody came to say so");
-            fan_out.abort();
-        });
-    }
-}
+mod tests;

@@ -12,6 +12,7 @@ use fanfare_shared::code::CloseCode;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::Worker;
+use super::turn::APPEND;
 use crate::connection::Connection;
 
 /// How many shares an interval is divided into. Even, so that half an interval is a whole number
@@ -44,6 +45,8 @@ impl Worker {
                 if connection.is_open() && !connection.is_alive() {
                     self.close(&connection, CloseCode::NoHeartbeat, "no answer to a ping");
                 }
+                self.turn.charge(APPEND);
+                self.turn.pause().await;
             }
             for connection in self.share_of(now) {
                 if self.is_too_old(&connection) {
@@ -54,6 +57,8 @@ impl Worker {
                     connection.expect_sign_of_life();
                     self.send(&connection, Bytes::from_static(PING));
                 }
+                self.turn.charge(APPEND);
+                self.turn.pause().await;
             }
             self.flush_dirty().await;
             self.tally.flush();

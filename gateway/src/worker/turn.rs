@@ -1,0 +1,59 @@
+//! How much a worker does before it looks at what else there is to do.
+//!
+//! Counted in units of about a tenth of a microsecond and not in time, so that it costs nothing to
+//! ask and tests can count. Invariant: no task of a worker that fans out, writes or closes does
+//! much more than [`MOST`] units, some 2 ms, without a pause.
+
+use std::cell::Cell;
+
+use tokio::task::yield_now;
+
+/// The units of one turn.
+pub(super) const MOST: usize = 20_000;
+
+/// To append a frame to an outbox, or look at a connection.
+pub(super) const APPEND: usize = 1;
+
+/// To close a connection, or take one out of a room.
+pub(super) const CLOSE: usize = 100;
+
+/// A system call that writes, its bytes aside.
+const WRITE: usize = 32;
+
+/// How many bytes are copied in one unit.
+const BYTES: usize = 512;
+
+/// What was done since the last pause.
+#[derive(Debug, Default)]
+pub(super) struct Turn {
+    spent: Cell<usize>,
+    #[cfg(test)]
+    pub(super) total: Cell<usize>,
+}
+
+impl Turn {
+    /// Adds units.
+    pub(super) fn charge(&self, units: usize) {
+        self.spent.set(self.spent.get() + units);
+        #[cfg(test)]
+        self.total.set(self.total.get() + units);
+    }
+
+    /// Adds a write of so many bytes.
+    pub(super) fn charge_write(&self, bytes: usize) {
+        self.charge(WRITE + bytes / BYTES);
+    }
+
+    /// Whether it is time for a pause.
+    pub(super) fn is_spent(&self) -> bool {
+        self.spent.get() >= MOST
+    }
+
+    /// Lets others go on, if it is time to.
+    pub(super) async fn pause(&self) {
+        if self.is_spent() {
+            self.spent.set(0);
+            yield_now().await;
+        }
+    }
+}
