@@ -4,7 +4,10 @@ mod quick;
 mod verbatim;
 
 use std::borrow::Cow;
+use std::cell::Cell;
+use std::fmt;
 
+use serde::de::{self, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -14,30 +17,110 @@ use super::decode::Fields;
 use crate::code::ErrorCode;
 use crate::{Data, Encoding, Request};
 
-#[derive(Deserialize)]
+/// A command's fields as they are written.
+///
+/// Read by hand, since a name that is not known may be anything: serde would have it be text, which
+/// half of a surrogate pair is not.
+#[derive(Default)]
 struct Wire<'a> {
-    #[serde(rename = "type", borrow, default)]
     kind: Option<Cow<'a, str>>,
-    #[serde(default)]
     id: Option<u64>,
-    #[serde(borrow, default)]
     room: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
     event: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
     key: Option<Cow<'a, str>>,
-    #[serde(default)]
     echo: Option<bool>,
-    #[serde(borrow, default, deserialize_with = "some")]
     data: Option<&'a RawValue>,
-    #[serde(borrow, default)]
     since: Option<Since<'a>>,
-    #[serde(default)]
     history: Option<u64>,
-    #[serde(default)]
     limit: Option<u64>,
-    #[serde(borrow, default)]
     after: Option<Cow<'a, str>>,
+}
+
+/// The names of the fields.
+const FIELDS: [&str; 11] = [
+    "type", "id", "room", "event", "key", "echo", "data", "since", "history", "limit", "after",
+];
+
+/// A field's name, if it is known: its place among [`FIELDS`].
+struct Field(Option<usize>);
+
+impl<'de> Deserialize<'de> for Field {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Name;
+        impl Visitor<'_> for Name {
+            type Value = Field;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a field's name")
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<Field, E> {
+                Ok(Field(FIELDS.into_iter().position(|known| known == name)))
+            }
+
+            fn visit_bytes<E>(self, name: &[u8]) -> Result<Field, E> {
+                let known = FIELDS.into_iter();
+                Ok(Field({ known }.position(|known| known.as_bytes() == name)))
+            }
+        }
+        deserializer.deserialize_bytes(Name)
+    }
+}
+
+/// Text that may have escapes, borrowed where it has none.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// Reads a command, and notes which field it is at, if that is one that is known.
+struct Reader<'c>(&'c Cell<Option<&'static str>>);
+
+impl Reader<'_> {
+    fn read(self, message: &[u8]) -> Result<Wire<'_>, serde_json::Error> {
+        let mut reader = serde_json::Deserializer::from_slice(message);
+        let wire = reader.deserialize_map(self)?;
+        reader.end()?;
+        Ok(wire)
+    }
+}
+
+impl<'de> Visitor<'de> for Reader<'_> {
+    type Value = Wire<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Wire<'de>, A::Error> {
+        let mut wire = Wire::default();
+        let mut seen = [false; FIELDS.len()];
+        while let Some(Field(field)) = map.next_key()? {
+            if let Some(field) = field
+                && std::mem::replace(&mut seen[field], true)
+            {
+                return Err(de::Error::duplicate_field(FIELDS[field]));
+            }
+            let name = field.map(|field| FIELDS[field]);
+            self.0.set(name);
+            let mut text = || Ok(map.next_value::<Option<Text<'de>>>()?.map(|text| text.0));
+            match name {
+                Some("type") => wire.kind = text()?,
+                Some("room") => wire.room = text()?,
+                Some("event") => wire.event = text()?,
+                Some("key") => wire.key = text()?,
+                Some("after") => wire.after = text()?,
+                Some("id") => wire.id = map.next_value()?,
+                Some("echo") => wire.echo = map.next_value()?,
+                // `null` is a value, where an `Option` would be nothing.
+                Some("data") => wire.data = Some(map.next_value()?),
+                Some("since") => wire.since = map.next_value()?,
+                Some("history") => wire.history = map.next_value()?,
+                Some("limit") => wire.limit = map.next_value()?,
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+            self.0.set(None);
+        }
+        Ok(wire)
+    }
 }
 
 #[derive(Deserialize)]
@@ -45,11 +128,6 @@ struct Since<'a> {
     #[serde(borrow)]
     epoch: Cow<'a, str>,
     offset: u64,
-}
-
-/// Keeps `null` a value, where serde's `Option` would take it for nothing.
-fn some<'de: 'a, 'a, D: Deserializer<'de>>(reader: D) -> Result<Option<&'a RawValue>, D::Error> {
-    <&RawValue>::deserialize(reader).map(Some)
 }
 
 /// Reads one command in JSON.
@@ -75,7 +153,9 @@ fn read(text: &str) -> Result<Fields<'_>, DecodeError> {
     if is_array(text.as_bytes()) {
         return Err(not_a_command());
     }
-    let wire: Wire<'_> = serde_json::from_str(text).map_err(|_| explain(text.as_bytes()))?;
+    let at = Cell::new(None);
+    let wire = Reader(&at).read(text.as_bytes());
+    let wire = wire.map_err(|_| explain(text.as_bytes()))?;
     Ok(Fields {
         kind: wire.kind,
         id: wire.id,
@@ -99,6 +179,10 @@ fn raw(json: &str) -> Data<&[u8]> {
     }
 }
 
+fn is_json(message: &[u8]) -> bool {
+    serde_json::from_slice::<IgnoredAny>(message).is_ok()
+}
+
 fn is_array(message: &[u8]) -> bool {
     message.trim_ascii_start().starts_with(b"[")
 }
@@ -112,34 +196,59 @@ fn not_a_command() -> DecodeError {
     }
 }
 
+/// The id of a message of which the rest does not matter.
+struct OnlyId(Option<u64>);
+
+impl<'de> Deserialize<'de> for OnlyId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Id;
+        impl<'de> Visitor<'de> for Id {
+            type Value = OnlyId;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<OnlyId, A::Error> {
+                let mut id = None;
+                while let Some(Field(field)) = map.next_key()? {
+                    if field.map(|field| FIELDS[field]) == Some("id") {
+                        id = map.next_value()?;
+                    } else {
+                        map.next_value::<IgnoredAny>()?;
+                    }
+                }
+                Ok(OnlyId(id))
+            }
+        }
+        deserializer.deserialize_map(Id)
+    }
+}
+
 /// Reads a faulty message again, slowly, to name the field that is wrong and to save its id.
 #[cold]
 fn explain(message: &[u8]) -> DecodeError {
     if is_array(message) {
         return not_a_command();
     }
-    #[derive(Deserialize)]
-    struct OnlyId {
-        id: Option<u64>,
-    }
-    let id = serde_json::from_slice::<OnlyId>(message)
-        .ok()
-        .and_then(|found| found.id);
-    let mut reader = serde_json::Deserializer::from_slice(message);
-    let text = match serde_path_to_error::deserialize::<_, Wire<'_>>(&mut reader) {
-        Err(error) => {
-            let path = error.path().to_string();
-            match (error.inner().is_data(), path.as_str()) {
-                (true, ".") if !message.trim_ascii_start().starts_with(b"{") => {
-                    return not_a_command();
-                }
-                // A field given twice: the path does not lead to it, the error names it.
-                (true, ".") => format!("not a command: {}", error.inner()),
-                (true, field) => format!("{field}: {}", error.inner()),
-                (false, _) => format!("not JSON: {}", error.inner()),
+    let id = serde_json::from_slice::<OnlyId>(message).ok();
+    let id = id.and_then(|found| found.0);
+    let at = Cell::new(None);
+    let text = match Reader(&at).read(message) {
+        Err(error) => match (error.is_data(), at.get()) {
+            (true, None) if !message.trim_ascii_start().starts_with(b"{") => {
+                return not_a_command();
             }
-        }
-        Ok(_) => "not JSON: trailing characters; send one command a message".into(),
+            // A field given twice, for example: the error names it.
+            (true, None) => format!("not a command: {error}"),
+            (true, Some(field)) => format!("{field}: {error}"),
+            // Half of a surrogate pair is JSON (RFC 8259, section 8.2), and no text.
+            (false, Some(field)) if is_json(message) => {
+                format!("{field}: half of a surrogate pair; send Unicode text")
+            }
+            (false, _) => format!("not JSON: {error}"),
+        },
+        Ok(_) => "not a command".into(),
     };
     DecodeError {
         id: id.filter(|id| *id > 0),
@@ -216,6 +325,39 @@ mod tests {
             assert_eq!(error.code, ErrorCode::BadRequest, "{message}");
             assert!(error.message.contains(text), "{message}: {}", error.message);
         }
+    }
+
+    #[test]
+    fn half_of_a_surrogate_pair_is_ignored_where_nobody_asks_and_refused_where_text_is_needed() {
+        for unknown in [
+            r#"{"\ud800":1,"type":"ping","id":7}"#,
+            r#"{"type":"ping","id":7,"\udc00x":{"\ud800":"\ud800"}}"#,
+            r#"{"type":"ping","id":7,"new":"\ud800"}"#,
+        ] {
+            assert_eq!(decode(unknown.as_bytes()).unwrap().id, Some(7), "{unknown}");
+        }
+        for (field, message) in [
+            ("room", r#"{"type":"join","id":7,"room":"\ud800"}"#),
+            (
+                "event",
+                r#"{"type":"publish","room":"r","event":"\ud800","data":1,"id":7}"#,
+            ),
+            (
+                "key",
+                r#"{"id":7,"type":"publish","room":"r","key":"a\udfff","data":1}"#,
+            ),
+        ] {
+            let error = decode(message.as_bytes()).unwrap_err();
+            assert_eq!((error.id, error.code), (Some(7), ErrorCode::BadRequest));
+            let expected = format!("{field}: half of a surrogate pair");
+            assert!(error.message.starts_with(&expected), "{}", error.message);
+        }
+        // Data is passed on as it came.
+        let message = br#"{"type":"publish","room":"r","data":"\ud800"}"#;
+        let Command::Publish { data, .. } = decode(message).unwrap().command else {
+            panic!("not a publish")
+        };
+        assert_eq!(data.bytes, br#""\ud800""#);
     }
 
     #[test]

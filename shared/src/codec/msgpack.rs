@@ -6,7 +6,9 @@
 use std::borrow::Cow;
 
 use rmp::Marker;
-use rmp::decode::{Bytes as Cursor, read_bool, read_int, read_map_len, read_str_from_slice};
+use rmp::decode::{
+    Bytes as Cursor, read_bool, read_int, read_map_len, read_str_from_slice, read_str_len,
+};
 
 use super::DecodeError;
 use super::decode::Fields;
@@ -31,7 +33,7 @@ pub fn decode(message: &[u8]) -> Result<Request<'_>, DecodeError> {
 fn find_id(message: &[u8]) -> Option<u64> {
     let mut reader = Reader(message);
     for _ in 0..reader.map_len()? {
-        if reader.str()? == "id" {
+        if reader.key()? == "id" {
             return reader.int();
         }
         reader.skip()?;
@@ -45,7 +47,7 @@ fn read_fields<'a>(message: &'a [u8], fields: &mut Fields<'a>) -> Result<(), Str
         .map_len()
         .ok_or("not a command: send a MessagePack map")?;
     for _ in 0..count {
-        let key = reader.str().ok_or("not a command: a key is no string")?;
+        let key = reader.key().ok_or("not a command: a key is no string")?;
         if reader.nil() {
             // As in JSON, null says the same as nothing, but for `data`.
             if key == "data" {
@@ -132,6 +134,14 @@ impl<'a> Reader<'a> {
         };
         self.0 = rest;
         true
+    }
+
+    /// A field's name. One that is not UTF-8 is none that is known.
+    fn key(&mut self) -> Option<&'a str> {
+        let length = self.take(read_str_len)?;
+        let (name, rest) = self.0.split_at_checked(usize::try_from(length).ok()?)?;
+        self.0 = rest;
+        Some(std::str::from_utf8(name).unwrap_or("\u{fffd}"))
     }
 
     fn str(&mut self) -> Option<&'a str> {
@@ -264,6 +274,19 @@ pub(crate) fn value_len(bytes: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_name_that_is_not_utf8_is_not_known_and_ignored() {
+        // {"type":"ping", <ff>: <a string of ff>, "id":7}
+        let message = b"\x83\xa4type\xa4ping\xa1\xff\xa1\xff\xa2id\x07";
+        assert_eq!(decode(message).unwrap().id, Some(7));
+        let message = b"\x83\xa4type\xa4join\xa4room\xa1\xff\xa2id\x07";
+        let error = decode(message).unwrap_err();
+        assert_eq!(
+            (error.id, error.message),
+            (Some(7), "room: not a string".into())
+        );
+    }
 
     #[test]
     fn nesting_deep_and_counts_that_lie_cost_nothing() {
