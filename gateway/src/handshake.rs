@@ -15,8 +15,10 @@ use sha1::{Digest, Sha1};
 
 use crate::http::{self, Response, Status};
 
-/// The most headers a request may have; more is answered 431.
-const MAX_HEADERS: usize = 64;
+/// How many headers most requests have at most, and the most that one may have; more is answered
+/// 431.
+const USUAL_HEADERS: usize = 64;
+const MAX_HEADERS: usize = 512;
 
 /// The GUID that proves a server understood the handshake (section 1.3).
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -50,26 +52,48 @@ pub struct Upgrade {
 /// Looks at what has arrived. `limit` is the largest head in bytes.
 #[must_use]
 pub fn read(bytes: &[u8], limit: usize) -> Outcome {
+    let mut headers = [httparse::EMPTY_HEADER; USUAL_HEADERS];
+    match read_with(bytes, limit, &mut headers) {
+        Some(outcome) => outcome,
+        None => read_many(bytes, limit),
+    }
+}
+
+/// Apart, so that the usual request does not pay for this much of the stack.
+#[cold]
+#[inline(never)]
+fn read_many(bytes: &[u8], limit: usize) -> Outcome {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    let mut request = httparse::Request::new(&mut headers);
+    read_with(bytes, limit, &mut headers).unwrap_or_else(|| {
+        Outcome::Respond(Response::error(
+            Status::HeadTooLarge,
+            format!("the request has more than {MAX_HEADERS} headers"),
+        ))
+    })
+}
+
+/// `None`, if there are more headers than there is room for.
+fn read_with<'a>(
+    bytes: &'a [u8],
+    limit: usize,
+    headers: &'a mut [httparse::Header<'a>],
+) -> Option<Outcome> {
+    let mut request = httparse::Request::new(headers);
     let outcome = match request.parse(bytes) {
         Ok(httparse::Status::Complete(head)) if head > limit => Err(head_too_large(limit)),
         Ok(httparse::Status::Complete(head)) => answer(&request, head),
         Ok(httparse::Status::Partial) if bytes.len() >= limit => Err(head_too_large(limit)),
-        Ok(httparse::Status::Partial) => return Outcome::Partial,
-        Err(httparse::Error::TooManyHeaders) => Err(Response::error(
-            Status::HeadTooLarge,
-            format!("the request has more than {MAX_HEADERS} headers"),
-        )),
+        Ok(httparse::Status::Partial) => return Some(Outcome::Partial),
+        Err(httparse::Error::TooManyHeaders) => return None,
         Err(error) => Err(Response::error(
             Status::BadRequest,
             format!("not an HTTP request: {error}"),
         )),
     };
-    match outcome {
+    Some(match outcome {
         Ok(upgrade) => Outcome::Upgrade(upgrade),
         Err(response) => Outcome::Respond(response),
-    }
+    })
 }
 
 fn head_too_large(limit: usize) -> Response {
@@ -85,7 +109,8 @@ fn bad(message: impl Into<String>) -> Response {
 
 fn answer(request: &httparse::Request<'_, '_>, head: usize) -> Result<Upgrade, Response> {
     let target = request.path.unwrap_or_default();
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let (path, query) =
+        path_and_query(target).ok_or_else(|| bad("the request's target has no host"))?;
     let method = request.method.unwrap_or_default();
     if let Some(asset) = http::asset(path) {
         return Err(match method {
@@ -106,7 +131,7 @@ fn answer(request: &httparse::Request<'_, '_>, head: usize) -> Result<Upgrade, R
     }
     let headers = Headers(request.headers);
     let key = check_upgrade(request.version, &headers)?;
-    let query = Query(query);
+    let query = Query::read(query)?;
     let (format, rooms, protocol) = match plain {
         Some(room) => (Format::Plain, vec![plain_room(room)?], None),
         None => {
@@ -132,9 +157,7 @@ fn check_upgrade<'a>(version: Option<u8>, headers: &Headers<'a>) -> Result<&'a s
         return Err(bad("Host: one is needed"));
     }
     if headers.get("transfer-encoding").is_some()
-        || headers
-            .get("content-length")
-            .is_some_and(|length| length != "0")
+        || headers.all("content-length").any(|length| length != "0")
     {
         return Err(bad("a WebSocket handshake has no body"));
     }
@@ -147,7 +170,12 @@ fn check_upgrade<'a>(version: Option<u8>, headers: &Headers<'a>) -> Result<&'a s
     if !headers.has_token("connection", "upgrade") {
         return Err(bad("Connection: `Upgrade` is needed"));
     }
-    match headers.get("sec-websocket-version") {
+    let mut versions = headers.all("sec-websocket-version");
+    let version = versions.next();
+    if versions.any(|other| Some(other) != version) {
+        return Err(bad("Sec-WebSocket-Version: given twice, and not the same"));
+    }
+    match version {
         Some("13") => {}
         Some(other) => {
             return Err(Response::error(
@@ -188,10 +216,44 @@ fn choose_protocol(headers: &Headers<'_>) -> Result<(Option<&'static str>, Forma
 }
 
 fn plain_room(encoded: &str) -> Result<RoomName, Response> {
-    let name = percent_decode_str(encoded)
+    RoomName::new(&decode("room", encoded)?).map_err(|error| bad(error.to_string()))
+}
+
+/// A target's path and query, in origin form or in absolute form (RFC 9112, section 3.2.2).
+fn path_and_query(target: &str) -> Option<(&str, &str)> {
+    let behind_scheme = ["http://", "https://", "ws://", "wss://"]
+        .into_iter()
+        .find_map(|scheme| {
+            let (start, rest) = target.split_at_checked(scheme.len())?;
+            start.eq_ignore_ascii_case(scheme).then_some(rest)
+        });
+    let (host, target) = match behind_scheme {
+        Some(rest) => rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len())),
+        None => ("its header says", target),
+    };
+    if host.is_empty() {
+        return None;
+    }
+    Some(match target.split_once('?').unwrap_or((target, "")) {
+        ("", query) if behind_scheme.is_some() => ("/", query),
+        parts => parts,
+    })
+}
+
+/// Decodes what is percent-encoded; `name` says in a refusal what it is.
+fn decode<'a>(name: &str, encoded: &'a str) -> Result<Cow<'a, str>, Response> {
+    let is_escape = |rest: &str| {
+        let digits = rest.as_bytes().get(..2);
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    };
+    if !encoded.split('%').skip(1).all(is_escape) {
+        return Err(bad(format!(
+            "{name}: `%` without two hexadecimal digits; write %25 for `%`"
+        )));
+    }
+    percent_decode_str(encoded)
         .decode_utf8()
-        .map_err(|_| bad("room: not UTF-8 once percent-decoded"))?;
-    RoomName::new(&name).map_err(|error| bad(error.to_string()))
+        .map_err(|_| bad(format!("{name}: not UTF-8 once percent-decoded")))
 }
 
 /// Builds the response of section 4.2.2.
@@ -210,7 +272,10 @@ fn accept(key: &str, protocol: Option<&str>) -> Vec<u8> {
     response.into_bytes()
 }
 
-/// A request's headers. Values that are not text are as good as absent.
+/// In place of a value that is not text: as good as one that means nothing here.
+const NO_TEXT: &str = "\u{fffd}";
+
+/// A request's headers.
 struct Headers<'a>(&'a [httparse::Header<'a>]);
 
 impl<'a> Headers<'a> {
@@ -218,8 +283,7 @@ impl<'a> Headers<'a> {
         self.0
             .iter()
             .filter(move |header| header.name.eq_ignore_ascii_case(name))
-            .filter_map(|header| std::str::from_utf8(header.value).ok())
-            .map(str::trim)
+            .map(|header| std::str::from_utf8(header.value).unwrap_or(NO_TEXT).trim())
     }
 
     fn get(&self, name: &'static str) -> Option<&'a str> {
@@ -240,32 +304,50 @@ impl<'a> Headers<'a> {
     }
 }
 
-/// A request's query string.
-struct Query<'a>(&'a str);
+/// A request's query string, decoded: names and values.
+struct Query(Vec<(String, String)>);
 
-impl<'a> Query<'a> {
-    fn pairs(&self) -> impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> + use<'a> {
-        form_urlencoded::parse(self.0.as_bytes())
+impl Query {
+    fn read(query: &str) -> Result<Self, Response> {
+        let text = |name: &str, encoded: &str| {
+            let spaced = encoded.replace('+', " ");
+            decode(name, &spaced).map(Cow::into_owned)
+        };
+        query
+            .split('&')
+            .filter(|pair| !pair.is_empty())
+            .map(|pair| {
+                let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+                let name = text("query", name)?;
+                let value = text(&name, value)?;
+                Ok((name, value))
+            })
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
 
     fn rooms(&self) -> Result<Vec<RoomName>, Response> {
-        self.pairs()
+        self.0
+            .iter()
             .filter(|(name, _)| name == "room")
-            .map(|(_, room)| RoomName::new(&room).map_err(|error| bad(error.to_string())))
+            .map(|(_, room)| RoomName::new(room).map_err(|error| bad(error.to_string())))
             .collect()
     }
 
     fn echo(&self) -> Result<bool, Response> {
-        match self
-            .pairs()
-            .find(|(name, _)| name == "echo")
-            .as_ref()
-            .map(|(_, value)| &**value)
-        {
-            None | Some("true" | "1") => Ok(true),
-            Some("false" | "0") => Ok(false),
-            Some(_) => Err(bad("echo: give true or false")),
+        let values = self.0.iter().filter(|(name, _)| name == "echo");
+        let mut values = values.map(|(_, value)| match value.as_str() {
+            "true" | "1" => Ok(true),
+            "false" | "0" => Ok(false),
+            _ => Err(bad("echo: give true or false")),
+        });
+        let first = values.next().unwrap_or(Ok(true))?;
+        for other in values {
+            if other? != first {
+                return Err(bad("echo: given twice, and not the same"));
+            }
         }
+        Ok(first)
     }
 }
 
@@ -329,7 +411,30 @@ mod tests {
             ("Sec-WebSocket-Key", "X", 400),
             ("room=a", "room=", 400),
             ("room=a", "room=%0a", 400),
+            ("room=a", "room=%ff", 400),
+            ("room=a", "room=a%2", 400),
+            ("room=a", "%ff=a", 400),
+            ("room=a", "other=%zz", 400),
+            ("/ws?room=a", "/plain/r?echo=%ff", 400),
+            ("/ws?room=a", "/plain/a%zz?", 400),
             ("/ws?room=a", "/plain/?", 400),
+            ("GET /ws", "GET http://x/ws", 101),
+            ("GET /ws?room=a", "GET HTTPS://x/plain/r?", 101),
+            ("GET /ws?room=a", "GET http://x?", 200),
+            ("GET /ws", "GET http://x/nowhere", 404),
+            ("GET /ws", "GET wss://x/ws", 101),
+            ("GET /ws", "GET http:///ws", 400),
+            ("/ws?room=a", "/plain/r?echo=true&echo=false", 400),
+            ("/ws?room=a", "/plain/r?echo=false&echo=0", 101),
+            ("Host: x", "Host : x", 400),
+            ("Host: x", "Host: x\r\n folded", 400),
+            (
+                "\r\n\r\n",
+                "\r\nContent-Length: 0\r\nContent-Length: 5\r\n\r\n",
+                400,
+            ),
+            ("\r\n\r\n", "\r\nSec-WebSocket-Version: 8\r\n\r\n", 400),
+            ("\r\n\r\n", "\r\nHost: y\r\n\r\n", 400),
             ("/ws?room=a", "/plain/%ff?", 400),
             ("/ws?room=a", "/plain/r?echo=maybe", 400),
             ("/ws?room=a", "/plain/r?echo=false", 101),
@@ -357,7 +462,13 @@ mod tests {
         assert_eq!(status(&long), 431);
         assert_eq!(status(&long[..16_384]), 431);
         assert_eq!(status(&long[..16_383]), 0);
-        let many = GOOD.replacen("Host: x\r\n", &"A: b\r\n".repeat(100), 1);
+        let many = GOOD.replacen("Host: x\r\n", &"A: b\r\n".repeat(600), 1);
         assert_eq!(status(&many), 431);
+        let many = GOOD.replacen(
+            "Host: x\r\n",
+            &("Host: x\r\n".to_owned() + &"A: b\r\n".repeat(200)),
+            1,
+        );
+        assert_eq!(status(&many), 101);
     }
 }
