@@ -231,7 +231,9 @@ fn path_and_query(target: &str) -> Option<(&str, &str)> {
         Some(rest) => rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len())),
         None => ("its header says", target),
     };
-    if host.is_empty() {
+    // RFC 9110, section 4.2.1: neither a port nor a user makes up for it.
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    if host.is_empty() || host.starts_with(':') {
         return None;
     }
     Some(match target.split_once('?').unwrap_or((target, "")) {
@@ -424,6 +426,9 @@ mod tests {
             ("GET /ws", "GET http://x/nowhere", 404),
             ("GET /ws", "GET wss://x/ws", 101),
             ("GET /ws", "GET http:///ws", 400),
+            ("GET /ws", "GET http://:80/ws", 400),
+            ("GET /ws", "GET http://u@/ws", 400),
+            ("GET /ws", "GET ws://u@[::1]:80/ws", 101),
             ("/ws?room=a", "/plain/r?echo=true&echo=false", 400),
             ("/ws?room=a", "/plain/r?echo=false&echo=0", 101),
             ("Host: x", "Host : x", 400),
