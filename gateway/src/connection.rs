@@ -53,6 +53,8 @@ pub(crate) struct Connection {
     outbox: RefCell<Outbox>,
     /// Whether the peer received or sent anything since the last ping.
     alive: Cell<bool>,
+    /// Whether nothing is read now, since the session has to wait: silence says nothing meanwhile.
+    waiting: Cell<bool>,
     /// Whether a plain connection's own messages come back to it.
     pub(crate) echo: bool,
     /// Why it was closed, for the metrics.
@@ -87,6 +89,7 @@ impl Connection {
             blocked: Cell::new(false),
             dirty: Cell::new(false),
             alive: Cell::new(true),
+            waiting: Cell::new(false),
             reader: Cell::new(None),
         })
     }
@@ -105,8 +108,10 @@ impl Connection {
         self.alive.set(false);
     }
 
+    /// Whether the peer gave a sign of life, or could not, since nothing is read from it. Where the
+    /// peer itself is waited for, since it takes nothing, silence counts.
     pub(crate) fn is_alive(&self) -> bool {
-        self.alive.get()
+        self.alive.get() || (self.waiting.get() && !self.blocked.get())
     }
 
     /// Lets the reader go on, if it waits for the session.

@@ -61,7 +61,11 @@ pub(crate) async fn run(worker: &Worker, connection: &Rc<Connection>, mut first:
     while flow != Flow::End {
         flow = match flow {
             Flow::Wait => {
+                connection.waiting.set(true);
                 session_ready(worker, connection).await;
+                connection.waiting.set(false);
+                // Until the next ping: what the peer sent meanwhile is yet to be read.
+                connection.alive.set(true);
                 resume(worker, connection, &mut reader, &mut backlog)
             }
             Flow::Finish(last) => {

@@ -6,6 +6,7 @@ use super::{config, nodes, until_ready};
 use crate::client::{Client, Plain};
 use crate::node::Node;
 use crate::redis_server::RedisServer;
+use crate::socket::{FIN, PING, PONG, frame};
 
 fn publish(data: u64) -> Value {
     json!({"type": "publish", "room": "a", "data": data})
@@ -85,4 +86,31 @@ async fn a_read_sees_all_that_came_before_it() {
             .collect();
         assert_eq!(data, [json!(2 * round), json!(2 * round + 1)]);
     }
+}
+
+#[tokio::test]
+async fn who_is_not_read_meanwhile_is_not_taken_for_dead_and_later_is() {
+    let redis = RedisServer::start();
+    let config = config(&redis).replace("probe_timeout = '1s'", "probe_timeout = '30s'");
+    let config = format!("heartbeat = '1s'\n[limits]\ninflight_commands = 1\n{config}");
+    let node = Node::with(&config).await;
+    let mut client = Client::join(&node, "a").await;
+    redis.pause();
+    let commands: Vec<_> = (0..3).map(publish).collect();
+    client.send_all(&commands).await;
+    // The node reads none of the pongs, and so may not miss them.
+    for _ in 0..4 {
+        let ping = client.socket.frame().await;
+        assert_eq!(ping.opcode, PING);
+        client.socket.send(&frame(FIN | PONG, &ping.payload)).await;
+    }
+    redis.resume();
+    // From here on nothing is said: what was read late counts only until the next ping.
+    for n in 0..3 {
+        let message = client.message().await;
+        assert_eq!(message["data"], n);
+    }
+    let mut socket = client.socket;
+    let reason = socket.expect_closed(4011).await;
+    assert!(reason.contains("ping"), "{reason}");
 }
