@@ -19,6 +19,7 @@ mod panic;
 mod places;
 pub mod server;
 mod session;
+mod signals;
 pub mod websocket;
 mod worker;
 mod workers;

@@ -247,7 +247,13 @@ fn a_panic_in_a_connection_is_the_end_of_it_and_of_nothing_else() {
 fn a_signal_that_means_nothing_ends_nothing() {
     let (log, writer) = pipe().unwrap();
     let mut node = Node::start(writer, &[]);
-    for signal in [Signal::HUP, Signal::USR1, Signal::USR2, Signal::PIPE] {
+    for signal in [
+        Signal::HUP,
+        Signal::USR1,
+        Signal::USR2,
+        Signal::ALARM,
+        Signal::PIPE,
+    ] {
         node.signal(signal);
         node.echoes();
     }

@@ -1,21 +1,16 @@
 //! `fanfare serve`: from flags to a configuration, a log and a running node.
 
 use std::time::Duration;
-use std::{io, process, thread};
 
 use anyhow::Context;
 use clap::Args;
 use fanfare_shared::config::Config;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
-use tracing::{debug, info};
 
 use super::{Failure, FileArg, sources};
-use crate::{log, server};
+use crate::{log, server, signals};
 
-/// How much longer than `drain.timeout` a stop may take, and how long one at once.
+/// How much longer than `drain.timeout` a stop may take.
 const STUCK: Duration = Duration::from_secs(10);
-const AT_ONCE: Duration = Duration::from_secs(5);
 
 const NOTES: &str = "\
 Exit codes: 0 stopped cleanly, 1 failed, 2 wrong usage, 78 bad configuration.
@@ -73,68 +68,16 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
     .collect();
     let config = Config::load(&sources)?;
     log::init(&config.log)?;
+    let stops = signals::stops(config.drain.timeout + STUCK)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         // Sockets and the backend have threads of their own; this one has the internal port.
         .worker_threads(1)
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let patience = config.drain.timeout + STUCK;
-    let result = runtime.block_on(async {
-        let signals = stop_signals(patience).context("cannot listen for signals")?;
-        server::run(config, wait, signals).await
-    });
+    let result = runtime.block_on(server::run(config, wait, stops));
     // The drain was the time to finish; what still blocks now would only hold up the exit.
     runtime.shutdown_background();
     log::flush();
     Ok(result?)
-}
-
-/// SIGTERM and SIGINT from now on: the first asks for a stop in good order, the second for one at
-/// once. Further ones have nothing to add. A stop that takes longer than `patience` is given up.
-///
-/// Other signals that would end the process are taken note of.
-fn stop_signals(patience: Duration) -> io::Result<mpsc::Receiver<()>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    let mut user = (
-        signal(SignalKind::user_defined1())?,
-        signal(SignalKind::user_defined2())?,
-    );
-    let (sender, receiver) = mpsc::channel(2);
-    tokio::spawn(async move {
-        let mut patience = patience;
-        loop {
-            let name = tokio::select! {
-                _ = terminate.recv() => "SIGTERM",
-                _ = interrupt.recv() => "SIGINT",
-                _ = hangup.recv() => {
-                    info!(signal = "SIGHUP", "nothing is read again; restart to change the configuration");
-                    continue;
-                }
-                _ = user.0.recv() => { debug!(signal = "SIGUSR1", "ignored"); continue; }
-                _ = user.1.recv() => { debug!(signal = "SIGUSR2", "ignored"); continue; }
-            };
-            info!(signal = name, "asked to stop; a second time stops at once");
-            end_after(patience);
-            patience = AT_ONCE;
-            // Where nobody waits for it any more, the end is near.
-            let _ = sender.try_send(());
-        }
-    });
-    Ok(receiver)
-}
-
-/// Ends the process after a while, if it has not ended by then, whatever its threads are at.
-fn end_after(patience: Duration) {
-    let end = move || {
-        thread::sleep(patience);
-        log::last_words("error: the stop is stuck; ending without it");
-        process::exit(1);
-    };
-    // Without a thread there is nothing that could be done.
-    let _ = thread::Builder::new()
-        .name("last-resort".to_owned())
-        .spawn(end);
 }
