@@ -38,7 +38,9 @@ impl Duties {
                 () = injected(name) => {}
                 () = task => {}
             }
+            panic::note(format!("the task `{name}` ended unasked"));
         };
+        let task = panic::named(name, task);
         let started = self.tasks.spawn_on(task, runtime);
         self.names.insert(started.id(), name);
     }
@@ -58,7 +60,7 @@ impl Duties {
             None => None,
         };
         let name = id.and_then(|id| self.names.get(&id)).unwrap_or(&"unknown");
-        anyhow!("the task `{name}` ended, without which a node is of no use")
+        anyhow!("the task `{name}` ended unasked")
     }
 }
 
@@ -79,5 +81,18 @@ mod tests {
         duties.spawn("brief", async {});
         let error = duties.ended().await.to_string();
         assert!(error.starts_with("the task `brief` ended"), "{error}");
+        assert!(panic::fault().is_some());
+    }
+
+    #[tokio::test]
+    #[allow(clippy::panic, reason = "that is what ends it")]
+    async fn a_task_that_was_taken_over_is_named_however_it_ends() {
+        let ends: [fn(); 2] = [|| {}, || panic!("of the task")];
+        for end in ends {
+            let mut duties = Duties::default();
+            duties.adopt("adopted", tokio::spawn(async move { end() }));
+            let error = duties.ended().await.to_string();
+            assert!(error.starts_with("the task `adopted` ended"), "{error}");
+        }
     }
 }

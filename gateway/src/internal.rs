@@ -99,3 +99,15 @@ async fn metrics(State(internal): State<Internal>) -> Response {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_node_that_is_broken_is_not_alive() {
+        // Of the whole process, and so of no other test's concern.
+        panic::note("the task `x` ended unasked".to_owned());
+        assert_eq!(live().await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+}

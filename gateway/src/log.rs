@@ -76,6 +76,7 @@ fn note_panic(panic: &PanicHookInfo<'_>) {
     PANICS.inc();
     let at = panic.location().map(ToString::to_string);
     let thread = thread::current();
+    let task = crate::panic::task();
     let ends_node = !crate::panic::is_contained();
     let payload = panic.payload();
     let text = payload.downcast_ref::<&str>().copied();
@@ -86,6 +87,7 @@ fn note_panic(panic: &PanicHookInfo<'_>) {
         (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
     tracing::error!(
         thread = thread.name(),
+        task,
         at = at.as_deref(),
         error = text,
         backtrace,
@@ -93,8 +95,12 @@ fn note_panic(panic: &PanicHookInfo<'_>) {
         "panicked: a fault in this program"
     );
     if ends_node {
+        let at = at.as_deref().unwrap_or("an unknown place");
         let thread = thread.name().unwrap_or("a thread");
-        crate::panic::note(thread, at.as_deref().unwrap_or("an unknown place"));
+        crate::panic::note(match task {
+            Some(task) => format!("the task `{task}` panicked at {at}"),
+            None => format!("{thread} panicked at {at}"),
+        });
     }
 }
 

@@ -16,9 +16,11 @@ use tokio::sync::Notify;
 thread_local! {
     /// Whether what runs on this thread just now is a connection's.
     static CONTAINED: Cell<bool> = const { Cell::new(false) };
+    /// Which long-lived task runs on this thread just now.
+    static TASK: Cell<Option<&'static str>> = const { Cell::new(None) };
 }
 
-/// Where the first panic was that nothing contains.
+/// What the node cannot go on with: the first panic that nothing contains, or a part that ended.
 static FAULT: OnceLock<String> = OnceLock::new();
 
 /// Wakes who waits for it.
@@ -56,19 +58,43 @@ pub(crate) fn is_contained() -> bool {
     CONTAINED.get()
 }
 
-/// Notes a panic that is not contained: it ends the node.
-pub(crate) fn note(thread: &str, at: &str) {
-    if FAULT.set(format!("{thread} panicked at {at}")).is_ok() {
+/// Runs a long-lived task: a panic in it is told by its name.
+pub(crate) async fn named<F: Future>(name: &'static str, future: F) -> F::Output {
+    let mut future = pin!(future);
+    poll_fn(|context| {
+        let _named = Named(TASK.replace(Some(name)));
+        future.as_mut().poll(context)
+    })
+    .await
+}
+
+/// What ran on the thread before.
+struct Named(Option<&'static str>);
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        TASK.set(self.0);
+    }
+}
+
+/// The long-lived task that runs on this thread just now.
+pub(crate) fn task() -> Option<&'static str> {
+    TASK.get()
+}
+
+/// Notes what ends the node: a panic that is not contained, or the end of what has to go on.
+pub(crate) fn note(fault: String) {
+    if FAULT.set(fault).is_ok() {
         FAULTY.notify_one();
     }
 }
 
-/// Where the node is broken, if it is.
+/// Why the node is broken, if it is.
 pub(crate) fn fault() -> Option<&'static str> {
     FAULT.get().map(String::as_str)
 }
 
-/// Waits until the node is broken; answers where.
+/// Waits until the node is broken; answers why.
 pub(crate) async fn faulty() -> &'static str {
     loop {
         if let Some(fault) = fault() {
@@ -78,19 +104,31 @@ pub(crate) async fn faulty() -> &'static str {
     }
 }
 
-/// Panics where a test asks for it. Not part of a release.
+/// Closed once the node serves.
+#[cfg(debug_assertions)]
+static STARTING: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(0);
+
+/// Panics, once the node serves, where a test asks for it. Not part of a release.
 #[cfg(debug_assertions)]
 #[allow(clippy::panic, reason = "that is what it is for")]
 pub(crate) async fn inject(place: &str) {
     if std::env::var("INJECT_PANIC").is_ok_and(|wanted| wanted == place) {
-        // Once the node serves.
-        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        let _ = STARTING.acquire().await;
         panic!("injected into {place}");
     }
 }
 
+/// Notes that the node serves: what tests ask for may happen.
+#[cfg(debug_assertions)]
+pub(crate) fn begin_to_inject() {
+    STARTING.close();
+}
+
 #[cfg(not(debug_assertions))]
 pub(crate) async fn inject(_: &str) {}
+
+#[cfg(not(debug_assertions))]
+pub(crate) fn begin_to_inject() {}
 
 #[cfg(test)]
 mod tests {

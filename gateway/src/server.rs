@@ -94,6 +94,7 @@ pub async fn run(
     let mut started = Duties::default();
     let (hub, roster) = tokio::select! {
         broker = build_broker(&config, &registry, wait, home, threads, &mut started) => broker?,
+        fault = panic::faulty() => return Err(broken_by(fault)),
         ended = duties.ended() => return Err(ended),
         _ = signals.recv() => return Ok(()),
     };
@@ -111,20 +112,24 @@ pub async fn run(
     announce(&config, public.local_addr()?, private_address)?;
     let door = Door::new(workers.clone(), &config.limits, shared.metrics.clone());
     duties.spawn("public-listener", listener::accept(public, door));
+    panic::begin_to_inject();
 
     // Half a node is worse than none: its clients would wait for what never comes.
     let broken = async {
         tokio::select! {
+            // First: it says most.
+            biased;
+            fault = panic::faulty() => broken_by(fault),
             ended = duties.ended() => ended,
             ended = started.ended() => ended,
-            fault = panic::faulty() => anyhow!("{fault}; the log above says more"),
         }
     };
     tokio::pin!(broken);
     tokio::select! {
-        _ = signals.recv() => {}
-        Some(()) = ended.recv() => anyhow::bail!("a worker failed; the log above says why"),
+        biased;
         broken = &mut broken => return Err(broken),
+        Some(()) = ended.recv() => anyhow::bail!("a worker failed; the log above says why"),
+        _ = signals.recv() => {}
     }
     readiness.draining.store(true, Ordering::Relaxed);
     tokio::select! {
@@ -135,6 +140,11 @@ pub async fn run(
     let _ = timeout(RESIGN, roster.resign()).await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What the operator is told of a fault.
+fn broken_by(fault: &str) -> anyhow::Error {
+    anyhow!("{fault}, without which a node is of no use; the log above says more")
 }
 
 /// Has the workers move their clients away, saying how far they are, until they are done or told

@@ -163,6 +163,7 @@ pub(crate) fn run(
                 },
                 Some(ended_early) = duties.join_next() => {
                     tracing::error!(worker = index, ?ended_early, "a worker failed");
+                    panic::note(format!("worker-{index} ended unasked"));
                     if let Some(ended) = ended.take() {
                         let _ = ended.send(()).await;
                     }

@@ -10,7 +10,12 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use redis_server::RedisServer;
 use rustix::process::{Pid, Signal, kill_process};
+
+#[allow(dead_code, reason = "the broker's tests use more of it")]
+#[path = "../../broker/tests/support/redis_server.rs"]
+mod redis_server;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -194,26 +199,33 @@ fn a_node_whose_output_cannot_be_written_serves() {
 
 #[test]
 fn a_panic_in_any_long_lived_task_ends_the_node_with_a_line_that_names_it() {
-    for task in [
-        "internal-listener",
-        "public-listener",
-        "memory-sweep",
-        "hub-sweep",
-        "hub-compare",
-        "roster",
-        "worker",
+    let redis = RedisServer::start();
+    let redis = redis.url();
+    for (task, redis) in [
+        ("internal-listener", ""),
+        ("public-listener", ""),
+        ("memory-sweep", ""),
+        ("hub-sweep", ""),
+        ("hub-compare", ""),
+        ("roster", ""),
+        ("worker", ""),
+        ("redis-link", &*redis),
+        ("presence-lease", &redis),
     ] {
         let (mut log, writer) = pipe().unwrap();
-        let mut node = Node::start(writer, &[("INJECT_PANIC", task)]);
+        let environment = [("INJECT_PANIC", task), ("FANFARE_REDIS__URL", redis)];
+        let mut node = Node::start(writer, &environment);
         let status = node.end();
         assert_eq!(status.code(), Some(1), "{task}");
         let mut said = String::new();
         log.read_to_string(&mut said).unwrap();
-        assert!(said.contains(&format!("injected into {task}")), "{said}");
-        assert!(
-            said.lines().any(|line| line.starts_with("error: ")),
-            "{said}"
-        );
+        let name = match task {
+            "worker" => "error: worker-".to_owned(),
+            task => format!("error: the task `{task}` panicked at "),
+        };
+        // The last, but for what other threads have yet to say.
+        let mut lines = said.lines();
+        assert!(lines.any(|line| line.starts_with(&name)), "{said}");
     }
 }
 
