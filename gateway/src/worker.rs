@@ -7,6 +7,8 @@
 mod deliver;
 mod drain;
 mod fanout;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod handshake;
 mod heartbeat;
 mod send;
@@ -174,8 +176,23 @@ pub(crate) fn run(
     });
 }
 
+/// Who writes what is queued, held back until this is dropped: after a panic, too.
+struct HeldBack<'a> {
+    flusher: Option<Waker>,
+    worker: &'a Worker,
+}
+
+impl Drop for HeldBack<'_> {
+    fn drop(&mut self) {
+        match self.flusher.take() {
+            Some(waker) if !self.worker.dirty.borrow().is_empty() => waker.wake(),
+            flusher => self.worker.flusher.set(flusher),
+        }
+    }
+}
+
 impl Worker {
-    fn new(index: usize, shared: Arc<Shared>) -> Rc<Self> {
+    pub(crate) fn new(index: usize, shared: Arc<Shared>) -> Rc<Self> {
         let backlog_share = shed::share(&shared);
         let io_uring = shared.config.io_uring;
         Rc::new_cyclic(|this| Self {
@@ -254,7 +271,6 @@ impl Worker {
     fn end(&self, connection: &Connection) {
         self.leave_all(connection);
         self.connections.borrow_mut().try_remove(connection.slot);
-        self.shared.connections.fetch_sub(1, Ordering::Relaxed);
         self.shared
             .metrics
             .closed(connection.reason(), connection.opened.elapsed());
@@ -335,12 +351,11 @@ impl Worker {
     /// Does something, and has what it queued written behind what it had posted to this worker:
     /// the answers to that share the write.
     fn write_after(&self, act: impl FnOnce()) {
-        let flusher = self.flusher.take();
+        let _held_back = HeldBack {
+            flusher: self.flusher.take(),
+            worker: self,
+        };
         act();
-        match flusher {
-            Some(waker) if !self.dirty.borrow().is_empty() => waker.wake(),
-            flusher => self.flusher.set(flusher),
-        }
     }
 
     /// Writes what replies left in the outboxes, after whatever else was ready: the replies to a

@@ -14,6 +14,7 @@ use socket2::SockRef;
 use tokio::task::spawn_local;
 
 use super::{Connection, Phase};
+use crate::panic;
 
 /// The most frames in one write; a longer queue takes several.
 const FRAMES_PER_WRITE: usize = 64;
@@ -111,7 +112,12 @@ impl Connection {
             Ok(false) => {
                 self.blocked.set(true);
                 let connection = Rc::clone(self);
-                spawn_local(async move { connection.flush_when_writable().await });
+                spawn_local(async move {
+                    let flushed = panic::contain(connection.flush_when_writable()).await;
+                    if flushed.is_err() {
+                        connection.kill();
+                    }
+                });
             }
             Err(error) => self.write_failed(&error),
         }
@@ -253,5 +259,47 @@ impl Connection {
             let _ = SockRef::from(&self.stream).shutdown(Shutdown::Both);
             self.wake_reader();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fanfare_shared::ClientId;
+    use fanfare_shared::codec::Format;
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::runtime::{Builder, LocalOptions};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[test]
+    #[allow(
+        clippy::await_holding_refcell_ref,
+        reason = "so that the task that writes panics"
+    )]
+    fn a_panic_in_the_writing_of_what_waits_ends_the_connection() {
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build_local(LocalOptions::default())
+            .unwrap();
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let peer = TcpStream::connect(listener.local_addr().unwrap()).await;
+            let (stream, _) = listener.accept().await.unwrap();
+            let connection = Connection::new(stream, 0, ClientId(0), Format::Json, true);
+            let frame = Backlog::default().frame(vec![0; 64 << 20].into());
+            connection.push(&frame, usize::MAX).unwrap();
+            connection.flush();
+            assert!(connection.blocked.get());
+            let held = connection.outbox.borrow_mut();
+            // Reads to the end, since the socket is shut.
+            let mut received = Vec::new();
+            let mut peer = peer.unwrap();
+            let ended = timeout(Duration::from_secs(60), peer.read_to_end(&mut received)).await;
+            assert!(ended.is_ok());
+            drop(held);
+            assert_eq!(connection.phase.get(), Phase::Dead);
+        });
     }
 }

@@ -96,3 +96,43 @@ pub(crate) fn refuse_backend(
         refuse(worker, connection, id, code, &message);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use fanfare_shared::ClientId;
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::runtime::{Builder, LocalOptions};
+    use tokio::sync::oneshot;
+    use tokio::task::yield_now;
+
+    use super::*;
+    use crate::worker::fixture::shared;
+
+    #[test]
+    #[allow(clippy::panic, reason = "that is what ends the connection")]
+    fn a_panic_in_an_answer_ends_its_connection() {
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build_local(LocalOptions::default())
+            .unwrap();
+        runtime.block_on(async {
+            let worker = Worker::new(0, shared());
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let _peer = TcpStream::connect(listener.local_addr().unwrap()).await;
+            let (stream, _) = listener.accept().await.unwrap();
+            let connection = Connection::new(stream, 0, ClientId(0), Format::Json, true);
+            let (done, outcome) = oneshot::channel();
+            answer(
+                &worker,
+                &connection,
+                Pending::Waiting(outcome),
+                |_, _, _: Result<(), _>| panic!("of this answer"),
+            );
+            done.send(Ok(())).unwrap();
+            while connection.is_open() {
+                yield_now().await;
+            }
+            assert_eq!(connection.session.borrow().inflight, 0);
+        });
+    }
+}

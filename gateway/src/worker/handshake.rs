@@ -50,12 +50,12 @@ impl Worker {
             read.unwrap_or_else(|| head.read_the_rest(&stream, &mut self.scratch.borrow_mut()));
         let response = match read {
             Ok(Ending::Upgrade(upgrade, first)) => match self.admit() {
-                Ok(()) => {
+                Ok(seat) => {
                     self.shared
                         .metrics
                         .handshake_seconds
                         .observe(accepted.elapsed().as_secs_f64());
-                    return self.start(stream, upgrade, first, load);
+                    return seat.start(stream, upgrade, first, load);
                 }
                 Err(response) => response,
             },
@@ -90,7 +90,7 @@ impl Worker {
     }
 
     /// Counts one more connection, unless the node is full or going away.
-    fn admit(&self) -> Result<(), Response> {
+    fn admit(&self) -> Result<Seat, Response> {
         let limit = self.limits().connections;
         if self.draining.get() {
             let message = "the node is shutting down; another one will take you".into();
@@ -101,7 +101,7 @@ impl Worker {
             let message = format!("the node has its {limit} connections (limits.connections)");
             return Err(Response::error(Status::Unavailable, message));
         }
-        Ok(())
+        Ok(Seat(self.share()))
     }
 
     /// Reads until the head is whole or refused.
@@ -123,9 +123,34 @@ impl Worker {
             }
         }
     }
+}
 
+/// One of the connections that a node may have, on its worker; given back when dropped.
+struct Seat(Rc<Worker>);
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.shared.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A connection that its worker keeps; let go of when dropped, however it ended.
+struct Guest {
+    connection: Rc<Connection>,
+    seat: Seat,
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        // For one that ended by a panic: others may be about to write to it.
+        self.connection.kill();
+        self.seat.0.end(&self.connection);
+    }
+}
+
+impl Seat {
     /// Begins the WebSocket: the response, the welcome, the rooms named in the address.
-    fn start(self: Rc<Self>, stream: TcpStream, upgrade: Upgrade, first: Vec<u8>, load: Load) {
+    fn start(self, stream: TcpStream, upgrade: Upgrade, first: Vec<u8>, load: Load) {
         let Upgrade {
             format,
             rooms,
@@ -133,37 +158,44 @@ impl Worker {
             response,
             ..
         } = upgrade;
-        let sequence = self.shared.clients.fetch_add(1, Ordering::Relaxed);
-        let client = ClientId::new(self.shared.node, sequence);
-        let connection = self.open(|slot| Connection::new(stream, slot, client, format, echo));
-        self.shared.metrics.handshake(Handshake::Ok);
+        let worker = &self.0;
+        let sequence = worker.shared.clients.fetch_add(1, Ordering::Relaxed);
+        let client = ClientId::new(worker.shared.node, sequence);
+        let connection = worker.open(|slot| Connection::new(stream, slot, client, format, echo));
+        let guest = Guest {
+            connection,
+            seat: self,
+        };
+        let (worker, connection) = (&guest.seat.0, &guest.connection);
+        worker.shared.metrics.handshake(Handshake::Ok);
         // Rooms that are open answer at once, and so in the same write.
-        self.write_after(|| {
+        worker.write_after(|| {
             // Not a frame, but the first thing to be written all the same.
-            self.send(&connection, response.into());
+            worker.send(connection, response.into());
             if format != Format::Plain {
                 let welcome = Welcome {
                     client,
                     user: None,
-                    node: &self.config().node,
-                    heartbeat: self.config().heartbeat.as_secs(),
-                    max_message: self.limits().max_message as u64,
+                    node: &worker.config().node,
+                    heartbeat: worker.config().heartbeat.as_secs(),
+                    max_message: worker.limits().max_message as u64,
                 };
-                session::say(&self, &connection, &Event::Welcome(welcome));
+                session::say(worker, connection, &Event::Welcome(welcome));
             }
-            session::join_at_once(&self, &connection, rooms);
+            session::join_at_once(worker, connection, rooms);
         });
         // A task of its own: the handshake's is larger, and has done its work.
         spawn_local(async move {
             let run = async {
                 panic::inject("connection").await;
-                connection::run(&self, &connection, first).await;
+                connection::run(&guest.seat.0, &guest.connection, first).await;
             };
-            if panic::contain(run).await.is_err() {
-                connection.kill();
-            }
-            self.end(&connection);
-            drop(load);
+            // A panic has been logged, and what it took is let go of.
+            let _ = panic::contain(run).await;
+            drop((guest, load));
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,56 +1,19 @@
 //! Whether a worker that has much to do leaves time for others.
 
 use std::num::NonZeroU64;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fanfare_broker::backend::Log;
-use fanfare_broker::backend::memory::Memory;
-use fanfare_broker::{Delivery, Hub, Options, Roster};
-use fanfare_shared::config::Config;
+use fanfare_broker::Delivery;
 use fanfare_shared::{ClientId, Data, Encoding};
-use prometheus::Registry;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::{Builder, Handle, LocalOptions};
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::task::spawn_local;
 
-use super::super::Shared;
+use super::super::fixture::shared;
 use super::super::turn::MOST;
 use super::*;
-use crate::metrics::Metrics;
-
-fn shared() -> Arc<Shared> {
-    let registry = Registry::new();
-    let metrics = fanfare_broker::Metrics::register(&registry).unwrap();
-    let memory = Arc::new(Memory::default());
-    let options = Options {
-        workers: 1,
-        // Takes longer to empty than who fills it may be kept from its core.
-        inbox: 200_000,
-        recent: 1,
-        linger: Duration::ZERO,
-        sync_interval: Duration::MAX,
-        page: 512,
-        rooms: usize::MAX,
-        announce_each: 0,
-        log_of: Box::new(|_| Log {
-            size: 1,
-            ttl: Duration::MAX,
-        }),
-    };
-    let backend = Arc::clone(&memory) as _;
-    let hub = Hub::new(options, backend, Handle::current(), metrics.clone());
-    Arc::new(Shared {
-        config: Config::default(),
-        hub,
-        roster: Arc::new(Roster::new(memory, metrics)),
-        metrics: Metrics::register(&registry).unwrap(),
-        node: 0,
-        clients: AtomicU32::new(0),
-        connections: AtomicUsize::new(0),
-    })
-}
 
 #[test]
 fn an_inbox_that_is_filled_as_fast_as_it_is_emptied_leaves_the_worker_to_others() {
