@@ -35,6 +35,17 @@ pub(crate) enum Phase {
     Dead,
 }
 
+/// When a connection will be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Marked {
+    /// There is nothing to write, or the socket takes no more.
+    Not,
+    /// When the batch of publications is done of which it was given some.
+    Delivered,
+    /// As soon as the worker comes to it.
+    Answered,
+}
+
 /// One WebSocket.
 ///
 /// What a delivery looks at comes first and together: in a node of many small rooms every
@@ -47,8 +58,8 @@ pub(crate) struct Connection {
     phase: Cell<Phase>,
     /// Whether the socket takes no more for now, and a task waits until it does.
     blocked: Cell<bool>,
-    /// Whether the worker knows that there is something to write.
-    dirty: Cell<bool>,
+    /// Whether the worker knows that there is something to write, and when it will.
+    marked: Cell<Marked>,
     stream: TcpStream,
     outbox: RefCell<Outbox>,
     /// Whether the peer received or sent anything since the last ping.
@@ -87,7 +98,7 @@ impl Connection {
             phase: Cell::new(Phase::Open),
             reason: Cell::new(None),
             blocked: Cell::new(false),
-            dirty: Cell::new(false),
+            marked: Cell::new(Marked::Not),
             alive: Cell::new(true),
             waiting: Cell::new(false),
             reader: Cell::new(None),

@@ -1,14 +1,14 @@
 //! A worker: one thread that owns its connections and its part of the hub.
 //!
 //! Everything here runs on that thread, so nothing needs a lock. The worker takes sockets from
-//! the listener, posts from the hub's inbox, and writes what both left in the outboxes: whoever
-//! appends to an outbox marks its connection dirty, and each dirty connection is written once.
+//! the listener, posts from the hub's inbox, and writes what both left in the outboxes.
 
 mod deliver;
 mod drain;
 mod fanout;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod flush;
 mod handshake;
 mod heartbeat;
 mod send;
@@ -16,14 +16,14 @@ mod shed;
 mod turn;
 
 use std::cell::{Cell, RefCell};
-use std::future::{pending, poll_fn};
+use std::future::pending;
 use std::io;
+use std::ops::Range;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 
-use bytes::Bytes;
 use fanfare_broker::{Backlog, Hub, Inbox, Members, Roster};
 use fanfare_shared::Identity;
 use fanfare_shared::code::CloseCode;
@@ -34,7 +34,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::{JoinSet, spawn_local};
 
 use self::send::Sender;
-use self::turn::{CLOSE, Turn};
+use self::turn::{APPEND, CLOSE, Turn};
 use crate::connection::Connection;
 use crate::metrics::{Metrics, Tally};
 use crate::panic;
@@ -47,6 +47,9 @@ const SCRATCH_BYTES: usize = 64 * 1024;
 /// How many connections are written, in one system call where that is possible, before the worker
 /// looks at what else there is to do: writing uses up no turn of the scheduler by itself.
 const WRITES_PER_TURN: usize = 256;
+
+/// How many connections are looked at before it is asked whether others should go on.
+const LOOKS_PER_TURN: usize = 256;
 
 /// What the rest of the node may ask of a worker.
 pub(crate) enum Order {
@@ -95,9 +98,11 @@ pub(crate) struct Worker {
     members: RefCell<Members<usize>>,
     /// Whose the connections are: nobody's, as long as there is no authentication.
     anonymous: Arc<Identity>,
-    /// Connections with something to write, each once.
-    dirty: RefCell<Vec<Rc<Connection>>>,
-    /// Wakes the task that writes what replies left behind.
+    /// Connections that were given publications, to be written when their batch is done.
+    delivered: RefCell<Vec<Rc<Connection>>>,
+    /// Connections that were told something else, which does not wait for a batch.
+    answered: RefCell<Vec<Rc<Connection>>>,
+    /// Wakes the task that writes to those.
     flusher: Cell<Option<Waker>>,
     /// Lent to whichever connection is being read.
     pub(crate) scratch: RefCell<Box<[u8]>>,
@@ -110,6 +115,8 @@ pub(crate) struct Worker {
     backlog_share: usize,
     /// How much it may be before the slowest are shed: the share, or what could not be shed.
     shed_above: Cell<usize>,
+    /// Whether they are being shed.
+    shedding: Cell<bool>,
     draining: Cell<bool>,
     /// What was done since others could.
     turn: Turn,
@@ -176,21 +183,6 @@ pub(crate) fn run(
     });
 }
 
-/// Who writes what is queued, held back until this is dropped: after a panic, too.
-struct HeldBack<'a> {
-    flusher: Option<Waker>,
-    worker: &'a Worker,
-}
-
-impl Drop for HeldBack<'_> {
-    fn drop(&mut self) {
-        match self.flusher.take() {
-            Some(waker) if !self.worker.dirty.borrow().is_empty() => waker.wake(),
-            flusher => self.worker.flusher.set(flusher),
-        }
-    }
-}
-
 impl Worker {
     pub(crate) fn new(index: usize, shared: Arc<Shared>) -> Rc<Self> {
         let backlog_share = shed::share(&shared);
@@ -202,13 +194,15 @@ impl Worker {
             connections: RefCell::default(),
             members: RefCell::default(),
             anonymous: Arc::default(),
-            dirty: RefCell::default(),
+            delivered: RefCell::default(),
+            answered: RefCell::default(),
             flusher: Cell::new(None),
             sender: RefCell::new(Sender::new(io_uring)),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
             backlog: Backlog::default(),
             backlog_share,
             shed_above: Cell::new(backlog_share),
+            shedding: Cell::new(false),
             draining: Cell::new(false),
             turn: Turn::default(),
             surveyed: Cell::default(),
@@ -267,6 +261,24 @@ impl Worker {
         connection
     }
 
+    /// Looks at every connection, taking turns with everything else: some that come or go meanwhile
+    /// are left out.
+    async fn each_connection(&self, mut look: impl FnMut(&Rc<Connection>)) {
+        let mut places = 0..0;
+        while places.end < self.connections.borrow().capacity() {
+            places = places.end..places.end + LOOKS_PER_TURN;
+            self.connections_at(&places).iter().for_each(&mut look);
+            self.turn.charge(LOOKS_PER_TURN * APPEND);
+            self.turn.pause().await;
+        }
+    }
+
+    fn connections_at(&self, places: &Range<usize>) -> Vec<Rc<Connection>> {
+        let connections = self.connections.borrow();
+        let found = places.clone().filter_map(|slot| connections.get(slot));
+        found.map(Rc::clone).collect()
+    }
+
     /// Lets go of a connection that has ended.
     fn end(&self, connection: &Connection) {
         self.leave_all(connection);
@@ -284,7 +296,8 @@ impl Worker {
         if connection.start_close(code, reason, self.limits().close_timeout) {
             tracing::debug!(client = %connection.client, code = code.as_u16(), reason, "closing");
             self.leave_all(connection);
-            self.mark_dirty(connection);
+            self.turn.charge(CLOSE);
+            self.mark_answered(connection);
         }
     }
 
@@ -292,7 +305,7 @@ impl Worker {
     pub(crate) fn answer_close(&self, connection: &Rc<Connection>, code: Option<u16>) {
         connection.answer_close(code, self.limits().close_timeout);
         self.leave_all(connection);
-        self.mark_dirty(connection);
+        self.mark_answered(connection);
     }
 
     /// Takes a connection out of a room.
@@ -316,100 +329,5 @@ impl Worker {
             self.leave(connection, membership);
             self.turn.charge(CLOSE);
         }
-    }
-
-    // --- writing ---
-
-    /// Queues a frame for one connection.
-    pub(crate) fn send(&self, connection: &Rc<Connection>, frame: Bytes) {
-        if !connection.is_open() {
-            return;
-        }
-        let frame = self.backlog.frame(frame);
-        match connection.push(&frame, self.limits().outbox_bytes) {
-            Ok(()) => self.mark_dirty(connection),
-            Err(_) => self.close_slow(connection),
-        }
-    }
-
-    /// Closes a connection that does not read what it gets.
-    fn close_slow(&self, connection: &Rc<Connection>) {
-        self.shared.metrics.slow_disconnected.inc();
-        let reason = "slow consumer: more waits than limits.outbox_bytes";
-        self.close(connection, CloseCode::SlowConsumer, reason);
-    }
-
-    fn mark_dirty(&self, connection: &Rc<Connection>) {
-        if connection.mark_dirty() {
-            self.dirty.borrow_mut().push(Rc::clone(connection));
-            if let Some(waker) = self.flusher.take() {
-                waker.wake();
-            }
-        }
-    }
-
-    /// Does something, and has what it queued written behind what it had posted to this worker:
-    /// the answers to that share the write.
-    fn write_after(&self, act: impl FnOnce()) {
-        let _held_back = HeldBack {
-            flusher: self.flusher.take(),
-            worker: self,
-        };
-        act();
-    }
-
-    /// Writes what replies left in the outboxes, after whatever else was ready: the replies to a
-    /// burst share a write.
-    async fn write_replies(self: Rc<Self>) {
-        loop {
-            poll_fn(|context| self.poll_dirty(context)).await;
-            self.flush_dirty().await;
-        }
-    }
-
-    fn poll_dirty(&self, context: &Context<'_>) -> Poll<()> {
-        if self.dirty.borrow().is_empty() {
-            self.flusher.set(Some(context.waker().clone()));
-            return Poll::Pending;
-        }
-        Poll::Ready(())
-    }
-
-    /// Writes each dirty connection once, taking turns with everything else.
-    async fn flush_dirty(&self) {
-        if self.dirty.borrow().is_empty() {
-            return;
-        }
-        let mut dirty = std::mem::take(&mut *self.dirty.borrow_mut());
-        for connection in &dirty {
-            self.flush(connection);
-            self.turn.pause().await;
-        }
-        self.bound_backlog();
-        dirty.clear();
-        // Keep the larger of the two allocations.
-        let mut current = self.dirty.borrow_mut();
-        if current.is_empty() && current.capacity() < dirty.capacity() {
-            *current = dirty;
-        }
-    }
-
-    fn flush(&self, connection: &Rc<Connection>) {
-        let before = connection.outbox_bytes();
-        connection.flush();
-        let written = before.saturating_sub(connection.outbox_bytes());
-        self.turn.charge_write(written);
-    }
-
-    /// Writes each dirty connection once, without a pause: after a read there are few.
-    pub(crate) fn flush_dirty_now(&self) {
-        loop {
-            let next = self.dirty.borrow_mut().pop();
-            match next {
-                Some(connection) => self.flush(&connection),
-                None => break,
-            }
-        }
-        self.bound_backlog();
     }
 }

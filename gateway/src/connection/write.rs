@@ -13,7 +13,7 @@ use fanfare_shared::frame;
 use socket2::SockRef;
 use tokio::task::spawn_local;
 
-use super::{Connection, Phase};
+use super::{Connection, Marked, Phase};
 use crate::panic;
 
 /// The most frames in one write; a longer queue takes several.
@@ -66,9 +66,9 @@ impl Connection {
     }
 
     /// Whether a frame may be given to the socket at once: nothing waits before it. What waits in
-    /// the outbox of an open connection does so because it is dirty or blocked.
+    /// the outbox of an open connection does so because it is marked or blocked.
     pub(crate) fn takes_at_once(&self) -> bool {
-        let takes = self.is_open() && !self.blocked.get() && !self.dirty.get();
+        let takes = self.is_open() && !self.blocked.get() && !self.is_marked();
         debug_assert!(!takes || self.outbox.borrow().is_empty());
         takes
     }
@@ -96,14 +96,28 @@ impl Connection {
         Ok(())
     }
 
-    /// Marks the connection as one with something to write; answers whether that is news.
-    pub(crate) fn mark_dirty(&self) -> bool {
-        !self.dirty.replace(true)
+    /// Marks the connection as one that was given a publication; answers whether that is news.
+    pub(crate) fn mark_delivered(&self) -> bool {
+        let is_news = !self.is_marked();
+        if is_news {
+            self.marked.set(Marked::Delivered);
+        }
+        is_news
+    }
+
+    /// Marks the connection as one that was told something else; answers whether that is news.
+    pub(crate) fn mark_answered(&self) -> bool {
+        self.marked.replace(Marked::Answered) != Marked::Answered
+    }
+
+    /// Whether it is marked as one with something to write.
+    pub(crate) fn is_marked(&self) -> bool {
+        self.marked.get() != Marked::Not
     }
 
     /// Writes what waits, as far as the socket takes it; the rest follows when it takes more.
     pub(crate) fn flush(self: &Rc<Self>) {
-        self.dirty.set(false);
+        self.marked.set(Marked::Not);
         if self.blocked.get() || self.phase.get() == Phase::Dead {
             return;
         }

@@ -10,7 +10,6 @@ use fanfare_shared::config::SlowConsumer;
 use tokio::task::yield_now;
 
 use super::send::Outgoing;
-use super::turn::APPEND;
 use super::{WRITES_PER_TURN, Worker};
 use crate::connection::{Connection, Slow};
 use crate::session::now;
@@ -116,15 +115,8 @@ impl Worker {
             return true;
         }
         let bound = self.limits().outbox_bytes;
-        let before = connection.outbox_bytes();
-        let pushed = connection.push_publication(frame, room, rule, bound);
-        self.turn.charge(APPEND);
-        let gone = (before + frame.len()).saturating_sub(connection.outbox_bytes());
-        if gone > 0 {
-            // Written or dropped to make room.
-            self.turn.charge_write(gone);
-        }
-        match pushed {
+        let push = || connection.push_publication(frame, room, rule, bound);
+        match self.counted(connection, frame.len(), push) {
             Ok(()) => {}
             Err(Slow::Dropped(count)) => self.tally.dropped.inc_by(count as u64),
             Err(Slow::Disconnect) => return false,
@@ -132,9 +124,7 @@ impl Worker {
         if written > 0 {
             connection.advance(written);
         }
-        if connection.mark_dirty() {
-            self.dirty.borrow_mut().push(Rc::clone(connection));
-        }
+        self.mark_delivered(connection);
         true
     }
 

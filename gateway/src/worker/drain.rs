@@ -44,10 +44,10 @@ impl Worker {
 
     /// Closes everyone at once: nobody is to take the clients up.
     async fn close_all(&self) {
-        for connection in &self.open_connections() {
+        for connection in &self.open_connections().await {
             let reason = "the node is shutting down";
             self.close(connection, CloseCode::GoingAway, reason);
-            self.flush_dirty_now();
+            self.flush_answered().await;
             self.turn.pause().await;
         }
     }
@@ -55,21 +55,20 @@ impl Worker {
     /// Closes everyone in shuffled order, evenly over the window: each at a random moment of its
     /// share, so that the workers and nodes of a rollout do not fall into step.
     async fn close_paced(&self, window: Duration) {
-        let mut open = self.open_connections();
+        let mut open = self.open_connections().await;
         fastrand::shuffle(&mut open);
         let (start, share) = (Instant::now(), window.div_f64(open.len().max(1) as f64));
         for (index, connection) in open.iter().enumerate() {
             sleep_until(start + share.mul_f64(index as f64 + fastrand::f64())).await;
             self.close(connection, CloseCode::Restart, "the node restarts");
-            self.flush_dirty_now();
+            self.flush_answered().await;
         }
     }
 
-    fn open_connections(&self) -> Vec<Rc<Connection>> {
-        self.connections
-            .borrow()
-            .iter()
-            .map(|(_, connection)| Rc::clone(connection))
-            .collect()
+    async fn open_connections(&self) -> Vec<Rc<Connection>> {
+        let mut open = Vec::with_capacity(self.connections.borrow().len());
+        self.each_connection(|connection| open.push(Rc::clone(connection)))
+            .await;
+        open
     }
 }

@@ -27,7 +27,7 @@ impl Worker {
                 self.take_post(post, alone).await;
                 self.turn.pause().await;
             }
-            self.flush_dirty().await;
+            self.flush_all().await;
             // Other threads may fill the inbox as fast as it is emptied; clients and Redis, which
             // this one has to read, too, must not wait for that to end.
             if !inbox.is_empty() {
@@ -154,35 +154,31 @@ impl Worker {
     /// Tells every member of another that came or went.
     async fn notify(&self, room: RoomKey, notice: &Notice) {
         let mut frames: [Option<Frame>; Format::COUNT] = [const { None }; Format::COUNT];
-        let mut next = 0;
-        while let Some((rule, members)) = self.members_from(room, &mut next) {
+        let bound = self.limits().outbox_bytes;
+        self.each_member(room, |rule, connection| {
             // Where publications give way, a notice does, too; but none gives way to a notice that
             // is worth more.
             let rule = match rule {
                 SlowConsumer::Latest => SlowConsumer::DropOldest,
                 rule => rule,
             };
-            for connection in members {
-                let Some(frame) = notice.frame(connection.format) else {
-                    continue;
-                };
-                if !connection.is_open() || notice.except() == Some(connection.client) {
-                    continue;
-                }
-                let frame = frames[connection.format as usize]
-                    .get_or_insert_with(|| self.backlog.frame(frame.clone()));
-                match connection.push_publication(frame, room, rule, self.limits().outbox_bytes) {
-                    Ok(()) => {}
-                    Err(Slow::Dropped(count)) => self.tally.dropped.inc_by(count as u64),
-                    Err(Slow::Disconnect) => {
-                        self.close_slow(&connection);
-                        continue;
-                    }
-                }
-                self.mark_dirty(&connection);
+            let Some(frame) = notice.frame(connection.format) else {
+                return;
+            };
+            if !connection.is_open() || notice.except() == Some(connection.client) {
+                return;
             }
-            self.turn.pause().await;
-        }
+            let frame = frames[connection.format as usize]
+                .get_or_insert_with(|| self.backlog.frame(frame.clone()));
+            let push = || connection.push_publication(frame, room, rule, bound);
+            match self.counted(connection, frame.len(), push) {
+                Ok(()) => {}
+                Err(Slow::Dropped(count)) => self.tally.dropped.inc_by(count as u64),
+                Err(Slow::Disconnect) => return self.close_slow(connection),
+            }
+            self.mark_delivered(connection);
+        })
+        .await;
     }
 
     /// Tells every member that something was lost.
@@ -192,36 +188,44 @@ impl Worker {
             position,
         };
         let mut frames: [Option<Bytes>; Format::COUNT] = [const { None }; Format::COUNT];
+        self.each_member(room, |_, connection| {
+            let frame = &mut frames[connection.format as usize];
+            if frame.is_none() {
+                *frame = codec::encode(connection.format, &event);
+            }
+            // A plain connection has no word for it.
+            if let Some(frame) = frame {
+                self.send(connection, frame.clone());
+            }
+        })
+        .await;
+    }
+
+    /// Does something for each member of a room, taking turns with everything else. Who leaves
+    /// meanwhile is left out.
+    async fn each_member(&self, room: RoomKey, mut act: impl FnMut(SlowConsumer, &Rc<Connection>)) {
         let mut next = 0;
-        while let Some((_, members)) = self.members_from(room, &mut next) {
-            for connection in members {
-                let frame = &mut frames[connection.format as usize];
-                if frame.is_none() {
-                    *frame = codec::encode(connection.format, &event);
-                }
-                // A plain connection has no word for it.
-                if let Some(frame) = frame {
-                    self.send(&connection, frame.clone());
+        while let Some((rule, members)) = self.members_from(room, next) {
+            for (place, connection) in members {
+                next = place + 1;
+                act(rule, &connection);
+                if self.turn.is_spent() {
+                    break;
                 }
             }
             self.turn.pause().await;
         }
     }
 
-    /// Some of a room's members from a place on, which is moved behind them.
-    fn members_from(
-        &self,
-        room: RoomKey,
-        next: &mut usize,
-    ) -> Option<(SlowConsumer, Vec<Rc<Connection>>)> {
+    /// The next members of a room from a place on, each with its own; `None` if there are no more.
+    fn members_from(&self, room: RoomKey, place: usize) -> Option<(SlowConsumer, Vec<Placed>)> {
         let (members, connections) = (self.members.borrow(), self.connections.borrow());
-        let (rule, members) = members.of_from(room, *next)?;
-        let mut found = Vec::new();
-        for (place, slot) in members.take(WRITES_PER_TURN) {
-            *next = place + 1;
-            found.extend(connections.get(*slot).map(Rc::clone));
-        }
-        self.turn.charge(found.len() * 2 * APPEND);
+        let (rule, members) = members.of_from(room, place)?;
+        let members = members
+            .filter_map(|(place, slot)| Some((place, Rc::clone(connections.get(*slot)?))))
+            .take(WRITES_PER_TURN);
+        let found: Vec<_> = members.collect();
+        self.turn.charge(found.len() * APPEND);
         (!found.is_empty()).then_some((rule, found))
     }
 
@@ -234,6 +238,9 @@ impl Worker {
             .map(Rc::clone)
     }
 }
+
+/// A member and its place in the room.
+type Placed = (usize, Rc<Connection>);
 
 /// What a new member gets.
 struct Joined {

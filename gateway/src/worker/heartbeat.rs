@@ -39,7 +39,7 @@ impl Worker {
                 .observe(due.elapsed().as_secs_f64());
             now = (now + 1) % SHARES;
             if now % TICKS_PER_SURVEY == 0 {
-                self.survey();
+                self.survey().await;
             }
             for connection in self.share_of((now + SHARES / 2) % SHARES) {
                 if connection.is_open() && !connection.is_alive() {
@@ -60,7 +60,7 @@ impl Worker {
                 self.turn.charge(APPEND);
                 self.turn.pause().await;
             }
-            self.flush_dirty().await;
+            self.flush_answered().await;
             self.tally.flush();
         }
     }
@@ -75,12 +75,10 @@ impl Worker {
 
     /// Adds up what waits in the outboxes, and trims them; what could not be shed may have gone
     /// since.
-    fn survey(&self) {
-        let connections = self.connections.borrow();
-        let bytes: usize = connections
-            .iter()
-            .map(|(_, connection)| connection.trim_outbox())
-            .sum();
+    async fn survey(&self) {
+        let mut bytes = 0;
+        self.each_connection(|connection| bytes += connection.trim_outbox())
+            .await;
         let gauged = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX);
         let now = (gauged(bytes), gauged(self.backlog.bytes()));
         let last = self.surveyed.replace(now);

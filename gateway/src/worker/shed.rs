@@ -4,12 +4,14 @@
 //! The slowest are those for which the most waits. They are closed with 4008 and come back by
 //! recovery, as after any overflow.
 
-use std::cmp::Reverse;
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
 use std::rc::Rc;
 
 use fanfare_shared::code::CloseCode;
 
 use super::{Shared, Worker};
+use crate::connection::Connection;
 
 /// A worker's share of what the node may hold, in bytes.
 pub(super) fn share(shared: &Shared) -> usize {
@@ -19,38 +21,45 @@ pub(super) fn share(shared: &Shared) -> usize {
 
 impl Worker {
     /// Sheds if it is time to. Costs a comparison if not.
-    pub(super) fn bound_backlog(&self) {
-        if self.backlog.bytes() > self.shed_above.get() {
-            self.shed();
+    pub(super) async fn bound_backlog(&self) {
+        if self.backlog.bytes() > self.shed_above.get() && !self.shedding.replace(true) {
+            self.shed().await;
+            self.shedding.set(false);
         }
     }
 
-    fn shed(&self) {
+    /// Takes turns with everything else: there may be many to look at and to close.
+    async fn shed(&self) {
         let share = self.backlog_share;
         let (before, enough) = (self.backlog.bytes(), share - share / 10);
-        let mut behind: Vec<_> = self
-            .connections
-            .borrow()
-            .iter()
-            .map(|(_, connection)| (connection.outbox_bytes(), Rc::clone(connection)))
-            .filter(|(bytes, connection)| *bytes > 0 && connection.is_open())
-            .collect();
-        behind.sort_unstable_by_key(|(bytes, _)| Reverse(*bytes));
-        let mut shed = 0_u64;
-        for (_, connection) in behind {
-            if self.backlog.bytes() <= enough {
-                break;
+        let mut behind = Vec::new();
+        self.each_connection(|connection| {
+            let bytes = connection.outbox_bytes();
+            if bytes > 0 && connection.is_open() {
+                behind.push(Behind(bytes, Rc::clone(connection)));
             }
-            let reason = "slow consumer: more waits on the node than limits.backlog_bytes";
-            self.close(&connection, CloseCode::SlowConsumer, reason);
-            shed += 1;
+        })
+        .await;
+        // Made at once, where to sort would take several times as long.
+        let mut slowest_first = BinaryHeap::from(behind);
+        let mut shed = 0_u64;
+        while self.backlog.bytes() > enough
+            && let Some(Behind(_, connection)) = slowest_first.pop()
+        {
+            self.turn.pause().await;
+            // Meanwhile it may have been written, or have gone.
+            if connection.outbox_bytes() > 0 && connection.is_open() {
+                let reason = "slow consumer: more waits on the node than limits.backlog_bytes";
+                self.close(&connection, CloseCode::SlowConsumer, reason);
+                shed += 1;
+            }
         }
         if shed > 0 {
             self.shared.metrics.slow_shed.inc_by(shed);
             tracing::warn!(
                 shed,
                 worker = self.index,
-                freed = before - self.backlog.bytes(),
+                freed = before.saturating_sub(self.backlog.bytes()),
                 "shed the slowest; more waited than limits.backlog_bytes"
             );
         }
@@ -58,5 +67,28 @@ impl Worker {
         // closed: no use in looking again before there is a tenth more.
         let left = self.backlog.bytes();
         self.shed_above.set(share.max(left + share / 10));
+    }
+}
+
+/// A connection, by how much waits for it.
+struct Behind(usize, Rc<Connection>);
+
+impl Ord for Behind {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.cmp(&other.0)
+    }
+}
+
+impl PartialOrd for Behind {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Eq for Behind {}
+
+impl PartialEq for Behind {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
     }
 }

@@ -23,6 +23,9 @@ const WRITE: usize = 32;
 /// How many bytes are copied in one unit.
 const BYTES: usize = 512;
 
+/// How many bytes are encoded in one unit.
+const ENCODED_BYTES: usize = 64;
+
 /// What was done since the last pause.
 #[derive(Debug, Default)]
 pub(super) struct Turn {
@@ -42,6 +45,11 @@ impl Turn {
     /// Adds a write of so many bytes.
     pub(super) fn charge_write(&self, bytes: usize) {
         self.charge(WRITE + bytes / BYTES);
+    }
+
+    /// Adds the encoding of a frame of so many bytes.
+    pub(super) fn charge_encode(&self, bytes: usize) {
+        self.charge(bytes / ENCODED_BYTES);
     }
 
     /// Whether it is time for a pause.

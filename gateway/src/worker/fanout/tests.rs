@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fanfare_broker::Delivery;
-use fanfare_shared::{ClientId, Data, Encoding};
+use fanfare_shared::{ClientId, Data, Encoding, Epoch, Headcount, MemberChange};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::task::spawn_local;
@@ -14,15 +14,20 @@ use tokio::task::spawn_local;
 use super::super::fixture::shared;
 use super::super::turn::MOST;
 use super::*;
+use crate::connection;
 
-#[test]
-fn an_inbox_that_is_filled_as_fast_as_it_is_emptied_leaves_the_worker_to_others() {
+/// Runs a test on the thread of a worker.
+fn on_a_worker(test: impl AsyncFnOnce(Rc<Worker>)) {
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build_local(LocalOptions::default())
         .unwrap();
-    runtime.block_on(async {
-        let worker = Worker::new(0, shared());
+    runtime.block_on(async { test(Worker::new(0, shared())).await });
+}
+
+#[test]
+fn an_inbox_that_is_filled_as_fast_as_it_is_emptied_leaves_the_worker_to_others() {
+    on_a_worker(async |worker| {
         let inbox = Arc::clone(worker.inbox());
         let fan_out = spawn_local(worker.fan_out());
         let enough = Arc::new(AtomicBool::new(false));
@@ -59,72 +64,246 @@ fn an_inbox_that_is_filled_as_fast_as_it_is_emptied_leaves_the_worker_to_others(
     });
 }
 
-/// A member of a room whose peer reads nothing.
-async fn member(worker: &Rc<Worker>, room: RoomKey, name: &RoomName) -> TcpStream {
+/// A connection and its peer, which reads nothing by itself.
+async fn connect(worker: &Rc<Worker>) -> (Rc<Connection>, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let peer = TcpStream::connect(listener.local_addr().unwrap()).await;
     let (stream, _) = listener.accept().await.unwrap();
     let client = ClientId(worker.connections.borrow().len() as u64);
     let connection = worker.open(|slot| Connection::new(stream, slot, client, Format::Json, true));
+    (connection, peer.unwrap())
+}
+
+const ROOM: RoomKey = RoomKey(NonZeroU64::MIN);
+
+fn named() -> RoomName {
+    RoomName::new("room").unwrap()
+}
+
+/// The same in the room.
+async fn member(worker: &Rc<Worker>) -> (Rc<Connection>, TcpStream) {
+    let (connection, peer) = connect(worker).await;
     let rule = SlowConsumer::Disconnect;
     let mut members = worker.members.borrow_mut();
-    let slot = members.add(room, name, rule, connection.slot);
+    let slot = members.add(ROOM, &named(), rule, connection.slot);
     connection.session.borrow_mut().rooms.push(Membership {
-        name: name.clone(),
-        room,
+        name: named(),
+        room: ROOM,
         slot,
     });
-    peer.unwrap()
+    drop(members);
+    (connection, peer)
+}
+
+async fn crowd(worker: &Rc<Worker>, members: usize) -> Vec<TcpStream> {
+    let mut peers = Vec::new();
+    for _ in 0..members {
+        peers.push(member(worker).await.1);
+    }
+    peers
+}
+
+/// Posts so many publications, which make one batch.
+fn post(worker: &Worker, publications: u64) {
+    for number in 1..=publications {
+        let publication = Arc::new(Publication {
+            room: named(),
+            position: None,
+            time: 0,
+            event: None,
+            from: None,
+            echo: true,
+            data: Data {
+                encoding: Encoding::Json,
+                bytes: number.to_string().into(),
+            },
+        });
+        let delivery = Arc::new(Delivery::new(publication, false));
+        let room = ROOM;
+        worker.inbox().push(Post::Publication { room, delivery });
+    }
+}
+
+/// Waits until something is done, in turns with whoever does it, none of which may be much longer
+/// than it should. Answers how many there were.
+async fn turns(worker: &Worker, is_done: impl Fn() -> bool) -> usize {
+    let (mut turns, mut before) = (0, worker.turn.total.get());
+    while !is_done() {
+        yield_now().await;
+        let now = worker.turn.total.get();
+        let units = now - before;
+        assert!(units < 2 * MOST, "{units} units without a pause");
+        turns += usize::from(units > 0);
+        before = now;
+    }
+    turns
 }
 
 #[test]
 fn a_burst_into_a_crowd_is_many_turns() {
     const CROWD: usize = 400;
     const BURST: u64 = 1_000;
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build_local(LocalOptions::default())
-        .unwrap();
-    runtime.block_on(async {
-        let worker = Worker::new(0, shared());
-        let (room, name) = (RoomKey(NonZeroU64::MIN), RoomName::new("room").unwrap());
-        let mut peers = Vec::new();
-        for _ in 0..CROWD {
-            peers.push(member(&worker, room, &name).await);
-        }
-        for number in 1..=BURST {
-            let publication = Arc::new(Publication {
-                room: name.clone(),
-                position: None,
-                time: 0,
-                event: None,
-                from: None,
-                echo: true,
-                data: Data {
-                    encoding: Encoding::Json,
-                    bytes: number.to_string().into(),
-                },
-            });
-            let delivery = Arc::new(Delivery::new(publication, false));
-            worker.inbox().push(Post::Publication { room, delivery });
-        }
+    on_a_worker(async |worker| {
+        let peers = crowd(&worker, CROWD).await;
+        post(&worker, BURST);
         let fan_out = spawn_local(Rc::clone(&worker).fan_out());
-        // Whoever else has something to do comes to it again and again, and never has to wait for
-        // much more than a turn.
-        let (mut turns, mut before) = (0, worker.turn.total.get());
-        while worker.tally.deliveries.get() < CROWD as u64 * BURST {
-            yield_now().await;
-            let now = worker.turn.total.get();
-            assert!(
-                now - before < 2 * MOST,
-                "{} units without a pause",
-                now - before
-            );
-            turns += usize::from(now > before);
-            before = now;
-        }
+        let is_done = || worker.tally.deliveries.get() == CROWD as u64 * BURST;
+        let turns = turns(&worker, is_done).await;
         assert!(turns >= CROWD * 1_000 / MOST, "{turns}");
         fan_out.abort();
+        drop(peers);
+    });
+}
+
+#[test]
+fn a_ping_is_answered_in_the_middle_of_a_burst_to_members_and_others() {
+    const CROWD: usize = 100;
+    const BURST: u64 = 3_000;
+    on_a_worker(async |worker| {
+        let peers = crowd(&worker, CROWD).await;
+        let (mut asking, mut answered) = (Vec::new(), Vec::new());
+        for (connection, peer) in [member(&worker).await, connect(&worker).await] {
+            let worker = Rc::clone(&worker);
+            spawn_local(async move { connection::run(&worker, &connection, Vec::new()).await });
+            asking.push(peer);
+        }
+        post(&worker, BURST);
+        let replies = spawn_local(Rc::clone(&worker).write_replies());
+        let fan_out = spawn_local(Rc::clone(&worker).fan_out());
+        let all = (CROWD as u64 + 1) * BURST;
+        while worker.tally.deliveries.get() == 0 {
+            yield_now().await;
+        }
+        for peer in &asking {
+            // Masked by zeros, and so as it is.
+            let ping = [0x89, 0x84, 0, 0, 0, 0, b'p', b'i', b'n', b'g'];
+            peer.try_write(&ping).unwrap();
+        }
+        while worker.tally.deliveries.get() < all {
+            yield_now().await;
+            asking.retain(|peer| {
+                let mut received = vec![0; 1 << 20];
+                let count = peer.try_read(&mut received).unwrap_or(0);
+                let mut received = received[..count].windows(6);
+                let has_pong = received.any(|bytes| bytes == b"\x8a\x04ping");
+                if has_pong {
+                    answered.push(worker.tally.deliveries.get());
+                }
+                !has_pong
+            });
+        }
+        assert!(asking.is_empty(), "{} wait for the end", asking.len());
+        assert!(answered.iter().all(|at| *at < all / 2), "{answered:?}");
+        replies.abort();
+        fan_out.abort();
+        drop(peers);
+    });
+}
+
+#[test]
+fn an_answer_in_the_middle_of_a_burst_writes_nothing_to_others() {
+    on_a_worker(async |worker| {
+        let others = crowd(&worker, 10).await;
+        let (asking, peer) = member(&worker).await;
+        for slot in 0..10 {
+            let connection = Rc::clone(&worker.connections.borrow()[slot]);
+            let frame = worker.backlog.frame(Bytes::from_static(b"delivery"));
+            let rule = SlowConsumer::Disconnect;
+            let pushed = connection.push_publication(&frame, ROOM, rule, 100);
+            assert_eq!(pushed, Ok(()));
+            worker.mark_delivered(&connection);
+        }
+        worker.send(&asking, Bytes::from_static(b"answer"));
+        worker.flush_answered().await;
+        let mut received = [0; 20];
+        peer.readable().await.unwrap();
+        assert_eq!(peer.try_read(&mut received).unwrap(), 6);
+        assert!(
+            others
+                .iter()
+                .all(|peer| peer.try_read(&mut received).is_err())
+        );
+        worker.flush_all().await;
+        for peer in others {
+            peer.readable().await.unwrap();
+            assert_eq!(peer.try_read(&mut received).unwrap(), 8);
+        }
+    });
+}
+
+#[test]
+fn notices_and_resets_into_a_crowd_with_full_outboxes_are_many_turns() {
+    const CROWD: usize = 300;
+    on_a_worker(async |worker| {
+        let peers = crowd(&worker, CROWD).await;
+        let fill = |bytes: usize| {
+            for (_, connection) in &*worker.connections.borrow() {
+                let frame = worker.backlog.frame(vec![0; bytes].into());
+                let pushed = connection.push(&frame, usize::MAX);
+                assert_eq!(pushed, Ok(()));
+            }
+        };
+        for post in [
+            Post::Notice {
+                room: ROOM,
+                notice: Arc::new(Notice::new(
+                    named(),
+                    MemberChange::Count {
+                        headcount: Headcount { count: 1, users: 0 },
+                        joined: 1,
+                        left: 0,
+                    },
+                )),
+            },
+            Post::Reset {
+                room: ROOM,
+                name: named(),
+                position: Position {
+                    epoch: Epoch::from_bits(1),
+                    offset: 1,
+                },
+            },
+        ] {
+            // Nothing more fits, and so they are written one by one.
+            fill(1);
+            fill(worker.limits().outbox_bytes);
+            worker.inbox().push(post);
+            let fan_out = spawn_local(Rc::clone(&worker).fan_out());
+            let is_done = || {
+                let connections = worker.connections.borrow();
+                connections
+                    .iter()
+                    .all(|(_, connection)| connection.outbox_bytes() == 0)
+            };
+            let turns = turns(&worker, is_done).await;
+            assert!(turns >= 5, "{turns}");
+            fan_out.abort();
+            for peer in &peers {
+                let mut received = vec![0; 1 << 20];
+                while peer.try_read(&mut received).is_ok() {}
+            }
+        }
+    });
+}
+
+#[test]
+fn shedding_and_surveying_a_crowd_are_many_turns() {
+    const CROWD: usize = 500;
+    on_a_worker(async |worker| {
+        let peers = crowd(&worker, CROWD).await;
+        for (_, connection) in &*worker.connections.borrow() {
+            let frame = worker
+                .backlog
+                .frame(vec![0; 2 * worker.backlog_share / CROWD].into());
+            assert_eq!(connection.push(&frame, usize::MAX), Ok(()));
+        }
+        let shedder = Rc::clone(&worker);
+        let shed = spawn_local(async move { shedder.bound_backlog().await });
+        let turns = turns(&worker, || shed.is_finished()).await;
+        assert!(turns > 1, "{turns}");
+        let shed = worker.shared.metrics.slow_shed.get();
+        assert!(shed > CROWD as u64 / 2, "{shed}");
+        assert!(worker.backlog.bytes() < worker.backlog_share);
         drop(peers);
     });
 }
