@@ -240,6 +240,23 @@ impl Worker {
         &self.tally
     }
 
+    // --- turns ---
+
+    /// Counts the work for a message that was read.
+    pub(crate) fn charge_read(&self, bytes: usize) {
+        self.turn.charge_read(bytes);
+    }
+
+    /// Whether it is time for others to go on.
+    pub(crate) fn is_turn_spent(&self) -> bool {
+        self.turn.is_spent()
+    }
+
+    /// Lets others go on, if it is time to.
+    pub(crate) async fn pause(&self) {
+        self.turn.pause().await;
+    }
+
     /// Another handle on this worker, for a task of its thread.
     #[allow(clippy::expect_used, reason = "`self` is inside an `Rc` that is alive")]
     pub(crate) fn share(&self) -> Rc<Self> {

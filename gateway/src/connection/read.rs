@@ -31,6 +31,8 @@ enum Flow {
     Read,
     /// Read no more until the session can go on.
     Wait,
+    /// Read no more until others had their turn.
+    Pause,
     /// Nothing that the peer sends from now on is of interest.
     Finish(Last),
     /// Read only to see the end.
@@ -68,12 +70,16 @@ pub(crate) async fn run(worker: &Worker, connection: &Rc<Connection>, mut first:
                 connection.alive.set(true);
                 resume(worker, connection, &mut reader, &mut backlog)
             }
+            Flow::Pause => {
+                worker.pause().await;
+                resume(worker, connection, &mut reader, &mut backlog)
+            }
             Flow::Finish(last) => {
                 // A turn for the fan-out, so that what came before is answered before the end.
                 yield_now().await;
                 finish(worker, connection, last)
             }
-            _ if readable(&connection.stream).await.is_err() => Flow::End,
+            _ if readable_in_turn(worker, &connection.stream).await.is_err() => Flow::End,
             Flow::Discard => discard_once(worker, connection),
             _ => read_once(worker, connection, &mut reader, &mut backlog),
         };
@@ -85,6 +91,12 @@ pub(crate) async fn run(worker: &Worker, connection: &Rc<Connection>, mut first:
 /// [`TcpStream::readable`], of which there may be several at once.
 async fn readable(stream: &TcpStream) -> io::Result<()> {
     poll_fn(|context| stream.poll_read_ready(context)).await
+}
+
+/// The same after others had their turn, if it is time for that.
+async fn readable_in_turn(worker: &Worker, stream: &TcpStream) -> io::Result<()> {
+    worker.pause().await;
+    readable(stream).await
 }
 
 /// Takes what the socket has, at most one scratch buffer full.
@@ -140,7 +152,10 @@ fn finish(worker: &Worker, connection: &Rc<Connection>, last: Last) -> Flow {
 fn discard_once(worker: &Worker, connection: &Connection) -> Flow {
     match connection.stream.try_read(&mut worker.scratch.borrow_mut()) {
         Ok(0) => Flow::End,
-        Ok(_) => Flow::Discard,
+        Ok(count) => {
+            worker.charge_read(count);
+            Flow::Discard
+        }
         Err(error) => retry_or_end(connection, &error, Flow::Discard),
     }
 }
@@ -184,11 +199,16 @@ fn take_in(
     connection.alive.set(true);
     let mut at = 0;
     loop {
+        if worker.is_turn_spent() {
+            backlog.bytes = bytes[at..].to_vec();
+            return Flow::Pause;
+        }
         let (used, received) = match reader.read(&mut bytes[at..], worker.limits().max_message) {
             Ok(read) => read,
             Err(fault) => return Flow::Finish(Last::Fault(fault)),
         };
         at += used;
+        worker.charge_read(used);
         let message = match received {
             None => {
                 backlog.bytes = bytes[at..].to_vec();

@@ -1,7 +1,7 @@
 //! How much a worker does before it looks at what else there is to do.
 //!
 //! Counted in units of about a tenth of a microsecond and not in time, so that it costs nothing to
-//! ask and tests can count. Invariant: no task of a worker that fans out, writes or closes does
+//! ask and tests can count. Invariant: no task of a worker that reads, fans out, writes or closes does
 //! much more than [`MOST`] units, some 2 ms, without a pause.
 
 use std::cell::Cell;
@@ -19,6 +19,9 @@ pub(super) const CLOSE: usize = 100;
 
 /// A system call that writes, its bytes aside.
 const WRITE: usize = 32;
+
+/// To read a message and do what it says, its bytes and what is answered aside.
+const MESSAGE: usize = 20;
 
 /// How many bytes are copied in one unit.
 const BYTES: usize = 512;
@@ -45,6 +48,11 @@ impl Turn {
     /// Adds a write of so many bytes.
     pub(super) fn charge_write(&self, bytes: usize) {
         self.charge(WRITE + bytes / BYTES);
+    }
+
+    /// Adds a message of so many bytes that was read.
+    pub(super) fn charge_read(&self, bytes: usize) {
+        self.charge(MESSAGE + bytes / BYTES);
     }
 
     /// Adds the encoding of a frame of so many bytes.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use fanfare_broker::Delivery;
 use fanfare_shared::{ClientId, Data, Encoding, Epoch, Headcount, MemberChange};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::task::spawn_local;
@@ -305,5 +306,34 @@ fn shedding_and_surveying_a_crowd_are_many_turns() {
         assert!(shed > CROWD as u64 / 2, "{shed}");
         assert!(worker.backlog.bytes() < worker.backlog_share);
         drop(peers);
+    });
+}
+
+#[test]
+fn a_client_that_sends_as_much_as_it_can_leaves_the_worker_to_others() {
+    const PINGS: usize = 20_000;
+    on_a_worker(async |worker| {
+        let (connection, peer) = connect(&worker).await;
+        let reader = Rc::clone(&worker);
+        let read = spawn_local(async move {
+            connection::run(&reader, &connection, Vec::new()).await;
+        });
+        let replies = spawn_local(Rc::clone(&worker).write_replies());
+        let asked = spawn_local(async move {
+            let (mut from, mut to) = peer.into_split();
+            let ask = spawn_local(async move {
+                let ping = [0x89, 0x80, 0, 0, 0, 0];
+                to.write_all(&ping.repeat(PINGS)).await.unwrap();
+                to
+            });
+            let mut pongs = vec![0; 2 * PINGS];
+            from.read_exact(&mut pongs).await.unwrap();
+            drop(ask.await);
+        });
+        let turns = turns(&worker, || asked.is_finished()).await;
+        assert!(turns >= PINGS * 20 / MOST, "{turns}");
+        asked.await.unwrap();
+        read.await.unwrap();
+        replies.abort();
     });
 }
