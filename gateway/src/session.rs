@@ -153,6 +153,12 @@ fn must_wait_for_quiet(connection: &Rc<Connection>) -> bool {
     session.awaits_quiet
 }
 
+/// Whether every command is answered, and every answer written. If not, it is [ready](is_ready)
+/// when they are.
+pub(crate) fn is_done(connection: &Rc<Connection>) -> bool {
+    !must_wait_for_quiet(connection)
+}
+
 /// Takes a message.
 pub(crate) fn take(worker: &Worker, connection: &Rc<Connection>, message: &Message<'_>) -> Next {
     let limits = worker.limits();

@@ -9,6 +9,7 @@ use fanfare_shared::frame::{Opcode, frame};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::task::yield_now;
+use tokio::time::timeout;
 
 use super::{Connection, Phase};
 use crate::session::{self, Next};
@@ -48,6 +49,8 @@ enum Last {
     Close(Option<u16>),
     /// What it may not send.
     Fault(Fault),
+    /// The end of the stream.
+    End,
 }
 
 /// Serves a connection until it ends. `first` came right behind the handshake.
@@ -63,11 +66,7 @@ pub(crate) async fn run(worker: &Worker, connection: &Rc<Connection>, mut first:
     while flow != Flow::End {
         flow = match flow {
             Flow::Wait => {
-                connection.waiting.set(true);
                 session_ready(worker, connection).await;
-                connection.waiting.set(false);
-                // Until the next ping: what the peer sent meanwhile is yet to be read.
-                connection.alive.set(true);
                 resume(worker, connection, &mut reader, &mut backlog)
             }
             Flow::Pause => {
@@ -75,8 +74,7 @@ pub(crate) async fn run(worker: &Worker, connection: &Rc<Connection>, mut first:
                 resume(worker, connection, &mut reader, &mut backlog)
             }
             Flow::Finish(last) => {
-                // A turn for the fan-out, so that what came before is answered before the end.
-                yield_now().await;
+                answered(worker, connection).await;
                 finish(worker, connection, last)
             }
             _ if readable_in_turn(worker, &connection.stream).await.is_err() => Flow::End,
@@ -84,7 +82,35 @@ pub(crate) async fn run(worker: &Worker, connection: &Rc<Connection>, mut first:
             _ => read_once(worker, connection, &mut reader, &mut backlog),
         };
     }
-    connection.phase.set(Phase::Dead);
+    written(connection).await;
+    // The peer is to see the end even if an answer under way keeps the connection for a while.
+    connection.kill();
+}
+
+/// Waits until all that came before is answered and written, or for as long as a close may take.
+async fn answered(worker: &Worker, connection: &Rc<Connection>) {
+    if connection.is_open() && !session::is_done(connection) {
+        let patience = worker.limits().close_timeout;
+        // In a box: every connection that waits for its peer would have room for it.
+        let _ = Box::pin(timeout(patience, session_ready(worker, connection))).await;
+    }
+    // A turn for the fan-out.
+    yield_now().await;
+}
+
+/// Writes the last words. A peer that has shut its sending side still reads (RFC 9293, section
+/// 3.6), and one that sent its close frame with it is owed ours (RFC 6455, section 5.5.1).
+async fn written(connection: &Rc<Connection>) {
+    poll_fn(|context| {
+        // A closing connection is killed when its time is up.
+        if connection.is_written() || connection.is_open() || connection.phase.get() == Phase::Dead
+        {
+            return Poll::Ready(());
+        }
+        connection.reader.set(Some(context.waker().clone()));
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Waits until the socket has something. Smaller while it waits, and cheaper, than
@@ -111,7 +137,7 @@ fn read_once(
     let kept = backlog.bytes.len();
     scratch[..kept].copy_from_slice(&backlog.bytes);
     match connection.stream.try_read(&mut scratch[kept..]) {
-        Ok(0) => Flow::End,
+        Ok(0) => Flow::Finish(Last::End),
         Ok(count) => {
             if kept + count < scratch.len() {
                 expect_more_later(&connection.stream);
@@ -144,6 +170,7 @@ fn finish(worker: &Worker, connection: &Rc<Connection>, last: Last) -> Flow {
             worker.close(connection, fault.close_code(), &fault.to_string());
             connection.expect_no_answer();
         }
+        Last::End => return Flow::End,
     }
     Flow::Discard
 }
@@ -239,6 +266,7 @@ fn take_in(
 
 /// Waits until the session can take commands again, or the connection ends.
 async fn session_ready(worker: &Worker, connection: &Rc<Connection>) {
+    let _unread = Unread::new(connection);
     poll_fn(|context| {
         if session::is_ready(worker, connection) || !connection.is_open() {
             return Poll::Ready(());
@@ -247,4 +275,22 @@ async fn session_ready(worker: &Worker, connection: &Rc<Connection>) {
         Poll::Pending
     })
     .await;
+}
+
+/// A connection of which nothing is read, until this is dropped.
+struct Unread<'a>(&'a Connection);
+
+impl<'a> Unread<'a> {
+    fn new(connection: &'a Connection) -> Self {
+        connection.waiting.set(true);
+        Self(connection)
+    }
+}
+
+impl Drop for Unread<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.set(false);
+        // Until the next ping: what the peer sent meanwhile is yet to be read.
+        self.0.alive.set(true);
+    }
 }

@@ -18,7 +18,7 @@ use crate::node::Node;
 use crate::redis_server::RedisServer;
 
 /// A node that notices soon when Redis is gone, and keeps more than any test publishes.
-fn config(redis: &RedisServer) -> String {
+pub(crate) fn config(redis: &RedisServer) -> String {
     format!(
         "[redis]\nurl = '{}'\nprobe_interval = '100ms'\nprobe_timeout = '1s'\n\
          [[rooms]]\nmatch = '*'\nhistory = {{ size = 20000, ttl = '10m' }}\n",
@@ -26,7 +26,7 @@ fn config(redis: &RedisServer) -> String {
     )
 }
 
-async fn nodes<const N: usize>(redis: &RedisServer) -> [Node; N] {
+pub(crate) async fn nodes<const N: usize>(redis: &RedisServer) -> [Node; N] {
     let config = config(redis);
     let mut nodes = Vec::new();
     for _ in 0..N {

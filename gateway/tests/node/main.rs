@@ -29,6 +29,7 @@ mod commands;
 mod crowd;
 #[cfg(target_os = "linux")]
 mod descriptors;
+mod ending;
 mod filter;
 mod flood;
 mod framing;
