@@ -14,6 +14,7 @@ mod render;
 mod room;
 #[cfg(test)]
 mod tests;
+mod together;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::{Ipv4Addr, SocketAddr};

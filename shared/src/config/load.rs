@@ -6,12 +6,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use config::{File, FileFormat, Map, Source, Value, ValueKind};
-use humantime_serde::re::humantime::format_duration;
 
 use super::error::one_line;
 use super::key::{KEYS, Key, Kind, ROOM_KEYS};
 use super::nearest::nearest;
-use super::{Config, ConfigError, Drain, RedisUrl, RoomRule};
+use super::{Config, ConfigError, RedisUrl, RoomRule};
 
 /// Where configuration comes from, weakest first. Nothing else is read: no process environment,
 /// no arguments.
@@ -53,86 +52,6 @@ impl Config {
         config.check_together()?;
         Ok(config)
     }
-
-    /// Checks what ranges cannot say: values that must fit each other.
-    fn check_together(&self) -> Result<(), ConfigError> {
-        let (outbox, message) = (self.limits.outbox_bytes, self.limits.max_message);
-        if outbox < message {
-            return Err(ConfigError::Value {
-                key: "limits.outbox_bytes".to_owned(),
-                value: outbox.to_string(),
-                origin: None,
-                problem: format!("smaller than limits.max_message = {message}"),
-                remedy: "an outbox must hold the largest message: raise it, or lower the other"
-                    .to_owned(),
-            });
-        }
-        let backlog = self.limits.backlog_bytes;
-        if backlog < outbox {
-            return Err(ConfigError::Value {
-                key: "limits.backlog_bytes".to_owned(),
-                value: backlog.to_string(),
-                origin: None,
-                problem: format!("smaller than limits.outbox_bytes = {outbox}"),
-                remedy: "the node must hold at least one full outbox: raise it, or lower the other"
-                    .to_owned(),
-            });
-        }
-        let Drain { window, timeout } = self.drain;
-        if timeout <= window {
-            return Err(ConfigError::Value {
-                key: "drain.timeout".to_owned(),
-                value: format_duration(timeout).to_string(),
-                origin: None,
-                problem: format!("not longer than drain.window = {}", format_duration(window)),
-                remedy: "the last connections need time after the window: raise it by 15s or more"
-                    .to_owned(),
-            });
-        }
-        check_rules(&self.rooms)?;
-        self.redis.check_together()
-    }
-}
-
-/// Checks that each rule has rooms left to it, and that what it says has an effect.
-fn check_rules(rules: &[RoomRule]) -> Result<(), ConfigError> {
-    for (index, rule) in rules.iter().enumerate() {
-        let number = index + 1;
-        if rule.announce && !rule.presence {
-            return Err(ConfigError::Value {
-                key: format!("rooms[{number}].announce"),
-                value: "true".to_owned(),
-                origin: None,
-                problem: format!("rooms[{number}].presence is false"),
-                remedy: "only where it is known who is there can it be told: set both or none"
-                    .to_owned(),
-            });
-        }
-        let pattern = &rule.r#match;
-        let mut earlier = (1..number).zip(rules);
-        if let Some((first, hiding)) = earlier.find(|(_, rule)| rule.r#match.covers(pattern)) {
-            let (key, hidden) = (format!("rooms[{number}]"), one_line(&pattern.to_string()));
-            let hiding = &hiding.r#match;
-            return Err(ConfigError::Value {
-                key: format!("{key}.match"),
-                value: format!("\"{hidden}\""),
-                origin: None,
-                problem: format!(
-                    "no room can reach it: rooms[{first}].match = \"{}\" comes first and takes \
-                     all of its rooms",
-                    one_line(&hiding.to_string())
-                ),
-                remedy: if hiding == pattern {
-                    format!(
-                        "the first rule that matches is a room's: join {key} and rooms[{first}]"
-                    )
-                } else {
-                    format!("put {key} before rooms[{first}], the narrower pattern first")
-                },
-            });
-        }
-    }
-    Ok(())
 }
 
 /// Checked keys with their values: what one source says.
