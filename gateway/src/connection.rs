@@ -3,6 +3,7 @@
 //! Idle, it holds no buffer: the worker lends its scratch buffer while bytes are read, and the
 //! outbox is empty. Owned by its worker's thread; nothing here is shared with another.
 
+mod inbound;
 mod read;
 mod write;
 
@@ -17,6 +18,7 @@ use fanfare_shared::code::CloseCode;
 use fanfare_shared::codec::Format;
 use tokio::net::TcpStream;
 
+pub(crate) use self::inbound::Inbound;
 pub(crate) use self::read::{expect_more_later, run};
 pub(crate) use self::write::Slow;
 use crate::session::Session;
@@ -76,6 +78,8 @@ pub(crate) struct Connection {
     pub(crate) session: RefCell<Session>,
     /// Wakes the reader when the session may go on.
     reader: Cell<Option<Waker>>,
+    /// What was received and not used yet.
+    pub(crate) inbound: RefCell<Inbound>,
 }
 
 impl Connection {
@@ -102,6 +106,7 @@ impl Connection {
             alive: Cell::new(true),
             waiting: Cell::new(false),
             reader: Cell::new(None),
+            inbound: RefCell::default(),
         })
     }
 

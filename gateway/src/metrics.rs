@@ -27,6 +27,10 @@ pub(crate) struct Metrics {
     pub(crate) outbox_bytes: IntGauge,
     /// What all outboxes hold in memory.
     pub(crate) backlog_bytes: IntGauge,
+    /// What connections hold of input that cannot be used yet, in bytes of memory.
+    pub(crate) inbound_bytes: IntGauge,
+    pub(crate) inbound_late: IntCounter,
+    pub(crate) inbound_shed: IntCounter,
     /// How late the workers' timers fire: the time that ready work waits for its turn.
     pub(crate) scheduler_delay: Histogram,
     pub(crate) handshake_seconds: Histogram,
@@ -165,6 +169,11 @@ impl Metrics {
             "Connections closed because their outbox overflowed (disconnect), or the node's backlog did (shed)",
             "action",
         )?;
+        let unfinished = with.counters(
+            "fanfare_unfinished_input_total",
+            "Connections closed because a message took too long (late), or the node held too much of such (shed)",
+            "action",
+        )?;
         let dropped = with.counters(
             "fanfare_dropped_total",
             "Publications that were not delivered to a member, by why",
@@ -206,6 +215,12 @@ impl Metrics {
                 "fanfare_backlog_bytes",
                 "The same in memory: what waits for many counts once for each worker",
             )?,
+            inbound_bytes: with.gauge(
+                "fanfare_inbound_bytes",
+                "Memory of messages that are here in part, or wait for a command before them",
+            )?,
+            inbound_late: unfinished.with_label_values(&["late"]),
+            inbound_shed: unfinished.with_label_values(&["shed"]),
             scheduler_delay: with.histogram(
                 "fanfare_scheduler_delay_seconds",
                 "How late the workers' timers fire, which is how long ready work waits",

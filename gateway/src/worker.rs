@@ -11,6 +11,7 @@ pub(crate) mod fixture;
 mod flush;
 mod handshake;
 mod heartbeat;
+mod inbound;
 mod send;
 mod shed;
 mod turn;
@@ -117,6 +118,16 @@ pub(crate) struct Worker {
     shed_above: Cell<usize>,
     /// Whether they are being shed.
     shedding: Cell<bool>,
+    /// What the connections hold of their peers' unfinished input, in bytes.
+    inbound: Cell<usize>,
+    /// How much that may be.
+    inbound_share: usize,
+    /// What this worker last added to the node's gauge of it.
+    inbound_gauged: Cell<i64>,
+    /// Wakes who makes room when it is more.
+    inbound_full: Notify,
+    /// Wakes the readers when it is no longer.
+    inbound_freed: Notify,
     draining: Cell<bool>,
     /// What was done since others could.
     turn: Turn,
@@ -160,6 +171,7 @@ pub(crate) fn run(
         duties.spawn_local(Rc::clone(&worker).fan_out());
         duties.spawn_local(Rc::clone(&worker).write_replies());
         duties.spawn_local(Rc::clone(&worker).keep_alive());
+        duties.spawn_local(Rc::clone(&worker).bound_inbound());
         loop {
             tokio::select! {
                 order = orders.recv() => match order {
@@ -186,6 +198,7 @@ pub(crate) fn run(
 impl Worker {
     pub(crate) fn new(index: usize, shared: Arc<Shared>) -> Rc<Self> {
         let backlog_share = shed::share(&shared);
+        let inbound_share = inbound::share(&shared);
         let io_uring = shared.config.io_uring;
         Rc::new_cyclic(|this| Self {
             index,
@@ -203,6 +216,11 @@ impl Worker {
             backlog_share,
             shed_above: Cell::new(backlog_share),
             shedding: Cell::new(false),
+            inbound: Cell::new(0),
+            inbound_share,
+            inbound_gauged: Cell::new(0),
+            inbound_full: Notify::new(),
+            inbound_freed: Notify::new(),
             draining: Cell::new(false),
             turn: Turn::default(),
             surveyed: Cell::default(),
@@ -299,6 +317,7 @@ impl Worker {
     /// Lets go of a connection that has ended.
     fn end(&self, connection: &Connection) {
         self.leave_all(connection);
+        self.end_inbound(connection);
         self.connections.borrow_mut().try_remove(connection.slot);
         self.shared
             .metrics

@@ -65,7 +65,7 @@ pub enum CloseCode {
     Unsupported,
     /// 1007: a text message that is not UTF-8.
     InvalidData,
-    /// 1008: too many malformed commands in a row.
+    /// 1008: too many malformed commands in a row, or a message that took too long.
     Policy,
     /// 1009: a message over the size limit.
     TooBig,

@@ -138,6 +138,16 @@ pub struct Limits {
     /// The size of one message from a client in bytes, all its frames together; a larger one
     /// closes the connection with 1009. Default 65536.
     pub max_message: usize,
+    /// How long a message may take to arrive from its first byte to its last; with longer, the
+    /// connection is closed with 1008. Default 30 s; raise it with `max_message` where links are
+    /// slow.
+    #[serde(with = "humantime_serde")]
+    pub message_timeout: Duration,
+    /// What the node may hold of messages that are here in part, or wait for a command before them,
+    /// in bytes of memory. Each worker may hold an even share, and room for one message; with more,
+    /// it reads no further until it has closed with 1013 the connections that hold the most. Default
+    /// 268435456 (256 MiB); set it by the node's memory.
+    pub inbound_bytes: usize,
     /// What may wait to be written to one connection, in bytes; more, and the room's
     /// `slow_consumer` rule decides. At least `max_message`. Default 262144; raise it for
     /// large bursts or slow links, at the cost of memory per slow connection.
@@ -283,6 +293,8 @@ impl Default for Limits {
             handshake_timeout: Duration::from_secs(10),
             handshake_bytes: 16 * 1024,
             max_message: 64 * 1024,
+            message_timeout: Duration::from_secs(30),
+            inbound_bytes: 256 * 1024 * 1024,
             outbox_bytes: 256 * 1024,
             backlog_bytes: 256 * 1024 * 1024,
             rooms_per_connection: 128,

@@ -30,7 +30,7 @@ impl Inbound {
 
     /// How many bytes of memory it takes.
     pub(crate) fn bytes(&self) -> usize {
-        let message = self.message.as_ref().map_or(0, |message| message.len());
+        let message = self.message.as_ref().map_or(0, Message::len);
         self.reader.held() + message + self.rest.capacity()
     }
 

@@ -11,19 +11,10 @@ use tokio::net::TcpStream;
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
-use super::{Connection, Phase};
+use super::{Connection, Inbound, Phase};
 use crate::session::{self, Next};
-use crate::websocket::{Fault, Message, MessageReader, Received};
+use crate::websocket::{Fault, Received};
 use crate::worker::Worker;
-
-/// What was received and not used yet.
-#[derive(Default)]
-struct Backlog {
-    /// A message that waits until the session can take it.
-    message: Option<Message<'static>>,
-    /// What came behind it, or the start of a frame.
-    bytes: Vec<u8>,
-}
 
 /// What to do after some bytes were taken in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,33 +44,30 @@ enum Last {
     End,
 }
 
-/// Serves a connection until it ends. `first` came right behind the handshake.
-pub(crate) async fn run(worker: &Worker, connection: &Rc<Connection>, mut first: Vec<u8>) {
-    let mut reader = MessageReader::default();
-    let mut backlog = Backlog::default();
-    let mut flow = if first.is_empty() {
-        Flow::Read
-    } else {
-        take_in(worker, connection, &mut reader, &mut backlog, &mut first)
-    };
-    drop(first);
+/// Serves a connection until it ends, beginning with what it holds.
+pub(crate) async fn run(worker: &Worker, connection: &Rc<Connection>) {
+    let mut flow = resume(worker, connection);
     while flow != Flow::End {
         flow = match flow {
             Flow::Wait => {
                 session_ready(worker, connection).await;
-                resume(worker, connection, &mut reader, &mut backlog)
+                resume(worker, connection)
             }
             Flow::Pause => {
                 worker.pause().await;
-                resume(worker, connection, &mut reader, &mut backlog)
+                resume(worker, connection)
             }
             Flow::Finish(last) => {
                 answered(worker, connection).await;
                 finish(worker, connection, last)
             }
+            _ if connection.is_open() && worker.lacks_inbound_room() => {
+                worker.inbound_room().await;
+                flow
+            }
             _ if readable_in_turn(worker, &connection.stream).await.is_err() => Flow::End,
             Flow::Discard => discard_once(worker, connection),
-            _ => read_once(worker, connection, &mut reader, &mut backlog),
+            _ => read_once(worker, connection),
         };
     }
     written(connection).await;
@@ -126,30 +114,17 @@ async fn readable_in_turn(worker: &Worker, stream: &TcpStream) -> io::Result<()>
 }
 
 /// Takes what the socket has, at most one scratch buffer full.
-fn read_once(
-    worker: &Worker,
-    connection: &Rc<Connection>,
-    reader: &mut MessageReader,
-    backlog: &mut Backlog,
-) -> Flow {
+fn read_once(worker: &Worker, connection: &Rc<Connection>) -> Flow {
     let mut scratch = worker.scratch.borrow_mut();
     // A part of a header or of a control frame: 139 bytes at most.
-    let kept = backlog.bytes.len();
-    scratch[..kept].copy_from_slice(&backlog.bytes);
+    let kept = connection.inbound.borrow().copy_rest_to(&mut scratch);
     match connection.stream.try_read(&mut scratch[kept..]) {
         Ok(0) => Flow::Finish(Last::End),
         Ok(count) => {
             if kept + count < scratch.len() {
                 expect_more_later(&connection.stream);
             }
-            backlog.bytes = Vec::new();
-            take_in(
-                worker,
-                connection,
-                reader,
-                backlog,
-                &mut scratch[..kept + count],
-            )
+            take_in(worker, connection, &mut scratch[..kept + count])
         }
         Err(error) => retry_or_end(connection, &error, Flow::Read),
     }
@@ -198,39 +173,49 @@ fn retry_or_end(connection: &Connection, error: &io::Error, retry: Flow) -> Flow
 }
 
 /// Goes on where the session had to wait.
-fn resume(
-    worker: &Worker,
-    connection: &Rc<Connection>,
-    reader: &mut MessageReader,
-    backlog: &mut Backlog,
-) -> Flow {
-    if let Some(message) = backlog.message.take()
+fn resume(worker: &Worker, connection: &Rc<Connection>) -> Flow {
+    let (message, mut bytes) = connection.inbound.borrow_mut().take_back();
+    if let Some(message) = message
         && connection.is_open()
         && session::take(worker, connection, &message) == Next::Wait
     {
-        backlog.message = Some(message);
+        connection.inbound.borrow_mut().keep(message, bytes);
         return Flow::Wait;
     }
-    let mut bytes = std::mem::take(&mut backlog.bytes);
-    take_in(worker, connection, reader, backlog, &mut bytes)
+    if bytes.is_empty() {
+        worker.count_inbound(connection);
+        return Flow::Read;
+    }
+    take_in(worker, connection, &mut bytes)
 }
 
-/// Takes messages from `bytes` and gives them to the session; what is not used goes to `backlog`.
-fn take_in(
+/// Takes messages from `bytes` and gives them to the session; the connection holds what is not
+/// used.
+fn take_in(worker: &Worker, connection: &Rc<Connection>, bytes: &mut [u8]) -> Flow {
+    connection.alive.set(true);
+    let mut inbound = connection.inbound.take();
+    let flow = take_from(worker, connection, &mut inbound, bytes);
+    connection.inbound.replace(inbound);
+    worker.count_inbound(connection);
+    flow
+}
+
+fn take_from(
     worker: &Worker,
     connection: &Rc<Connection>,
-    reader: &mut MessageReader,
-    backlog: &mut Backlog,
+    inbound: &mut Inbound,
     bytes: &mut [u8],
 ) -> Flow {
-    connection.alive.set(true);
     let mut at = 0;
     loop {
         if worker.is_turn_spent() {
-            backlog.bytes = bytes[at..].to_vec();
+            inbound.keep_rest(&bytes[at..]);
             return Flow::Pause;
         }
-        let (used, received) = match reader.read(&mut bytes[at..], worker.limits().max_message) {
+        if !connection.is_open() {
+            inbound.discard();
+        }
+        let (used, received) = match inbound.read(&mut bytes[at..], worker.limits().max_message) {
             Ok(read) => read,
             Err(fault) => return Flow::Finish(Last::Fault(fault)),
         };
@@ -238,7 +223,8 @@ fn take_in(
         worker.charge_read(used);
         let message = match received {
             None => {
-                backlog.bytes = bytes[at..].to_vec();
+                inbound.keep_rest(&bytes[at..]);
+                inbound.is_cut();
                 return Flow::Read;
             }
             Some(Received::Message(message)) => message,
@@ -257,8 +243,8 @@ fn take_in(
             continue;
         }
         if session::take(worker, connection, &message) == Next::Wait {
-            backlog.message = Some(message.into_owned());
-            backlog.bytes = bytes[at..].to_vec();
+            let message = message.into_owned();
+            inbound.keep(message, bytes[at..].to_vec());
             return Flow::Wait;
         }
     }

@@ -20,6 +20,8 @@ use self::partial::Payload;
 pub struct MessageReader {
     /// Boxed since an idle connection has none.
     partial: Option<Box<Partial>>,
+    /// Whether payloads are of no interest any more.
+    discards: bool,
 }
 
 /// A message of which some has arrived.
@@ -61,6 +63,21 @@ pub enum Message<'a> {
 }
 
 impl Message<'_> {
+    /// Its size in bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(bytes) => bytes.len(),
+        }
+    }
+
+    /// Whether there is nothing in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// The same message, which does not need the receive buffer any more.
     #[must_use]
     pub fn into_owned(self) -> Message<'static> {
@@ -113,6 +130,29 @@ impl Fault {
 }
 
 impl MessageReader {
+    /// Whether no message is here in part.
+    #[must_use]
+    pub const fn is_idle(&self) -> bool {
+        self.partial.is_none()
+    }
+
+    /// How many bytes of memory the part of a message takes that is here.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.partial.as_ref().map_or(0, |partial| {
+            size_of::<Partial>() + partial.payload.capacity()
+        })
+    }
+
+    /// Keeps no payload any more, of the message that is here in part and of those to come: they
+    /// are read over, unchecked, and come out empty where they come in pieces.
+    pub fn discard(&mut self) {
+        self.discards = true;
+        if let Some(partial) = &mut self.partial {
+            partial.payload.discard();
+        }
+    }
+
     /// Takes frames from the front of `bytes` until there is something to say or more is needed.
     ///
     /// Answers how many bytes were used, and what was received. With `None`, the bytes not used
@@ -180,9 +220,10 @@ impl MessageReader {
                 return Ok((end, Some(Received::Message(message))));
             }
             used = start;
+            let discards = self.discards;
             let partial = self
                 .partial
-                .get_or_insert_with(|| Partial::new(header.opcode));
+                .get_or_insert_with(|| Partial::new(header.opcode, discards));
             partial.frame = Some(PartialFrame {
                 fin: header.fin,
                 left: header.len,
@@ -228,8 +269,9 @@ impl PartialFrame {
 }
 
 impl Partial {
-    fn new(opcode: Opcode) -> Box<Self> {
+    fn new(opcode: Opcode, discards: bool) -> Box<Self> {
         let payload = match opcode {
+            _ if discards => Payload::Discarded(0),
             Opcode::Text => Payload::text(),
             _ => Payload::binary(),
         };
@@ -320,6 +362,31 @@ mod tests {
             );
         }
         Ok(received)
+    }
+
+    #[test]
+    fn a_discarded_payload_takes_no_memory_and_hides_no_close_frame() {
+        let long = frame(0x81, &[b'x'; 60_000]);
+        let mut reader = MessageReader::default();
+        let mut start = long[..50_000].to_vec();
+        assert_eq!(reader.read(&mut start, MAX).unwrap(), (50_000, None));
+        assert!(reader.held() >= 49_000);
+        reader.discard();
+        assert!(reader.held() < 1_000);
+        let mut rest = [&long[50_000..], &frame(0x01, b"\xff"), &frame(0x80, b"")].concat();
+        rest.extend(frame(0x88, b""));
+        let mut at = 0;
+        let mut seen = Vec::new();
+        while let (used, Some(received)) = reader.read(&mut rest[at..], MAX).unwrap() {
+            seen.push(format!("{received:?}"));
+            at += used;
+            assert_eq!(reader.held(), 0);
+        }
+        assert_eq!(
+            seen,
+            ["Message(Binary([]))", "Message(Binary([]))", "Close(None)"]
+        );
+        assert!(reader.is_idle());
     }
 
     #[test]

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use self::head::{Ending, Head};
 use super::{Load, Worker};
-use crate::connection::{self, Connection};
+use crate::connection::{self, Connection, Inbound};
 use crate::handshake::Upgrade;
 use crate::http::{Response, Status};
 use crate::metrics::Handshake;
@@ -184,11 +184,12 @@ impl Seat {
             }
             session::join_at_once(worker, connection, rooms);
         });
+        connection.inbound.replace(Inbound::begin(first));
         // A task of its own: the handshake's is larger, and has done its work.
         spawn_local(async move {
             let run = async {
                 panic::inject("connection").await;
-                connection::run(&guest.seat.0, &guest.connection, first).await;
+                connection::run(&guest.seat.0, &guest.connection).await;
             };
             // A panic has been logged, and what it took is let go of.
             let _ = panic::contain(run).await;

@@ -32,19 +32,10 @@ impl Worker {
     async fn shed(&self) {
         let share = self.backlog_share;
         let (before, enough) = (self.backlog.bytes(), share - share / 10);
-        let mut behind = Vec::new();
-        self.each_connection(|connection| {
-            let bytes = connection.outbox_bytes();
-            if bytes > 0 && connection.is_open() {
-                behind.push(Behind(bytes, Rc::clone(connection)));
-            }
-        })
-        .await;
-        // Made at once, where to sort would take several times as long.
-        let mut slowest_first = BinaryHeap::from(behind);
+        let mut slowest_first = self.largest_first(Connection::outbox_bytes).await;
         let mut shed = 0_u64;
         while self.backlog.bytes() > enough
-            && let Some(Behind(_, connection)) = slowest_first.pop()
+            && let Some(connection) = slowest_first.next()
         {
             self.turn.pause().await;
             // Meanwhile it may have been written, or have gone.
@@ -68,26 +59,44 @@ impl Worker {
         let left = self.backlog.bytes();
         self.shed_above.set(share.max(left + share / 10));
     }
+
+    /// The open connections of some size, the largest first. Takes turns with everything else.
+    pub(super) async fn largest_first(
+        &self,
+        size: fn(&Connection) -> usize,
+    ) -> impl Iterator<Item = Rc<Connection>> + use<> {
+        let mut found = Vec::new();
+        self.each_connection(|connection| {
+            let size = size(connection);
+            if size > 0 && connection.is_open() {
+                found.push(Ranked(size, Rc::clone(connection)));
+            }
+        })
+        .await;
+        // Made at once, where to sort would take several times as long.
+        let mut heap = BinaryHeap::from(found);
+        std::iter::from_fn(move || heap.pop().map(|Ranked(_, connection)| connection))
+    }
 }
 
-/// A connection, by how much waits for it.
-struct Behind(usize, Rc<Connection>);
+/// A connection, by its size in some respect.
+struct Ranked(usize, Rc<Connection>);
 
-impl Ord for Behind {
+impl Ord for Ranked {
     fn cmp(&self, other: &Self) -> Ordering {
         self.0.cmp(&other.0)
     }
 }
 
-impl PartialOrd for Behind {
+impl PartialOrd for Ranked {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Eq for Behind {}
+impl Eq for Ranked {}
 
-impl PartialEq for Behind {
+impl PartialEq for Ranked {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other).is_eq()
     }

@@ -3,12 +3,15 @@
 use std::net::SocketAddr;
 
 use rustix::process::Signal;
+use serde_json::json;
 
-use crate::client::{Client, check_accepted, request};
+use crate::client::{Client, check_accepted, open, request};
+use crate::cluster::config;
 use crate::deadline::until;
 use crate::http::get;
 use crate::node::Node;
-use crate::socket::Socket;
+use crate::redis_server::RedisServer;
+use crate::socket::{BINARY, FIN, PING, PONG, Socket, TEXT, frame, header, text};
 
 /// Connects so many, each of which sends `bytes` and no more.
 async fn stuck(address: SocketAddr, count: usize, bytes: &[u8]) -> Vec<Socket> {
@@ -143,4 +146,129 @@ async fn connections_of_the_internal_port_end_whatever_the_peer_does() {
         (metrics.value(r#"fanfare_places{of="internal"}"#) == Some(1.0)).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_message_has_to_be_whole_in_time() {
+    // What the test answers to a close frame is a part of the message to the node.
+    let limits = "[limits]\nmessage_timeout = '1s'\nclose_timeout = '100ms'";
+    let node = Node::with(limits).await;
+    let mut whole = open(&node, "/plain/a", "").await;
+    let half = header(FIN | BINARY, 60_000);
+    for begun in [
+        half[..1].to_vec(),
+        half.clone(),
+        [&half, b"and so on".as_slice()].concat(),
+        // A message of several frames, and a control frame in its middle.
+        [frame(TEXT, b"once"), frame(FIN | PING, b"")].concat(),
+        // Behind a whole one.
+        [text("whole"), half.clone()].concat(),
+    ] {
+        let mut socket = open(&node, "/plain/b", "").await;
+        socket.send(&begun).await;
+        let reason = socket.expect_closed(1008).await;
+        assert!(reason.contains("limits.message_timeout"), "{reason}");
+        // Words that follow each other take as long as they like together.
+        for half in text("still here").chunks(9) {
+            whole.send(half).await;
+        }
+        let echo = whole.frame().await;
+        assert_eq!(echo.payload, b"still here", "{echo:?}");
+    }
+    let late = r#"fanfare_unfinished_input_total{action="late"}"#;
+    assert_eq!(node.metrics().await.value(late), Some(5.0));
+    node.until_metric("fanfare_inbound_bytes", 0.0).await;
+}
+
+#[tokio::test]
+async fn messages_that_are_here_in_part_have_a_bound_together() {
+    const BOUND: f64 = 1_000_000.0;
+    let config = format!("workers = 1\n[limits]\ninbound_bytes = {BOUND}");
+    let node = Node::with(&config).await;
+    let mut small = open(&node, "/plain/a", "").await;
+    let message = text(&"x".repeat(1_000));
+    small.send(&message[..500]).await;
+    let whole = frame(FIN | BINARY, &[0; 65_000]);
+    let mut large = Vec::new();
+    for room in 0..100 {
+        let mut socket = open(&node, &format!("/plain/{room}"), "").await;
+        socket.try_send(&whole[..60_000]).await;
+        large.push(socket);
+    }
+    let shed = r#"fanfare_unfinished_input_total{action="shed"}"#;
+    let shed = async || node.metrics().await.value(shed).expect("a series");
+    until("the bound to hold", async || {
+        (shed().await >= 84.0).then_some(())
+    })
+    .await;
+    let mut closed = 0;
+    for mut socket in large {
+        socket.try_send(&whole[60_000..]).await;
+        let answer = socket.frame().await;
+        if answer.opcode != BINARY {
+            assert_eq!(answer.close_code(), Some(1013));
+            let reason = String::from_utf8_lossy(&answer.payload[2..]).into_owned();
+            assert!(reason.contains("limits.inbound_bytes"), "{reason}");
+            closed += 1;
+        }
+    }
+    assert_eq!(f64::from(closed), shed().await);
+    // Those that hold little are none of it.
+    small.send(&message[500..]).await;
+    assert_eq!(small.frame().await.payload.len(), 1_000);
+    node.until_metric("fanfare_connections", 1.0).await;
+}
+
+#[tokio::test]
+async fn commands_that_wait_have_the_same_bound() {
+    let redis = RedisServer::start();
+    let config = config(&redis).replace("probe_timeout = '1s'", "probe_timeout = '30s'");
+    let limits = "inflight_commands = 1\ninbound_bytes = 1000000";
+    let node = Node::with(&format!("workers = 1\n[limits]\n{limits}\n{config}")).await;
+    let mut clients = Vec::new();
+    for room in 0..40 {
+        clients.push(Client::join(&node, &room.to_string()).await);
+    }
+    redis.pause();
+    let long = "x".repeat(30_000);
+    for (room, client) in clients.iter_mut().enumerate() {
+        let publish =
+            |id: u64| json!({"type": "publish", "room": room.to_string(), "data": long, "id": id});
+        let commands: Vec<u8> = (1..=3).flat_map(|id| client.encode(&publish(id))).collect();
+        client.socket.try_send(&commands).await;
+    }
+    let shed = r#"fanfare_unfinished_input_total{action="shed"}"#;
+    let shed = async || node.metrics().await.value(shed).expect("a series");
+    until("the bound to hold", async || {
+        (shed().await >= 15.0).then_some(())
+    })
+    .await;
+    redis.resume();
+    // All the others are served.
+    let mut served = 0;
+    for mut client in clients {
+        let mut answers = 0;
+        while let Ok(frame) = client.socket.try_frame().await {
+            match frame.opcode {
+                TEXT if frame.payload.starts_with(b"{\"type\":\"published\"") => answers += 1,
+                PING => {
+                    let pong = crate::socket::frame(FIN | PONG, b"");
+                    client.socket.send(&pong).await;
+                }
+                TEXT => {}
+                _ => {
+                    assert_eq!(frame.close_code(), Some(1013));
+                    break;
+                }
+            }
+            if answers == 3 {
+                served += 1;
+                break;
+            }
+        }
+    }
+    #[allow(clippy::cast_precision_loss, reason = "forty at most")]
+    let all = f64::from(served) + shed().await;
+    assert!(served > 0);
+    assert_eq!(all, 40.0);
 }

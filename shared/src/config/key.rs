@@ -103,6 +103,8 @@ pub const KEYS: &[Key] = &[
     key("limits.handshake_timeout", time(100, 5 * MINUTE)),
     key("limits.handshake_bytes", count("bytes", 1024, 1 << 20)),
     key("limits.max_message", count("bytes", 1, 64 << 20)),
+    key("limits.message_timeout", time(100, HOUR)),
+    key("limits.inbound_bytes", count("bytes", 1024, 1 << 40)),
     key("limits.outbox_bytes", count("bytes", 1024, 1 << 30)),
     key("limits.backlog_bytes", count("bytes", 1024, 1 << 40)),
     key("limits.rooms_per_connection", count("rooms", 1, 100_000)),

@@ -14,6 +14,8 @@ pub(super) enum Payload {
         cut: Vec<u8>,
     },
     Binary(Vec<u8>),
+    /// Of no interest: only its length is known.
+    Discarded(usize),
 }
 
 impl Payload {
@@ -32,7 +34,22 @@ impl Payload {
         match self {
             Self::Text { text, cut } => text.len() + cut.len(),
             Self::Binary(bytes) => bytes.len(),
+            Self::Discarded(len) => *len,
         }
+    }
+
+    /// The memory that it takes, in bytes.
+    pub(super) fn capacity(&self) -> usize {
+        match self {
+            Self::Text { text, cut } => text.capacity() + cut.capacity(),
+            Self::Binary(bytes) => bytes.capacity(),
+            Self::Discarded(_) => 0,
+        }
+    }
+
+    /// Lets go of what has arrived, and of what will.
+    pub(super) fn discard(&mut self) {
+        *self = Self::Discarded(self.len());
     }
 
     pub(super) fn push(&mut self, piece: &[u8]) -> Result<(), Fault> {
@@ -45,6 +62,10 @@ impl Payload {
                 bytes.extend_from_slice(piece);
                 Ok(())
             }
+            Self::Discarded(len) => {
+                *len += piece.len();
+                Ok(())
+            }
         }
     }
 
@@ -54,6 +75,7 @@ impl Payload {
             Self::Text { text, cut } if cut.is_empty() => Ok(Message::Text(Cow::Owned(text))),
             Self::Text { .. } => Err(Fault::NotUtf8),
             Self::Binary(bytes) => Ok(Message::Binary(Cow::Owned(bytes))),
+            Self::Discarded(_) => Ok(Message::Binary(Cow::Borrowed(&[]))),
         }
     }
 }

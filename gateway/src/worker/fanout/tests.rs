@@ -165,7 +165,7 @@ fn a_ping_is_answered_in_the_middle_of_a_burst_to_members_and_others() {
         let (mut asking, mut answered) = (Vec::new(), Vec::new());
         for (connection, peer) in [member(&worker).await, connect(&worker).await] {
             let worker = Rc::clone(&worker);
-            spawn_local(async move { connection::run(&worker, &connection, Vec::new()).await });
+            spawn_local(async move { connection::run(&worker, &connection).await });
             asking.push(peer);
         }
         post(&worker, BURST);
@@ -316,7 +316,7 @@ fn a_client_that_sends_as_much_as_it_can_leaves_the_worker_to_others() {
         let (connection, peer) = connect(&worker).await;
         let reader = Rc::clone(&worker);
         let read = spawn_local(async move {
-            connection::run(&reader, &connection, Vec::new()).await;
+            connection::run(&reader, &connection).await;
         });
         let replies = spawn_local(Rc::clone(&worker).write_replies());
         let asked = spawn_local(async move {
