@@ -1,8 +1,8 @@
 # What people run. Each target says what it does: `make help`.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test tools lint docs ci smoke chaos autobahn fuzz cluster bench bench-check benches \
-	compare scale rolling-restart generate verify
+.PHONY: help run test client client-test tools lint docs ci smoke chaos autobahn fuzz cluster \
+	bench bench-check benches compare scale rolling-restart generate verify
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 20
@@ -12,9 +12,15 @@ run: ## Start one node on the memory backend, and print where to click
 
 test: tools ## Run every test, having installed what they need
 	cargo test --workspace
-	node --test gateway/client/
+	$(MAKE) --no-print-directory client-test
 
-tools: ## Install what the tests need: redis-server, Chromium, Node.js
+client: ## Build the JavaScript client: its package, and what nodes serve at /client.js
+	cd gateway/client && npm ci --no-audit --no-fund && npm run --silent build
+
+client-test: ## Build and test the JavaScript client; installs what it needs by npm
+	gateway/client/verify/quick
+
+tools: ## Install what the tests need: redis-server, Chromium, Node.js, npm
 	.ci/tools
 
 lint: ## Check format and lints

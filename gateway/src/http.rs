@@ -98,7 +98,7 @@ pub fn asset(path: &str) -> Option<Response> {
         ),
         "/page.js" => (SCRIPT, "", include_str!("../web/page.js")),
         "/transcript.js" => (SCRIPT, "", include_str!("../web/transcript.js")),
-        "/client.js" => (SCRIPT, ANY_ORIGIN, include_str!("../client/fanfare.js")),
+        "/client.js" => (SCRIPT, ANY_ORIGIN, include_str!("../client/client.js")),
         _ => return None,
     };
     Some(Response {

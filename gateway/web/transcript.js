@@ -32,10 +32,7 @@ function nameOfDay(time) {
 /** What a message shows, whatever its shape: chat, plain text, bytes or any JSON. */
 export function present({ data, binary, from }) {
   const sender = from?.user ?? from?.client ?? "server";
-  if (binary && typeof data === "string") {
-    const bytes = Math.floor((data.replace(/=+$/, "").length * 3) / 4);
-    return { name: sender, text: `${bytes} bytes`, raw: true };
-  }
+  if (binary) return { name: sender, text: `${data.byteLength} bytes`, raw: true };
   if (typeof data === "string") return { name: sender, text: clip(data), raw: false };
   if (typeof data?.text === "string") {
     const given = typeof data.name === "string" ? data.name : "";

@@ -146,7 +146,7 @@ async fn the_page_and_the_client_are_served() {
         (
             "/client.js",
             "text/javascript; charset=utf-8",
-            "export class Fanfare",
+            " as Fanfare,",
         ),
         ("/page.js", "text/javascript; charset=utf-8", "import"),
         ("/page.css", "text/css; charset=utf-8", "{"),

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { beforeEach, mock, test } from "node:test";
-import { CLOSE_CODES, Fanfare, LIMITS } from "./fanfare.js";
+import { CLOSE_CODES, Fanfare, LIMITS } from "../client.js";
 
 /** The server's side of one socket: `sent` holds what the client wrote. */
 class FakeSocket {
@@ -568,7 +568,7 @@ test("errors of no command and direct messages reach the client, nonsense hurts 
 });
 
 test("the table of close codes is the protocol's", () => {
-  const protocol = readFileSync(new URL("../../shared/PROTOCOL.md", import.meta.url), "utf8");
+  const protocol = readFileSync(new URL("../../../shared/PROTOCOL.md", import.meta.url), "utf8");
   const rows = protocol.matchAll(/^\| (\d{4}) \| .* \| (never|soon|later) \|$/gm);
   const documented = Object.fromEntries([...rows].map(([, code, reconnect]) => [code, reconnect]));
   const known = Object.entries(CLOSE_CODES).map(([code, { reconnect }]) => [code, reconnect]);
