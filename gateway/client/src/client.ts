@@ -18,33 +18,18 @@ import { Timers } from "./timers.js";
 import { hidden, watchPage } from "./wake.js";
 import { json, type Wire } from "./wire.js";
 
-/** What a room needs of its client. */
-export interface RoomPort {
-  readonly limits: Limits;
-  readonly failed: (error: unknown) => void;
-  body(command: object): unknown;
-  command(body: unknown, done: Done): void;
-  request(command: object, done: Done): void;
-  publish(room: Room<any>, body: unknown, done: Done): void;
-  flush(): void;
-  wait(attempt: number): number;
-  unheard(error: FanfareError): void;
-  forget(room: Room<any>, error: FanfareError): void;
-}
-
 /** A client of a Fanfare node, or of one after the other. */
 export class Fanfare extends Emitter<ClientEvents> {
   readonly #url: string;
   readonly #options: Options;
-  readonly #wire: Wire;
-  readonly #limits: Limits;
-  readonly #backoff: Backoff;
-  readonly #timers = new Timers();
+  /** @internal */ readonly _wire: Wire;
+  /** @internal */ readonly _limits: Limits;
+  /** @internal */ readonly _backoff: Backoff;
+  /** @internal */ readonly _timers = new Timers();
   readonly #commands = new Commands();
   readonly #requests = new Requests();
-  readonly #publishes: Publishes;
+  /** @internal */ readonly _publishes: Publishes;
   readonly #alive: Alive;
-  readonly #port: RoomPort;
   #rooms = new Map<string, Room<any>>();
   #socket: Socket | null = null;
   #state: State = "closed";
@@ -60,39 +45,14 @@ export class Fanfare extends Emitter<ClientEvents> {
     const random = options.random ?? Math.random;
     this.#url = address(url);
     this.#options = options;
-    this.#wire = options.wire ?? json;
-    this.#limits = withLimits(options.limits);
-    this.#backoff = new Backoff(this.#limits, random);
-    this.#publishes = new Publishes({
-      limits: this.#limits,
-      ready: () => this.#state === "open" && !this.#timers.has("retry"),
-      command: (body, done) => this.#command(body, done),
-      pause: (attempt) => {
-        this.#timers.after("retry", this.#backoff.wait(attempt), () => this.#publishes.flush());
-      },
-    });
-    this.#alive = new Alive(this.#timers, {
-      ping: (patience, done) => this.#command(this.#wire.body({ type: "ping" }), done, patience, true),
+    this._wire = options.wire ?? json;
+    this._limits = withLimits(options.limits);
+    this._backoff = new Backoff(this._limits, random);
+    this._publishes = new Publishes(this);
+    this.#alive = new Alive(this._timers, {
+      ping: (patience, done) => this._command(this._wire.body({ type: "ping" }), done, patience, true),
       dead: () => this.#lost(4011, "the server fell silent"),
     });
-    this.#port = {
-      limits: this.#limits,
-      failed: this._failed,
-      body: (command) => this.#wire.body(command),
-      command: (body, done) => this.#command(body, done),
-      request: (command, done) => this.#request(command, done),
-      publish: (room, body, done) => {
-        if (this.#state === "closed") done(new FanfareError("closed"));
-        else this.#publishes.add(room, body, done);
-      },
-      flush: () => this.#publishes.flush(),
-      wait: (attempt) => this.#backoff.wait(attempt),
-      unheard: (error) => this.#trouble(error),
-      forget: (room, error) => {
-        if (this.#rooms.get(room.name) === room) this.#rooms.delete(room.name);
-        this.#publishes.fail(error, room);
-      },
-    };
     if (!options.lazy) this.connect();
   }
 
@@ -105,15 +65,15 @@ export class Fanfare extends Emitter<ClientEvents> {
   /** Connects now instead of after the wait, or again after a close. */
   connect(): void {
     if (this.#state === "connecting" || this.#state === "open") return;
-    const socket: Socket = new Socket(this.#options.WebSocket, this.#url, this.#wire.protocol, {
+    const socket: Socket = new Socket(this.#options.WebSocket, this.#url, this._wire.protocol, {
       received: (data) => this.#receive(data),
       ended: (code, reason) => this.#lost(code, reason),
     });
     if (this.#state === "closed") watchPage(true, this.#wake);
     this.#idle = false;
     this.#socket = socket;
-    this.#timers.stop("reconnect");
-    this.#timers.after("connect", this.#limits.CONNECT, () => this.#lost(1006, "no answer"), true);
+    this._timers.stop("reconnect");
+    this._timers.after("connect", this._limits.CONNECT, () => this.#lost(1006, "no answer"), true);
     this.#become({ state: "connecting" });
   }
 
@@ -138,29 +98,33 @@ export class Fanfare extends Emitter<ClientEvents> {
       }
       return known;
     }
-    const { ROOMS } = this.#limits;
+    const { ROOMS } = this._limits;
     if (this.#rooms.size >= ROOMS) throw new FanfareError("queue_full", `${ROOMS} rooms are joined`);
-    const room = new Room<Events>(this.#port, name, options);
+    const room = new Room<Events>(this, name, options);
     this.#rooms.set(name, room);
     if (this.#state === "open") room._join();
     else if (this.#idle) this.connect();
     return room;
   }
 
-  /** A question: it waits for a connection that is being made, but not for one that was lost. */
-  #request(command: object, done: Done): void {
-    const body = this.#wire.body(command);
+  /**
+   * A question: it waits for a connection that is being made, but not for one that was lost.
+   * @internal
+   */
+  _request(command: object, done: Done): void {
+    const body = this._wire.body(command);
     if (this.#state === "closed") return done(new FanfareError("closed"));
     if (this.#state === "waiting") return done(new FanfareError("offline", "not connected", true));
-    const { COMMANDS, COMMAND } = this.#limits;
+    const { COMMANDS, COMMAND } = this._limits;
     if (this.#commands.size + this.#requests.size >= COMMANDS) {
       return done(new FanfareError("queue_full", `${COMMANDS} commands wait already`));
     }
-    if (this.#state === "open") this.#command(body, done);
+    if (this.#state === "open") this._command(body, done);
     else this.#requests.add(body, done, COMMAND);
   }
 
-  #command(body: unknown, done: Done, wait = this.#limits.COMMAND, ping = false): void {
+  /** @internal */
+  _command(body: unknown, done: Done, wait = this._limits.COMMAND, ping = false): void {
     // A listener may have closed the client in the middle of what led here.
     const socket = this.#socket;
     if (!socket) return done(new FanfareError("disconnected", "not connected", true));
@@ -169,9 +133,9 @@ export class Fanfare extends Emitter<ClientEvents> {
       if (this.#state === "open") this.#alive.probe(this.#patience);
     };
     const id = this.#commands.begin(done, wait, ping ? undefined : late);
-    const frame = this.#wire.frame(body, id);
+    const frame = this._wire.frame(body, id);
     const most = this.#welcome?.max_message ?? Infinity;
-    if (!this.#wire.fits(frame, most)) {
+    if (!this._wire.fits(frame, most)) {
       return this.#commands.answer(id, new FanfareError("too_large", `more than ${most} bytes`));
     }
     this.#debug("send", frame);
@@ -183,14 +147,23 @@ export class Fanfare extends Emitter<ClientEvents> {
     }
   }
 
+  /** Whether publishes may go out now. @internal */
+  get _ready(): boolean { return this.#state === "open" && !this._timers.has("retry"); }
+
+  /** Ends a room's membership here. @internal */
+  _forget(room: Room<any>, error: FanfareError): void {
+    if (this.#rooms.get(room.name) === room) this.#rooms.delete(room.name);
+    this._publishes.fail(error, room);
+  }
+
   #receive(data: unknown): void {
     this.#alive.heard();
     this.#debug("receive", data);
     let event: any;
     try {
-      event = this.#wire.decode(data);
+      event = this._wire.decode(data);
     } catch {
-      return this.#trouble(new FanfareError("bad_request", "the server sent what is no event"));
+      return this._trouble(new FanfareError("bad_request", "the server sent what is no event"));
     }
     const room = this.#rooms.get(event.room);
     switch (event.type) {
@@ -200,7 +173,7 @@ export class Fanfare extends Emitter<ClientEvents> {
       case "reset": return room?._reset(event);
       case "error": {
         const error = new FanfareError(event.code, event.message, event.retry === true);
-        return event.id ? this.#commands.answer(event.id, error) : this.#trouble(error);
+        return event.id ? this.#commands.answer(event.id, error) : this._trouble(error);
       }
       default: if (event.id) this.#commands.answer(event.id, null, event);
     }
@@ -215,13 +188,13 @@ export class Fanfare extends Emitter<ClientEvents> {
 
   #opened(): void {
     if (this.#state !== "connecting") return;
-    this.#timers.stop("connect");
+    this._timers.stop("connect");
     this.#openedAt = Date.now();
-    const seconds = this.#welcome?.heartbeat || this.#limits.HEARTBEAT_SECONDS;
+    const seconds = this.#welcome?.heartbeat || this._limits.HEARTBEAT_SECONDS;
     this.#alive.start(seconds * 1000);
     for (const room of this.#rooms.values()) room._join();
     this.#become({ state: "open" });
-    this.#requests.flush((body, done) => this.#command(body, done));
+    this.#requests.flush((body, done) => this._command(body, done));
   }
 
   async #authenticate(): Promise<void> {
@@ -236,14 +209,14 @@ export class Fanfare extends Emitter<ClientEvents> {
       return;
     }
     if (socket !== this.#socket) return;
-    this.#command(this.#wire.body({ type: "auth", token: credential }), (error, reply) => {
+    this._command(this._wire.body({ type: "auth", token: credential }), (error, reply) => {
       if (error?.code === "disconnected") return;
       if (error) return this.#lost(error.retry ? 1006 : 4001, error.message);
       if (this.#welcome) this.#welcome = { ...this.#welcome, user: reply.user };
       if (typeof token === "function" && reply.expires) {
         const left = Math.max(reply.expires * 1000 - Date.now(), 1_000) * 0.8;
-        const wait = Math.min(left, this.#limits.RENEW_CAP);
-        this.#timers.after("renew", wait, () => void this.#authenticate());
+        const wait = Math.min(left, this._limits.RENEW_CAP);
+        this._timers.after("renew", wait, () => void this.#authenticate());
       }
       this.#opened();
     });
@@ -252,18 +225,18 @@ export class Fanfare extends Emitter<ClientEvents> {
   /** The end of a connection, whoever ended it. */
   #lost(code: number, why: unknown): void {
     const rule: CloseRule = CLOSE_CODES[code] ?? { name: `code ${code}`, reconnect: "soon" };
-    const { text, retryMs } = readReason(why, this.#limits.RETRY_HINT_CAP);
+    const { text, retryMs } = readReason(why, this._limits.RETRY_HINT_CAP);
     // A dead peer can hold the closing handshake for long: nobody waits for it.
     this.#socket?.drop(code === 1006 || code === 4011);
     this.#socket = null;
     this.#alive.stop();
-    this.#timers.clear();
+    this._timers.clear();
     const change: StateChange = { state: "closed", code, reason: text || rule.name };
     if (rule.reconnect !== "never") {
       const lasted = this.#state === "open" ? Date.now() - this.#openedAt : 0;
-      const delay = retryMs + this.#backoff.reconnect(rule, lasted);
+      const delay = retryMs + this._backoff.reconnect(rule, lasted);
       this.#notBefore = Date.now() + retryMs;
-      this.#timers.after("reconnect", delay, this.#again, true);
+      this._timers.after("reconnect", delay, this.#again, true);
       change.state = "waiting";
       change.retryAt = Date.now() + delay;
     }
@@ -273,7 +246,7 @@ export class Fanfare extends Emitter<ClientEvents> {
     if (this.#state === "closed") {
       watchPage(false, this.#wake);
       const closed = new FanfareError("closed", change.reason);
-      this.#publishes.fail(closed);
+      this._publishes.fail(closed);
       this.#requests.flush((_, done) => done(closed));
     }
     const heard = this.#become(change);
@@ -298,7 +271,7 @@ export class Fanfare extends Emitter<ClientEvents> {
     return this._emit("state", change);
   }
 
-  get #patience(): number { return Math.min(this.#limits.WAKE, this.#alive.interval / 2); }
+  get #patience(): number { return Math.min(this._limits.WAKE, this.#alive.interval / 2); }
 
   #wake = () => {
     if (hidden()) return;
@@ -306,8 +279,8 @@ export class Fanfare extends Emitter<ClientEvents> {
     else if (this.#state === "waiting" && Date.now() >= this.#notBefore) this.#again();
   };
 
-  /** Tells an error that belongs to no command; without a listener it is shown. */
-  #trouble(error: FanfareError): void {
+  /** Tells an error that belongs to no command; without a listener it is shown. @internal */
+  _trouble(error: FanfareError): void {
     if (!this._emit("error", error)) show(error);
   }
 

@@ -3,9 +3,9 @@
  * with its key, so that it is accepted once.
  */
 
+import type { Fanfare } from "./client.js";
 import type { Done } from "./commands.js";
 import { FanfareError } from "./error.js";
-import type { Limits } from "./limits.js";
 import type { Room } from "./room.js";
 import { letGo } from "./timers.js";
 
@@ -18,24 +18,16 @@ interface Publish {
   cause?: FanfareError;
 }
 
-/** What the queue needs of the client. */
-export interface PublishPort {
-  readonly limits: Limits;
-  ready(): boolean;
-  command(body: unknown, done: Done): void;
-  /** Calls `flush` after a pause; the pause grows with `attempt`. */
-  pause(attempt: number): void;
-}
-
 export class Publishes {
   #queue = new Set<Publish>();
   #retries = 0;
-  readonly #port: PublishPort;
+  readonly #client: Fanfare;
 
-  constructor(port: PublishPort) { this.#port = port; }
+  constructor(client: Fanfare) { this.#client = client; }
 
   add(room: Room<any>, body: unknown, done: Done): void {
-    const { PUBLISHES } = this.#port.limits;
+    if (this.#client.state === "closed") return done(new FanfareError("closed"));
+    const { PUBLISHES } = this.#client._limits;
     if (this.#queue.size >= PUBLISHES) {
       return done(new FanfareError("queue_full", `${PUBLISHES} messages wait already`));
     }
@@ -51,14 +43,14 @@ export class Publishes {
   /** Sends every publish whose room is joined. */
   flush(): void {
     for (const publish of this.#queue) {
-      if (!this.#port.ready()) return;
+      if (!this.#client._ready) return;
       if (publish.sent || !publish.room.joined) continue;
       publish.sent = true;
       publish.expiry ??= letGo(setTimeout(() => {
         const unknown = new FanfareError("timeout", "no answer: it may have been accepted or not");
         publish.settle(publish.cause ?? unknown);
-      }, this.#port.limits.RESEND));
-      this.#port.command(publish.body, (error, reply) => this.#answered(publish, error, reply));
+      }, this.#client._limits.RESEND));
+      this.#client._command(publish.body, (error, reply) => this.#answered(publish, error, reply));
     }
   }
 
@@ -72,7 +64,9 @@ export class Publishes {
     if (error.code === "disconnected") return;
     publish.cause = error;
     // One pause for all of them, so that a refused one is not overtaken by the next.
-    if (this.#port.ready()) this.#port.pause(this.#retries++);
+    if (!this.#client._ready) return;
+    const wait = this.#client._backoff.wait(this.#retries++);
+    this.#client._timers.after("retry", wait, () => this.flush());
   }
 
   /** Fails all, or those of a room that were not sent. */

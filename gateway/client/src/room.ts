@@ -1,6 +1,6 @@
 /** A room that stays joined: its membership through reconnections, its listeners, its commands. */
 
-import type { RoomPort } from "./client.js";
+import type { Fanfare } from "./client.js";
 import { Emitter } from "./emitter.js";
 import { FanfareError } from "./error.js";
 import { toPromise, type Callback } from "./promise.js";
@@ -39,7 +39,7 @@ export class Room<Events extends object = {}> extends Emitter<Heard<Events>> {
   readonly name: string;
   /** Whether the server has this connection for a member now. */
   joined = false;
-  #port: RoomPort;
+  #client: Fanfare;
   /** @internal */ readonly _options: JoinOptions;
   #sequence: Sequence;
   #joining = false;
@@ -56,12 +56,12 @@ export class Room<Events extends object = {}> extends Emitter<Heard<Events>> {
   /** @internal */ readonly _failed: (error: unknown) => void;
 
   /** @internal */
-  constructor(port: RoomPort, name: string, options: JoinOptions) {
+  constructor(client: Fanfare, name: string, options: JoinOptions) {
     super();
-    this.#port = port;
+    this.#client = client;
     this._options = { history: 0, recover: true, echo: true, ...options };
-    this.#sequence = new Sequence(port.limits.ASIDE);
-    this._failed = port.failed;
+    this.#sequence = new Sequence(client._limits.ASIDE);
+    this._failed = client._failed;
     this.name = name;
   }
 
@@ -86,13 +86,13 @@ export class Room<Events extends object = {}> extends Emitter<Heard<Events>> {
     return toPromise(callback, this._failed, (done) => {
       if (this.#ended) return done(this.#ended);
       const { event, key = randomKey(), echo = this._options.echo } = options;
-      const body = this.#port.body({
+      const body = this.#client._wire.body({
         type: "publish", room: this.name, event, key,
         echo: echo === false ? false : undefined,
         data: data === undefined ? null : data,
       });
       if (echo === false) this.#sequence.quiet();
-      this.#port.publish(this, body, (error, reply) => {
+      this.#client._publishes.add(this, body, (error, reply) => {
         if (echo === false) this.#sequence.answered(error ? undefined : reply).forEach((m) => this._take(m));
         done(error, reply && { epoch: reply.epoch, offset: reply.offset });
       });
@@ -141,7 +141,7 @@ export class Room<Events extends object = {}> extends Emitter<Heard<Events>> {
   #request(command: object, ended = false): Promise<any> {
     return toPromise(undefined, this._failed, (done) => {
       if (this.#ended && !ended) return done(this.#ended);
-      this.#port.request({ ...command, room: this.name }, done);
+      this.#client._request({ ...command, room: this.name }, done);
     }) as Promise<any>;
   }
 
@@ -155,7 +155,7 @@ export class Room<Events extends object = {}> extends Emitter<Heard<Events>> {
     const command = {
       type: "join", room: this.name, since, history: since ? undefined : history || undefined,
     };
-    this.#port.command(this.#port.body(command), (error, reply) => {
+    this.#client._command(this.#client._wire.body(command), (error, reply) => {
       this.#joining = false;
       if (this.#ended) return;
       if (error) this.#refused(error);
@@ -166,13 +166,13 @@ export class Room<Events extends object = {}> extends Emitter<Heard<Events>> {
   #refused(error: FanfareError): void {
     if (error.code === "disconnected") return;
     if (error.retry) {
-      this.#timer = letGo(setTimeout(() => this._join(), this.#port.wait(this.#attempts++)));
+      this.#timer = letGo(setTimeout(() => this._join(), this.#client._backoff.wait(this.#attempts++)));
       return;
     }
     // A refusal is told where somebody listens, else shown: it is never silent.
     const told = this.#ready !== undefined;
     this.#end(error);
-    if (!this._emit("error", error) && !told) this.#port.unheard(error);
+    if (!this._emit("error", error) && !told) this.#client._trouble(error);
   }
 
   #accepted(reply: any, asked: boolean, refill: boolean): void {
@@ -200,7 +200,7 @@ export class Room<Events extends object = {}> extends Emitter<Heard<Events>> {
       if (behind) this._join();
     }
     this.#ready?.resolve(this);
-    this.#port.flush();
+    this.#client._publishes.flush();
   }
 
   /** @internal */
@@ -250,6 +250,6 @@ export class Room<Events extends object = {}> extends Emitter<Heard<Events>> {
     this.#ended = error;
     this._lost();
     this.#ready?.reject(error);
-    this.#port.forget(this, error);
+    this.#client._forget(this, error);
   }
 }

@@ -1,8 +1,9 @@
 /** What users met: errors that nobody was told, waits that were refused, a peer that is frozen. */
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { beforeEach, mock, test } from "node:test";
-import { Fanfare, LIMITS } from "../client.js";
+import { CLOSE_CODES, Fanfare, LIMITS } from "../client.js";
 import { complaints, FakeSocket, freshClock, inLobby, settle, start } from "./double.js";
 
 beforeEach(freshClock);
@@ -283,4 +284,12 @@ test("a socket that refuses to send costs that command, not the client", async (
   socket.send = () => { throw new Error("closing"); };
   await assert.rejects(room.presence(), { code: "disconnected", retry: true });
   assert.equal(client.state, "open");
+});
+
+test("close codes are named as in the protocol", () => {
+  const protocol = readFileSync(new URL("../../../shared/PROTOCOL.md", import.meta.url), "utf8");
+  const rows = [...protocol.matchAll(/^\| (\d{4}) \| `(\w+)` \|/gm)].map(([, code, name]) => [code, name]);
+  const known = Object.entries(CLOSE_CODES).map(([code, { name }]) => [code, name]);
+  assert.equal(rows.length, 16);
+  assert.deepEqual(known.filter(([code]) => code !== "1006"), rows);
 });
