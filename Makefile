@@ -1,8 +1,8 @@
 # What people run. Each target says what it does: `make help`.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test client client-test tools lint docs ci smoke chaos autobahn fuzz cluster \
-	bench bench-check benches compare scale rolling-restart generate verify
+.PHONY: help run test client client-test client-verify tools lint docs ci smoke chaos autobahn fuzz \
+	cluster bench bench-check benches compare scale rolling-restart generate verify
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 20
@@ -19,6 +19,9 @@ client: ## Build the JavaScript client: its package, and what nodes serve at /cl
 
 client-test: ## Build and test the JavaScript client; installs what it needs by npm
 	gateway/client/verify/quick
+
+client-verify: ## Try the client's package in each bundler and runtime (minutes, by npm)
+	gateway/client/verify/all
 
 tools: ## Install what the tests need: redis-server, Chromium, Node.js, npm
 	.ci/tools

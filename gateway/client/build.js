@@ -4,7 +4,7 @@
  */
 
 import { execFileSync } from "node:child_process";
-import { copyFileSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 import { buildSync } from "esbuild";
@@ -41,6 +41,14 @@ for (const format of ["esm", "cjs"]) {
   for (const extra of ["served", "classic"]) rmSync(`dist/${format}/${extra}.d.ts`);
 }
 writeFileSync("dist/cjs/package.json", '{ "type": "commonjs", "sideEffects": false }\n');
+// For resolvers that do not read `exports`: Parcel, and TypeScript's "node10".
+for (const part of ["members", "msgpack"]) {
+  const place = (format, end) => `../dist/${format}/${part}.${end}`;
+  mkdirSync(part, { recursive: true });
+  writeFileSync(`${part}/package.json`, `${JSON.stringify({
+    main: place("cjs", "js"), module: place("esm", "js"), types: place("cjs", "d.ts"),
+  }, null, 2)}\n`);
+}
 buildSync({
   ...whole, mangleProps: /^_/, entryPoints: ["src/classic.ts"], format: "iife", globalName: "fanfare",
   banner: banner("The classic script"), outfile: "dist/fanfare.js",
