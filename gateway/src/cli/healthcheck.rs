@@ -1,6 +1,5 @@
 //! `fanfare healthcheck`: the probe of container platforms that cannot speak HTTP themselves.
 
-use std::io::{self, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use tokio::time;
 
 use super::client::Endpoint;
-use super::{Failure, FileArg, block_on, printable, sources};
+use super::{Failure, FileArg, block_on, output, printable, sources};
 
 /// From connecting to the last byte of the answer; a slower one counts as none.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -55,7 +54,7 @@ pub(super) fn run(args: HealthcheckArgs) -> Result<(), Failure> {
     };
     if status.is_success() {
         // The exit code is the answer; a closed output takes nothing from it.
-        let _ = writeln!(io::stdout().lock(), "{said}");
+        let _ = output::print(&format!("{said}\n"));
         Ok(())
     } else {
         Err(anyhow::anyhow!("{endpoint} is not ready ({status}): {said}").into())

@@ -3,7 +3,7 @@
 //! Sources differ in what they can say (an environment variable is always text, a file knows
 //! numbers), so values are checked and brought to one form here, before they are merged.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use config::{Value, ValueKind};
@@ -23,7 +23,7 @@ pub struct Key {
 /// What a key takes.
 #[derive(Debug, Clone, Copy)]
 pub enum Kind {
-    /// An IP address and a port.
+    /// An IP address, or `localhost` for that of version 4, and a port.
     Address,
     /// A node's name.
     Name,
@@ -215,16 +215,11 @@ impl Kind {
                 }
                 Ok(ValueKind::String(format_duration(time).to_string()))
             }
+            Self::Address => address_of(raw),
             Self::RedisUrls { .. } => urls_of(raw),
             Self::Flag => flag_of(raw),
-            // The rest is text. A whole number without quotes is taken for the text it reads
-            // as: `node = 123` says what it means.
             _ => {
-                let text = match raw {
-                    ValueKind::String(text) => text.clone(),
-                    ValueKind::I64(number) => number.to_string(),
-                    _ => return Err("not a text in quotes".to_owned()),
-                };
+                let text = text_of(raw)?;
                 self.check_text(&text)?;
                 Ok(ValueKind::String(text))
             }
@@ -233,10 +228,6 @@ impl Kind {
 
     fn check_text(&self, text: &str) -> Result<(), String> {
         match self {
-            Self::Address => match text.parse::<SocketAddr>() {
-                Ok(_) => Ok(()),
-                Err(_) => Err("not an address with a port".to_owned()),
-            },
             Self::Name => {
                 if text.is_empty() {
                     Err("empty".to_owned())
@@ -254,8 +245,22 @@ impl Kind {
             Self::Path if text.is_empty() => Err("empty".to_owned()),
             Self::Path => Ok(()),
             Self::Pattern => RoomPattern::new(text).map(drop).map_err(str::to_owned),
-            Self::Count { .. } | Self::Time { .. } | Self::RedisUrls { .. } | Self::Flag => Ok(()),
+            Self::Address
+            | Self::Count { .. }
+            | Self::Time { .. }
+            | Self::RedisUrls { .. }
+            | Self::Flag => Ok(()),
         }
+    }
+}
+
+/// A text. A whole number without quotes is taken for the text it reads as: `node = 123` says what
+/// it means.
+fn text_of(raw: &ValueKind) -> Result<String, String> {
+    match raw {
+        ValueKind::String(text) => Ok(text.clone()),
+        ValueKind::I64(number) => Ok(number.to_string()),
+        _ => Err("not a text in quotes".to_owned()),
     }
 }
 
@@ -304,6 +309,19 @@ fn flag_of(raw: &ValueKind) -> Result<ValueKind, String> {
             Err(_) => Err("neither true nor false".to_owned()),
         },
         _ => Err("neither true nor false".to_owned()),
+    }
+}
+
+/// An address, its name of this host resolved: no other is asked for.
+fn address_of(raw: &ValueKind) -> Result<ValueKind, String> {
+    let text = text_of(raw)?;
+    let address = match text.strip_prefix("localhost:") {
+        Some(port) => format!("{}:{port}", Ipv4Addr::LOCALHOST),
+        None => text,
+    };
+    match address.parse::<SocketAddr>() {
+        Ok(_) => Ok(ValueKind::String(address)),
+        Err(_) => Err("not an address with a port".to_owned()),
     }
 }
 

@@ -75,7 +75,14 @@ fn every_key_can_be_set_by_its_variable_and_its_bounds_are_what_it_says() {
                 vec!["true".to_owned(), "false".to_owned()],
                 vec!["yes".to_owned()],
             ),
-            Kind::Address => (vec!["[::1]:0".to_owned()], vec![":8080".to_owned()]),
+            Kind::Address => (
+                vec!["[::1]:0".to_owned(), "localhost:0".to_owned()],
+                vec![
+                    ":8080".to_owned(),
+                    "localhost".to_owned(),
+                    "host:1".to_owned(),
+                ],
+            ),
             Kind::Name => (vec!["123".to_owned()], vec!["a b".to_owned()]),
             Kind::Filter => (vec!["info,a=off".to_owned()], vec!["loud".to_owned()]),
             Kind::RedisUrls { .. } => (
