@@ -61,6 +61,11 @@ pub trait Backend: Send + Sync + 'static {
     /// that a room with members keeps its position however long nothing is published.
     fn read(&self, room: &RoomName, log: Log, read: Read) -> Pending<Snapshot>;
 
+    /// Names what answers for a room: rooms of one part fail together.
+    fn part(&self, _room: &RoomName) -> u64 {
+        0
+    }
+
     /// Whether publications get through right now, as seen by the backend's own probe.
     fn ready(&self) -> bool;
 

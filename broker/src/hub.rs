@@ -5,6 +5,8 @@
 //! posted, and while the backend is told that a room is wanted or not, since rooms of one name
 //! may follow each other quickly; never while anything is awaited or read.
 
+mod resync;
+
 use std::collections::HashMap;
 use std::future::Future;
 use std::num::NonZeroU64;
@@ -24,6 +26,7 @@ use crate::backend::{
 };
 use crate::room::{Request, Room};
 use crate::{Inbox, Join, Metrics, Post, RoomKey};
+use resync::Resync;
 
 /// Locks over the rooms: enough that workers and the backend rarely meet.
 const STRIPES: usize = 64;
@@ -72,6 +75,7 @@ pub struct Hub {
     hasher: RandomState,
     stripes: [Mutex<Rooms>; STRIPES],
     next_key: AtomicU64,
+    resync: Resync,
     /// For the tasks that answer a room's requests.
     this: Weak<Self>,
 }
@@ -95,6 +99,7 @@ impl Hub {
             hasher: RandomState::new(),
             stripes: std::array::from_fn(|_| Mutex::default()),
             next_key: AtomicU64::new(1),
+            resync: Resync::default(),
             this: this.clone(),
         })
     }
@@ -179,12 +184,12 @@ impl Hub {
         (self.options.log_of)(room)
     }
 
-    /// Closes rooms that have had no members for a while, and reads again what could not be read.
-    /// To be called every second or so.
+    /// Closes rooms that have had no members for a while, and reads again what could not be read, ever
+    /// more seldom where that fails. To be called every second or so.
     pub fn sweep(&self) {
         let now = Instant::now();
-        let ready = self.backend.ready();
-        let mut requests = Vec::new();
+        let may_read = self.may_read();
+        let mut lost = Vec::new();
         for stripe in &self.stripes {
             lock(stripe).retain(|name, room| {
                 room.shrink();
@@ -194,63 +199,13 @@ impl Hub {
                     self.closed(name);
                     return false;
                 }
-                if ready && room.is_lost() && room.member_count() > 0 {
-                    requests.push((name.clone(), room.key(), room.log(), room.sync()));
+                if may_read && room.is_lost() && room.member_count() > 0 {
+                    lost.push((name.clone(), room.key(), room.log()));
                 }
                 true
             });
         }
-        for (name, key, log, request) in requests {
-            self.fulfil(&name, key, log, request);
-        }
-    }
-
-    /// Compares positions with the log for as long as it is polled: each room every
-    /// [`Options::sync_interval`], and one that differed again after a second.
-    ///
-    /// What is lost at the end of a burst shows in no later offset; this is how it is noticed. It
-    /// also keeps alive the logs of rooms in which nothing is published; those that have no
-    /// publications yet live for no longer than these would, and may need it more often.
-    pub async fn compare_positions(&self) {
-        let mut last_full = Instant::now();
-        let pause = Duration::from_secs(1).min(self.options.sync_interval);
-        for turn in 1_u64.. {
-            tokio::time::sleep(pause).await;
-            if !self.backend.ready() {
-                continue;
-            }
-            let full = last_full.elapsed() >= self.options.sync_interval;
-            if full {
-                last_full = Instant::now();
-            }
-            let is_due = |room: &Room| {
-                let turns = room.log().quiet_ttl().div_duration_f64(pause) / 3.0;
-                #[allow(
-                    clippy::cast_possible_truncation,
-                    clippy::cast_sign_loss,
-                    reason = "a duration's share is positive, and saturates"
-                )]
-                let turns = (turns as u64).max(1);
-                room.is_suspect() || room.is_empty_log() && turn.is_multiple_of(turns)
-            };
-            let rooms = self.rooms(|room| room.is_live() && (full || is_due(room)));
-            for batch in rooms.chunks(CONCURRENT_SYNCS) {
-                let reads: Vec<_> = batch
-                    .iter()
-                    .filter(|(_, _, log)| log.size > 0)
-                    .map(|(name, key, log)| {
-                        (name, *key, *log, self.backend.read(name, *log, Read::Begin))
-                    })
-                    .collect();
-                for (name, key, log, read) in reads {
-                    let Ok(snapshot) = read.await else { continue };
-                    let request = self.with_room(name, key, |room| {
-                        room.compare(snapshot.position, &self.metrics)
-                    });
-                    self.fulfil(name, key, log, request);
-                }
-            }
-        }
+        self.read_again(lost);
     }
 
     // --- opening and closing ---

@@ -32,6 +32,7 @@ mod outbox;
 mod presence;
 mod recent;
 mod room;
+mod trial;
 
 pub use backlog::{Backlog, Frame};
 pub use delivery::Delivery;

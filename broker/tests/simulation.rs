@@ -95,6 +95,8 @@ fn note_panics() {
 
 fn run(seed: u64) -> (Vec<Tally>, u64) {
     let _named = Named(seed);
+    // What the hub itself leaves to chance.
+    fastrand::seed(seed);
     let outcome = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)

@@ -401,6 +401,10 @@ impl Backend for Redis {
         })
     }
 
+    fn part(&self, room: &RoomName) -> u64 {
+        self.route.part(room)
+    }
+
     /// With several servers: through one of them at least. A server that is away takes its rooms
     /// with it and no others; were its absence to make every node not ready, it would take all.
     fn ready(&self) -> bool {

@@ -1,12 +1,13 @@
 //! The backend away, silent or slow: what members miss meanwhile they get, and no room is left
 //! behind.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use fanfare_broker::backend::{Read, Sink};
-use fanfare_broker::{Options, Replay};
+use fanfare_broker::{Hub, Options, Replay};
 
 use crate::obedient::Obedient;
 use crate::publications::{LOG, NO_LOG, named};
@@ -157,4 +158,88 @@ async fn a_room_joined_while_another_of_its_name_is_closed_stays_subscribed() {
         hub.sweep();
     });
     assert!(backend.subscribed.lock().expect("no panic").contains(&room));
+}
+
+/// A hub with so many rooms that have a member each, named by the letter and a number.
+fn crowded(backend: &Obedient, hub: &Hub, letters: &[char], rooms: usize) {
+    backend.parted.store(letters.len() > 1, Ordering::SeqCst);
+    for letter in letters {
+        for room in 0..rooms {
+            hub.join(&named(&format!("{letter} {room}")), join(0, Replay::None));
+        }
+    }
+}
+
+/// Sweeps as a node does, and answers how many reads that made.
+async fn sweep(backend: &Obedient, hub: &Hub, seconds: u64) -> usize {
+    let before = backend.reads();
+    for _ in 0..seconds {
+        hub.sweep();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    backend.reads() - before
+}
+
+#[tokio::test(start_paused = true)]
+async fn rooms_that_cannot_be_read_are_tried_ever_more_seldom_and_each_once_when_they_can() {
+    const ROOMS: usize = 3_000;
+    let (backend, hub, _) = Obedient::with_hub(options(LOG));
+    crowded(&backend, &hub, &['a'], ROOMS);
+    backend.set_unreadable(1);
+    hub.lost(&|_| true);
+    hub.restored(&|_| true).await;
+    // The first time none is known to fail.
+    let reads = sweep(&backend, &hub, 60).await;
+    assert!((2..=600).contains(&reads), "{reads} reads in a minute");
+
+    backend.set_unreadable(0);
+    let reads = sweep(&backend, &hub, 10).await;
+    assert_eq!(reads, ROOMS, "each once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn rooms_of_a_part_that_can_be_read_do_not_wait_for_those_of_another() {
+    const ROOMS: usize = 1_000;
+    let (backend, hub, _) = Obedient::with_hub(options(LOG));
+    crowded(&backend, &hub, &['a', 'b'], ROOMS);
+    backend.set_down(true);
+    hub.lost(&|_| true);
+    hub.restored(&|_| true).await;
+    backend.set_down(false);
+    backend.set_unreadable(u64::from(b'a'));
+    sweep(&backend, &hub, 60).await;
+    let before = backend.reads.lock().expect("no panic").len();
+    sweep(&backend, &hub, 60).await;
+    let reads = backend.reads.lock().expect("no panic");
+    let of_others = reads[before..]
+        .iter()
+        .filter(|(room, _)| room.as_str().starts_with('b'));
+    assert_eq!(of_others.count(), 0, "they were read at once");
+    let of_b = reads.iter().filter(|(room, read)| {
+        room.as_str().starts_with('b') && matches!(read, Read::Resume { .. })
+    });
+    // Once in vain, while all was down.
+    assert_eq!(of_b.count(), 2 * ROOMS);
+}
+
+#[tokio::test(start_paused = true)]
+async fn positions_that_cannot_be_read_are_not_asked_for_one_by_one() {
+    const ROOMS: usize = 3_000;
+    let (backend, hub, _) = Obedient::with_hub(options(LOG));
+    crowded(&backend, &hub, &['a', 'b'], ROOMS);
+    backend.set_unreadable(u64::from(b'a'));
+    let before = backend.reads();
+    let compared = Arc::clone(&hub);
+    tokio::spawn(async move { compared.compare_positions().await });
+    // Three rounds at least.
+    tokio::time::sleep(Duration::from_secs(95)).await;
+    let reads = backend.reads.lock().expect("no panic");
+    let of = |letter| {
+        let of_it = reads[before..]
+            .iter()
+            .filter(|(room, _)| room.as_str().starts_with(letter));
+        of_it.count()
+    };
+    assert!((1..=1_000).contains(&of('a')), "{} refused", of('a'));
+    assert!(of('b') >= 3 * ROOMS, "{} read", of('b'));
 }

@@ -1,13 +1,14 @@
 //! A backend that does as it is told.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use fanfare_broker::backend::memory::Memory;
 use fanfare_broker::backend::{
-    Announcement, Backend, BackendError, Log, Pending, Publish, Read, Scope, Sink, Snapshot,
+    Announcement, Backend, BackendError, Log, Pending, Publish, Read, Refused, Scope, Sink,
+    Snapshot,
 };
 use fanfare_broker::{Hub, Metrics, Options};
 use fanfare_shared::{Position, Publication, RoomName};
@@ -21,6 +22,10 @@ pub(crate) struct Obedient {
     memory: Memory,
     sink: std::sync::OnceLock<Arc<Hub>>,
     down: AtomicBool,
+    /// The part whose reads are refused, though it is ready; none where it is 0.
+    unreadable: AtomicU64,
+    /// Which part a room is of: 1 for all, or by the first letter of its name.
+    pub(crate) parted: AtomicBool,
     /// Whether publications are kept from the hub.
     silent: AtomicBool,
     pub(crate) subscribed: Mutex<HashSet<RoomName>>,
@@ -49,6 +54,10 @@ impl Obedient {
 
     fn is_down(&self) -> bool {
         self.down.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn set_unreadable(&self, part: u64) {
+        self.unreadable.store(part, Ordering::SeqCst);
     }
 
     pub(crate) fn set_silent(&self, silent: bool) {
@@ -92,7 +101,18 @@ impl Backend for Obedient {
         if self.is_down() {
             return Pending::ready(Err(BackendError::Unavailable));
         }
+        if self.unreadable.load(Ordering::SeqCst) == self.part(room) {
+            return Pending::ready(Err(BackendError::Refused(Refused::Busy)));
+        }
         self.memory.read(room, log, read)
+    }
+
+    fn part(&self, room: &RoomName) -> u64 {
+        if self.parted.load(Ordering::SeqCst) {
+            room.as_str().as_bytes()[0].into()
+        } else {
+            1
+        }
     }
 
     fn ready(&self) -> bool {

@@ -55,6 +55,11 @@ impl Route {
         }
     }
 
+    /// Names a room's shard; 0 where no shard has it.
+    pub(super) fn part(&self, room: &RoomName) -> u64 {
+        self.with(room, |shard| shard.number).unwrap_or_default()
+    }
+
     /// The shards that there are now.
     pub(super) fn shards(&self) -> Vec<Arc<Shard>> {
         match self {

@@ -3,7 +3,7 @@
 //! Each shard has a [`supervisor`] and with it a link of its own; it fails, heals and catches up
 //! by itself. Invariant: only the shard's own rooms hear of that.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use fanfare_shared::RoomName;
@@ -51,6 +51,8 @@ impl Common {
 
 /// What the calls and the tasks of one shard's link have in common.
 pub(super) struct Shard {
+    /// No other shard of the process has it, and none has zero.
+    pub(super) number: u64,
     pub(super) options: Arc<Options>,
     pub(super) place: Place,
     pub(super) publications: Queue<publisher::Item, publisher::Shortcut>,
@@ -79,9 +81,11 @@ impl Shard {
         place: Place,
         rooms: impl Fn(&RoomName) -> bool + Send + Sync + 'static,
     ) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
         let items = common.options.queue;
         let stats = Arc::new(common.families.of(place.name()));
         Self {
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
             options: Arc::clone(&common.options),
             place,
             publications: Queue::new(Load {
