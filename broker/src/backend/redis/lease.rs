@@ -18,20 +18,22 @@ use std::time::Duration;
 use fanfare_shared::RoomName;
 use redis::{Cmd, RedisWrite, cmd};
 use tokio::sync::{Notify, watch};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::members::{Act, Item, register};
 use super::publisher::ttl;
 use super::route::Route;
 use super::stats::{Families, Seldom};
 use super::{BackendError, Standing, keys};
+use crate::backoff::Backoff;
 
 /// A lease holds for two thirds of the period, is renewed in every sixth, and its end is known to
 /// all within another two sixths: so that the period is what `presence.lease` promises.
 const RENEWALS: u32 = 6;
 
-/// How long a node waits that was not given a lease, before it asks again.
+/// How long a node that was not given a lease waits before it asks again, at first and at most.
 const RETRY: Duration = Duration::from_millis(250);
+const MAX_RETRY: Duration = Duration::from_secs(5);
 
 /// How long it is remembered that a lease ended, for nodes to which it is news.
 const MEMORY: Duration = Duration::from_secs(60 * 60);
@@ -118,9 +120,19 @@ pub(super) struct Leases {
     /// Wakes the task that renews, when there is a lease to be had.
     wanted: Notify,
     /// Held while the register is asked, lest a node be given two leases.
-    renewing: tokio::sync::Mutex<()>,
+    renewing: tokio::sync::Mutex<Last>,
     families: Arc<Families>,
     refused: Seldom,
+}
+
+/// What became of the last renewal.
+#[derive(Default)]
+enum Last {
+    #[default]
+    None,
+    /// It was begun then.
+    Renewed(Instant),
+    Failed(Instant),
 }
 
 #[derive(Default)]
@@ -196,6 +208,8 @@ impl Leases {
 
     /// Keeps a lease, for as long as it is polled.
     pub(super) async fn keep(&self, route: &Route) {
+        let renewal = self.period / RENEWALS;
+        let mut backoff = Backoff::new(RETRY.min(renewal), MAX_RETRY.min(renewal));
         loop {
             // While the register is out of reach the lease may hold still.
             if let Err(BackendError::Failed(reason)) = self.renew(route).await
@@ -203,10 +217,13 @@ impl Leases {
             {
                 tracing::error!(%reason, unlogged, "Redis refuses to renew the node's lease");
             }
-            let mut wait = self.period / RENEWALS;
-            if !self.is_held() {
-                wait = wait.min(RETRY);
-            }
+            let wait = if self.is_held() {
+                backoff.reset();
+                // Nodes that started together do not renew together.
+                renewal.mul_f64(1.0 - fastrand::f64() / 8.0)
+            } else {
+                backoff.wait()
+            };
             tokio::select! {
                 () = sleep(wait) => {}
                 () = self.wanted.notified() => {}
@@ -214,9 +231,35 @@ impl Leases {
         }
     }
 
+    /// Learns of the others by a renewal that begins from now on: however many ask so, one at a
+    /// time is under way, and none for a moment after one failed.
+    pub(super) async fn refresh(&self, route: &Route) -> Result<(), BackendError> {
+        let now = Instant::now();
+        let mut last = self.renewing.lock().await;
+        match *last {
+            Last::Renewed(begun) if begun >= now => Ok(()),
+            Last::Failed(at) if at.elapsed() < RETRY => Err(BackendError::Unavailable),
+            _ => self.renew_next(route, &mut last).await,
+        }
+    }
+
     /// Renews the lease, or asks for one, and learns of the others.
-    pub(super) async fn renew(&self, route: &Route) -> Result<(), BackendError> {
-        let _turn = self.renewing.lock().await;
+    async fn renew(&self, route: &Route) -> Result<(), BackendError> {
+        let mut last = self.renewing.lock().await;
+        self.renew_next(route, &mut last).await
+    }
+
+    async fn renew_next(&self, route: &Route, last: &mut Last) -> Result<(), BackendError> {
+        let begun = Instant::now();
+        let renewed = self.renew_now(route).await;
+        *last = match renewed {
+            Ok(()) => Last::Renewed(begun),
+            Err(_) => Last::Failed(Instant::now()),
+        };
+        renewed
+    }
+
+    async fn renew_now(&self, route: &Route) -> Result<(), BackendError> {
         let (lease, given_up) = {
             let state = self.lock();
             if state.resigned {

@@ -75,7 +75,7 @@ impl Attendance {
     async fn ended(&self, mut leases: Vec<Lease>) -> Vec<Lease> {
         let unknown = |lease: &Lease| self.leases.has_ended(*lease).is_none();
         // One that is not known may be newer than what is known.
-        let renewed = leases.iter().any(unknown) && self.leases.renew(&self.route).await.is_ok();
+        let renewed = leases.iter().any(unknown) && self.leases.refresh(&self.route).await.is_ok();
         let settled = renewed && self.leases.is_settled();
         leases.retain(|lease| self.leases.has_ended(*lease).unwrap_or(settled));
         leases
