@@ -326,3 +326,28 @@ async fn a_server_in_another_mode_is_named_with_the_remedy() {
     assert!(matches!(error, ConnectError::ClusterDown(_)), "{error}");
     assert!(error.may_pass());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_in_which_something_stays_amiss_is_asked_ever_more_seldom() {
+    let mut cluster = RedisCluster::start(DEADLINE).await;
+    let (node, _) = linked(member(&cluster)).await;
+    // Nobody takes its place.
+    cluster.nodes[0].kill();
+    let answered = async |cluster: &RedisCluster| -> u64 {
+        let mut sum = 0;
+        for node in &cluster.nodes[1..MASTERS] {
+            let info: String = node.ask(&["INFO", "commandstats"]).await;
+            let calls = info.lines().filter_map(|line| {
+                let calls = line.strip_prefix("cmdstat_cluster|slots:calls=")?;
+                calls.split(',').next()?.parse::<u64>().ok()
+            });
+            sum += calls.sum::<u64>();
+        }
+        sum
+    };
+    let before = answered(&cluster).await;
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    let asked = answered(&cluster).await - before;
+    assert!((1..=24).contains(&asked), "{asked} times in 8 s");
+    drop(node);
+}

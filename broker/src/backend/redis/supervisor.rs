@@ -77,6 +77,8 @@ async fn serve(shard: &Arc<Shard>, sink: &Arc<dyn Sink>, link: Link) -> Loss {
             shard.gapped.store(false, Ordering::Relaxed);
         }
         shard.set_ready(true);
+        // What waits for it need not wait until somebody looks.
+        shard.doubt();
         tracing::info!(address, "linked to Redis");
     };
     let loss = link.serve(shard, restore).await;

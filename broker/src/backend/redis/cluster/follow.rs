@@ -13,16 +13,20 @@ use super::map::Map;
 use super::{Cluster, Shard, Sink, slot};
 use crate::backend::redis::stats::Seldom;
 use crate::backend::redis::supervisor;
+use crate::backoff::Backoff;
 
 /// How long the map is believed when nobody doubts it.
 const BELIEVED: Duration = Duration::from_secs(30);
 
-/// How often the cluster is asked while something is amiss: a shard without a link, a room without
-/// its subscription, a publication that waits for its slot.
+/// When the cluster is asked again while something is amiss, at first and at most: a shard without a
+/// link, a room without its subscription, a publication that waits for its slot.
 const AMISS: Duration = Duration::from_millis(200);
+const MAX_AMISS: Duration = Duration::from_secs(1);
 
-/// The least time between two questions, however many doubts there are.
+/// The least time between two questions, however many doubts there are, and what is added to it
+/// where the answers to many stay the same.
 const PAUSE: Duration = Duration::from_millis(25);
+const MAX_PAUSE: Duration = Duration::from_millis(500);
 
 /// How often a cluster that cannot be read is logged.
 const LOG_INTERVAL: Duration = Duration::from_secs(30);
@@ -51,13 +55,35 @@ async fn keep(cluster: Arc<Cluster>, sink: Arc<dyn Sink>) {
         movers: HashMap::new(),
         seldom: Seldom::new(LOG_INTERVAL),
     };
+    let mut amiss = Backoff::new(AMISS, MAX_AMISS);
+    let mut pause = Backoff::new(PAUSE, MAX_PAUSE);
     loop {
-        let amiss = follower.follow().await;
-        sleep(PAUSE).await;
-        let patience = if amiss { AMISS } else { BELIEVED };
+        let found = follower.follow().await;
+        if found.changed {
+            amiss.reset();
+            pause.reset();
+        }
+        let patience = if found.amiss {
+            amiss.wait()
+        } else {
+            amiss.reset();
+            // Nodes that started together do not ask together.
+            BELIEVED.mul_f64(1.0 - fastrand::f64() / 4.0)
+        };
+        sleep(PAUSE + pause.wait()).await;
         // Asked in any case when that is over.
-        let _ = timeout(patience, follower.cluster.doubted.notified()).await;
+        let doubted = timeout(patience, follower.cluster.doubted.notified()).await;
+        if doubted.is_err() {
+            pause.reset();
+        }
     }
+}
+
+/// What a look at the cluster showed.
+struct Found {
+    /// Whether slots have changed hands since the last.
+    changed: bool,
+    amiss: bool,
 }
 
 struct Follower {
@@ -77,12 +103,12 @@ struct Mover {
 }
 
 impl Follower {
-    /// Asks once, and acts on the answer; answers whether something is amiss.
-    async fn follow(&mut self) -> bool {
+    /// Asks once, and acts on the answer.
+    async fn follow(&mut self) -> Found {
         while self.tasks.try_join_next().is_some() {}
-        let mut moved = Vec::new();
+        let (mut moved, mut changed) = (Vec::new(), false);
         match self.cluster.look().await {
-            Ok(map) => moved = self.cluster.swap(&map),
+            Ok(map) => (moved, changed) = self.cluster.swap(&map),
             Err(error) => {
                 if let Some(unlogged) = self.seldom.now() {
                     tracing::warn!(unlogged, "{error}");
@@ -104,7 +130,7 @@ impl Follower {
             *mapped |= first;
             first
         });
-        amiss
+        Found { changed, amiss }
     }
 
     /// Gives every shard a supervisor, and ends those whose shards are no more.
@@ -180,8 +206,8 @@ impl Follower {
 
 impl Cluster {
     /// Takes a new map: shards for masters that are new, rooms and what waits for them to where
-    /// their slots are; answers which rooms have changed hands.
-    pub(super) fn swap(&self, map: &Map) -> Vec<RoomName> {
+    /// their slots are; answers which rooms have changed hands, and whether any slot has.
+    pub(super) fn swap(&self, map: &Map) -> (Vec<RoomName>, bool) {
         let state = &mut *self.lock();
         let mut moved = HashSet::new();
         let mut givers: Vec<Arc<Shard>> = Vec::new();
@@ -234,6 +260,6 @@ impl Cluster {
             let mut owned = owners.iter().flatten();
             owned.any(|owner| Arc::ptr_eq(owner, shard))
         });
-        rooms
+        (rooms, !moved.is_empty())
     }
 }
