@@ -19,6 +19,7 @@ mod stream;
 
 use std::time::Duration;
 
+use fanfare_broker::backend::Backend;
 use fanfare_broker::backend::redis::{ConnectError, Options, Redis};
 
 use node::{linked, options, publish, subscribe};
@@ -106,6 +107,39 @@ async fn a_replaced_master_that_refuses_writes_is_left_before_it_knows() {
         .await;
     let role: Vec<redis::Value> = watched.servers[0].ask(&["ROLE"]).await;
     assert_eq!(role[0], redis::Value::BulkString(b"master".to_vec()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sentinels_are_asked_seldom_about_a_master_that_lacks_replicas_for_long() {
+    // Nothing is taken for down.
+    let mut watched = Watched::start(DEADLINE).await;
+    let [master, replica] = &mut watched.servers;
+    master
+        .tell(&["CONFIG", "SET", "min-replicas-to-write", "1"])
+        .await;
+    replica.kill();
+    let options = behind(&watched);
+    assert!(options.probe_interval <= Duration::from_millis(50));
+    let (node, _) = linked(options).await;
+    let refusing = async {
+        while node.refusing().is_none() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let refusing = tokio::time::timeout(DEADLINE, refusing).await;
+    refusing.expect("it lacks replicas in time");
+    let connections = async || -> u64 {
+        let info: String = watched.sentinels[0].ask(&["INFO", "stats"]).await;
+        let count = info
+            .lines()
+            .find_map(|line| line.strip_prefix("total_connections_received:"));
+        count.expect("a count").parse().expect("a number")
+    };
+    let before = connections().await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    // One is the test's own.
+    let asked = connections().await - before - 1;
+    assert!((1..=20).contains(&asked), "{asked} times in 5 s");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

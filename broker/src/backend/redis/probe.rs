@@ -2,6 +2,7 @@
 //! over, to know whether publications get through.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use redis::{RedisError, RedisResult};
 use tokio::time::{Instant, sleep, timeout};
@@ -13,9 +14,13 @@ use super::loss::Loss;
 use super::refusal::Refusal;
 use super::run::{Ended, Health, Run};
 use super::{Refused, Shard};
+use crate::backoff::Backoff;
 
 /// How long what a probe wrote is kept (milliseconds).
 const WRITTEN_TTL: u32 = 60_000;
+
+/// The longest between two questions to the sentinels about a master that accepts nothing.
+const MAX_ASKING: Duration = Duration::from_secs(2);
 
 /// By what a link knows its own probes.
 pub(super) struct Mark {
@@ -106,15 +111,22 @@ impl Prober {
 
     /// Sends one now and then, until one is not heard.
     pub(super) async fn run(mut self, shard: &Shard) -> Loss {
+        let interval = shard.options.probe_interval;
+        let mut asking = Backoff::new(interval, MAX_ASKING.max(interval));
+        let mut ask_again = Instant::now();
         loop {
-            sleep(shard.options.probe_interval).await;
+            sleep(interval).await;
             match self.probe(shard).await {
+                Ok(Health::Good) => asking.reset(),
                 // Only one that accepts nothing any more: nodes leave one by one, and who has left
                 // would never hear of what it still accepts from those who have not.
-                Ok(Health::Fenced) if !shard.place.is_at(&self.server).await => {
-                    return Loss::Replaced;
+                Ok(Health::Fenced) if ask_again <= Instant::now() => {
+                    if !shard.place.is_at(&self.server).await {
+                        return Loss::Replaced;
+                    }
+                    ask_again = Instant::now() + asking.wait();
                 }
-                Ok(_) => {}
+                Ok(Health::Fenced) => {}
                 Err(Unheard::Silence) => return Loss::Probe,
                 Err(Unheard::Ended(Ended::Demoted)) => return Loss::Demoted,
                 Err(Unheard::Ended(Ended::Renewed)) => return Loss::Renewed,
