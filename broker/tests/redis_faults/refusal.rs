@@ -89,6 +89,46 @@ async fn flushed_scripts_cost_neither_order_nor_publications() {
     assert_eq!(top, (names.len() * EACH) as u64);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_is_answered_however_often_the_scripts_are_flushed() {
+    const READS: u64 = 5;
+    let server = RedisServer::start();
+    let (node, _) = linked(options(server.url())).await;
+    let first = publish(&node, "room", "a").await;
+    // Some wait there all the time: between any two round trips one is executed.
+    let mut flushers = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let mut connection = server.connect().await;
+        flushers.spawn(async move {
+            loop {
+                let mut flushes = redis::pipe();
+                for _ in 0..8 {
+                    flushes.cmd("SCRIPT").arg("FLUSH");
+                }
+                let flushed: redis::RedisResult<()> = flushes.query_async(&mut connection).await;
+                flushed.expect("flushed");
+            }
+        });
+    }
+    let loaded = async || -> u64 {
+        let info: String = server.ask(&["INFO", "commandstats"]).await;
+        let calls = info.lines().find_map(|line| {
+            let calls = line.strip_prefix("cmdstat_script|load:calls=")?;
+            calls.split(',').next()?.parse().ok()
+        });
+        calls.expect("a count")
+    };
+    let before = loaded().await;
+    for _ in 0..READS {
+        let read = node.read(&named("room"), LOG, Read::Newest { limit: 9 });
+        let found = read.await.expect("read");
+        assert_eq!(found.position, Some(first));
+    }
+    let loaded = loaded().await - before;
+    // Once when it turns out to be gone, and once before the read.
+    assert!(loaded <= 2 * READS, "loaded {loaded} times");
+}
+
 /// Asks again until what the backend says of writes is this.
 async fn until_refusing(node: &Redis, refusing: Option<Refused>) {
     let said = async {

@@ -16,7 +16,7 @@ use super::publisher::ttl;
 use super::queue::Load;
 use super::refusal::Refusal;
 use super::resp::array;
-use super::script::Script;
+use super::script::{MAX_IN_VAIN, Script};
 use super::shard::Shard;
 use super::{Announcement, BackendError, Page, Pending, keys};
 
@@ -32,10 +32,6 @@ const ROOM_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The most members of a lease that are taken out in one step, which blocks the server meanwhile.
 pub(super) const MAX_REAPED: u64 = 1_000;
-
-/// How often in a row a batch is sent and none of it is executed, because the scripts had gone
-/// once more.
-const MAX_IN_VAIN: usize = 8;
 
 /// What stands before an announcement on a room's channel, where a publication has its position.
 pub(super) const ANNOUNCED: &[u8] = b"member ";

@@ -24,7 +24,7 @@ use super::queue::Load;
 use super::refusal::Refusal;
 use super::renewals::Renewals;
 use super::resp::Command;
-use super::script::Script;
+use super::script::{MAX_IN_VAIN, Script};
 use super::shard::Shard;
 use super::stats::millis;
 use super::{BackendError, Publish, keys, renewals};
@@ -337,10 +337,6 @@ impl Astray {
         }
     }
 }
-
-/// How often in a row a batch is sent and none of it is executed, because the script had gone once
-/// more.
-const MAX_IN_VAIN: usize = 8;
 
 fn refuse(batch: &mut Vec<Item>, refusal: &Refusal, seconds: &LocalHistogram) {
     for item in batch.drain(..) {

@@ -13,7 +13,7 @@ use super::publisher::ttl;
 use super::queue::Load;
 use super::refusal::Refusal;
 use super::resp::array;
-use super::script::Script;
+use super::script::{MAX_IN_VAIN, Script};
 use super::shard::Shard;
 use super::stats::{Stats, Unreadable};
 use super::{BackendError, Log, Read, Snapshot, inbound, keys, renewals};
@@ -117,6 +117,11 @@ impl Item {
         })
     }
 
+    fn answer(self, outcome: Result<Snapshot, Refusal>) {
+        // Whoever asked may have gone.
+        let _ = self.answer.send(outcome.map_err(Into::into));
+    }
+
     fn publication(
         &self,
         position: Position,
@@ -203,47 +208,68 @@ impl Reader {
         }
     }
 
+    /// Sends a batch, and empties it. What was not executed for want of the script is sent again,
+    /// behind the script, so that some of it is executed however often the cache is emptied.
     async fn send(&mut self, batch: &mut Vec<Item>) -> Result<(), Loss> {
-        let mut pipeline = Pipeline::with_capacity(batch.len());
-        for item in &*batch {
+        let (mut again, mut in_vain) = (false, 0);
+        while !batch.is_empty() {
+            let replies = self.exchange(batch, again).await?;
+            let sent = std::mem::take(batch);
+            let count = sent.len();
+            let mut demoted = false;
+            for (item, reply) in sent.into_iter().zip(replies) {
+                match item.snapshot(reply, &self.shard.stats) {
+                    Err(Refusal::NoScript) => batch.push(item),
+                    outcome => {
+                        demoted |= matches!(outcome, Err(Refusal::Demoted));
+                        match &outcome {
+                            Err(Refusal::Astray(_)) => self.shard.contradict(),
+                            Err(refusal) => self.shard.stats.refuse("reads", refusal),
+                            Ok(_) => {}
+                        }
+                        item.answer(outcome);
+                    }
+                }
+            }
+            if demoted {
+                return Err(Loss::Demoted);
+            }
+            if batch.is_empty() {
+                break;
+            }
+            in_vain = if batch.len() < count { 0 } else { in_vain + 1 };
+            let loaded = if in_vain == MAX_IN_VAIN {
+                Err(Refusal::NoScript)
+            } else {
+                self.script.reload(&mut self.connection).await?
+            };
+            if let Err(refusal) = loaded {
+                self.shard.stats.refuse("reads", &refusal);
+                for item in batch.drain(..) {
+                    item.answer(Err(refusal.clone()));
+                }
+            }
+            again = true;
+        }
+        Ok(())
+    }
+
+    /// Sends a batch and answers the replies to it; `again` puts the script at its head.
+    async fn exchange(&self, batch: &[Item], again: bool) -> Result<Vec<Value>, Loss> {
+        let mut pipeline = Pipeline::with_capacity(batch.len() + 1);
+        if again {
+            pipeline.add_command(self.script.loading());
+        }
+        let head = pipeline.len();
+        for item in batch {
             pipeline.add_command(item.command(self.script.sha(), &self.run));
         }
-        let replies = self.connection.exchange(&pipeline).await.map_err(|error| {
+        let mut replies = self.connection.exchange(&pipeline).await.map_err(|error| {
             tracing::debug!("reading failed: {error}");
             Loss::Closed
         })?;
-        let mut again = Vec::new();
-        let mut demoted = false;
-        for (item, reply) in batch.drain(..).zip(replies) {
-            match item.snapshot(reply, &self.shard.stats) {
-                Err(Refusal::NoScript) => again.push(item),
-                outcome => {
-                    demoted |= matches!(outcome, Err(Refusal::Demoted));
-                    match &outcome {
-                        Err(Refusal::Astray(_)) => self.shard.contradict(),
-                        Err(refusal) => self.shard.stats.refuse("reads", refusal),
-                        Ok(_) => {}
-                    }
-                    // Whoever asked may have gone.
-                    let _ = item.answer.send(outcome.map_err(Into::into));
-                }
-            }
-        }
-        if demoted {
-            return Err(Loss::Demoted);
-        }
-        if !again.is_empty() {
-            match self.script.reload(&mut self.connection).await? {
-                // Reads have no order to keep: they wait for the next round.
-                Ok(()) => *batch = again,
-                Err(refusal) => {
-                    for item in again {
-                        let _ = item.answer.send(Err(refusal.clone().into()));
-                    }
-                }
-            }
-        }
-        Ok(())
+        replies.drain(..head);
+        Ok(replies)
     }
 }
 

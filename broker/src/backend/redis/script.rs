@@ -6,6 +6,10 @@ use super::connection::Connection;
 use super::loss::Loss;
 use super::refusal::Refusal;
 
+/// How often in a row a batch is sent and none of it is executed, because the scripts had gone once
+/// more.
+pub(super) const MAX_IN_VAIN: usize = 8;
+
 /// A script that is loaded, and called by its SHA.
 ///
 /// Where the cache is emptied (SCRIPT FLUSH) in the midst of a pipeline, the calls before it are
