@@ -25,8 +25,8 @@ use self::queue::{Answer, BATCH, Change, Next, Query, Queue};
 use crate::Metrics;
 use crate::backend::{Page, Pending, Presence, Standing};
 
-/// How often each member is entered again, which renews the life of what the backend keeps of its
-/// room.
+/// How often at least each member is entered again, which renews the life of what the backend keeps
+/// of its room.
 const RENEWAL: Duration = Duration::from_secs(6 * 60 * 60);
 
 /// The members of this node, and the way to those of all.
@@ -194,8 +194,7 @@ impl Roster {
     pub async fn keep(&self) {
         let mut standing = self.standing.clone();
         let mut last = Standing::default();
-        let mut renewal = tokio::time::interval(RENEWAL);
-        renewal.reset();
+        let mut renewal = next_renewal();
         loop {
             let now = *standing.borrow_and_update();
             if now.term != last.term {
@@ -221,7 +220,10 @@ impl Roster {
                 () = self.filled.notified() => {}
                 // However many changes come before.
                 () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {}
-                _ = renewal.tick() => self.enter_all(),
+                () = sleep_until(renewal) => {
+                    self.enter_all();
+                    renewal = next_renewal();
+                }
             }
         }
     }
@@ -351,6 +353,11 @@ impl Roster {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// When each member is entered again. Nodes that started together do not do so together.
+fn next_renewal() -> Instant {
+    Instant::now() + RENEWAL.mul_f64(1.0 - fastrand::f64() / 8.0)
 }
 
 /// Hands an answer on when it comes. Nobody waits for it here: one that takes long, since members

@@ -20,7 +20,7 @@ use prometheus::process_collector::ProcessCollector;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::cpu::CpuSeconds;
 use crate::duties::Duties;
@@ -295,8 +295,10 @@ fn redis_options(config: &Config, threads: Vec<Handle>) -> anyhow::Result<redis:
     })
 }
 
+/// Acts once a period; after a stall once, not for each that was missed.
 async fn every(period: Duration, act: impl Fn() + Send) {
     let mut tick = interval(period);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
         act();
@@ -341,5 +343,27 @@ fn reachable(address: SocketAddr) -> SocketAddr {
             SocketAddr::from((Ipv6Addr::LOCALHOST, v6.port()))
         }
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_missed_in_a_stall_is_not_made_up_for() {
+        const PERIOD: Duration = Duration::from_millis(100);
+        const MOMENT: Duration = Duration::from_millis(1);
+        let acts = AtomicUsize::new(0);
+        let acting = every(PERIOD, || {
+            acts.fetch_add(1, Ordering::Relaxed);
+        });
+        tokio::pin!(acting);
+        assert!(timeout(MOMENT, acting.as_mut()).await.is_err());
+        let before = acts.load(Ordering::Relaxed);
+        thread::sleep(10 * PERIOD);
+        assert!(timeout(MOMENT, acting.as_mut()).await.is_err());
+        let made = acts.load(Ordering::Relaxed) - before;
+        assert!((1..5).contains(&made), "{made} times");
     }
 }

@@ -193,3 +193,17 @@ async fn what_is_refused_now_and_then_is_done_in_the_end() {
     assert_eq!(entered, expected);
     assert_eq!(node.waiting(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn nodes_that_started_together_do_not_renew_together_and_none_is_late() {
+    let nodes: Vec<_> = (0..64).map(|_| Fixture::refusing()).collect();
+    for node in &nodes {
+        node.backend.refuses.store(false, Ordering::SeqCst);
+        node.enter(1);
+    }
+    let renewed = || nodes.iter().filter(|node| node.calls() == 2).count();
+    sleep(RENEWAL * 15 / 16).await;
+    assert!((1..64).contains(&renewed()), "{} of 64", renewed());
+    sleep(RENEWAL / 16 + Duration::from_secs(1)).await;
+    assert_eq!(renewed(), 64);
+}

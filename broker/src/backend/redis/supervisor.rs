@@ -15,8 +15,9 @@ use super::link::Link;
 use super::loss::Loss;
 use super::stats::Seldom;
 use super::{Shard, Sink};
+use crate::backoff::Backoff;
 
-/// How long is waited between attempts: doubled from one to the next, and a random part of it.
+/// How long is waited between attempts, at first and at most.
 const MIN_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
 
@@ -39,7 +40,7 @@ pub(super) async fn run(shard: Arc<Shard>, sink: Arc<dyn Sink>) {
 
 async fn keep(shard: Arc<Shard>, sink: Arc<dyn Sink>) {
     let seldom = Seldom::new(LOG_INTERVAL);
-    let mut backoff = MIN_BACKOFF;
+    let mut backoff = Backoff::new(MIN_BACKOFF, MAX_BACKOFF);
     loop {
         // What comes in would be lost again.
         while sink.congested() {
@@ -53,7 +54,7 @@ async fn keep(shard: Arc<Shard>, sink: Arc<dyn Sink>) {
                 shard.doubt();
                 tracing::warn!(address, reason = loss.label(), "lost Redis");
                 if since.elapsed() > MAX_BACKOFF {
-                    backoff = MIN_BACKOFF;
+                    backoff.reset();
                 }
             }
             Err(error) => {
@@ -63,8 +64,7 @@ async fn keep(shard: Arc<Shard>, sink: Arc<dyn Sink>) {
                 }
             }
         }
-        sleep(backoff.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-        backoff = (backoff * 2).min(MAX_BACKOFF);
+        sleep(backoff.wait()).await;
     }
 }
 
