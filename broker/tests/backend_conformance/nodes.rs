@@ -158,7 +158,6 @@ async fn every_key_in_redis_has_a_ttl() {
     assert_eq!(
         keys,
         [
-            "fanfare:probe:{n1}",
             "fanfare:{a}:log",
             "fanfare:{a}:meta",
             "fanfare:{b}:key:k",

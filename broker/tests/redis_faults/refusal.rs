@@ -217,11 +217,59 @@ async fn a_node_without_permission_is_told_apart_from_one_without_a_link() {
     let server = RedisServer::start();
     refuses(
         &server,
-        &["ACL", "SETUSER", "default", "-xadd", "-hset", "-set"],
+        &["ACL", "SETUSER", "default", "-xadd", "-hset", "-setrange"],
         Refused::NoPermission,
-        &["ACL", "SETUSER", "default", "+xadd", "+hset", "+set"],
+        &["ACL", "SETUSER", "default", "+xadd", "+hset", "+setrange"],
     )
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_probe_leaves_and_changes_nothing() {
+    const PROBES: u64 = 40;
+    let server = RedisServer::start();
+    let options = options(server.url());
+    let probe = format!("fanfare:probe:{}", options.node);
+    let (node, _) = linked(options).await;
+    let count = async |section: &str, name: &str| -> u64 {
+        let info: String = server.ask(&["INFO", section]).await;
+        let count = info.lines().find_map(|line| {
+            let digits = line.strip_prefix(name)?.split(',').next()?;
+            digits.parse().ok()
+        });
+        count.unwrap_or_default()
+    };
+    let probes = || count("commandstats", "cmdstat_publish:calls=");
+    let changes = || count("persistence", "rdb_changes_since_last_save:");
+    let (sent, changed) = (probes().await, changes().await);
+    let enough = async {
+        while probes().await < sent + PROBES {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let enough = tokio::time::timeout(DEADLINE, enough).await;
+    enough.expect("probes in time");
+    // The node's lease is renewed meanwhile.
+    let changed = changes().await - changed;
+    assert!(changed < PROBES / 2, "{changed} changes");
+    let there: bool = server.ask(&["EXISTS", &probe]).await;
+    assert!(!there);
+    assert!(node.ready());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_under_the_probes_name_does_not_keep_a_node_from_its_redis() {
+    let server = RedisServer::start();
+    let options = options(server.url());
+    let probe = format!("fanfare:probe:{}", options.node);
+    server.tell(&["RPUSH", &probe, "no string"]).await;
+    let (node, sink) = linked(options).await;
+    assert!(node.ready());
+    server.tell(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    until_refusing(&node, Some(Refused::Full)).await;
+    server.tell(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    until_refusing(&node, None).await;
+    assert_eq!(sink.lost(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,7 +9,8 @@
 //! fanfare:{ROOM}:held      zset      the same by the lease of its node
 //! fanfare:{ROOM}:users     hash      how many connections each user has there
 //! fanfare:{presence}:…     various   leases, ended and watch: which nodes live
-//! fanfare:probe:{NODE}     channel   what a node sends itself, and a key that it writes; {NODE:NUMBER} in a cluster
+//! fanfare:probe:{NODE}     channel   what a node sends itself; {NODE:NUMBER} in a cluster. No key has
+//!                                    the name, by which a write that changes nothing is tried
 //! ```
 //!
 //! Invariant: the names of one room share one slot of Redis Cluster, and two rooms never share a

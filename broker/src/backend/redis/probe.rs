@@ -16,9 +16,6 @@ use super::run::{Ended, Health, Run};
 use super::{Refused, Shard};
 use crate::backoff::Backoff;
 
-/// How long what a probe wrote is kept (milliseconds).
-const WRITTEN_TTL: u32 = 60_000;
-
 /// The longest between two questions to the sentinels about a master that accepts nothing.
 const MAX_ASKING: Duration = Duration::from_secs(2);
 
@@ -143,17 +140,14 @@ impl Prober {
         self.sent += 1;
         // A master that was demoted still hands on what is published to it: only its role tells;
         // and that it was promoted again since, only the replication's id. One that is full, or
-        // cannot save, hands on as well: only a write tells.
+        // cannot save, hands on as well: only a write tells. This one appends nothing to a key that
+        // nobody has, and so makes none, and is neither saved nor replicated.
         let mut request = redis::pipe();
-        let (channel, payload) = (&self.mark.channel, self.mark.payload(self.sent));
-        request.cmd(shard.verb()).arg(channel).arg(&payload);
+        let channel = &self.mark.channel;
+        let payload = self.mark.payload(self.sent);
+        request.cmd(shard.verb()).arg(channel).arg(payload);
         request.cmd("INFO").arg("replication");
-        request
-            .cmd("SET")
-            .arg(channel)
-            .arg(&payload)
-            .arg("PX")
-            .arg(WRITTEN_TTL);
+        request.cmd("SETRANGE").arg(channel).arg(0).arg("");
         let sent = Instant::now();
         let round = async {
             let replies = self.commands.exchange(&request).await;
@@ -195,8 +189,9 @@ impl Prober {
                 shard.stats.refuse("what the node's probe writes", refusal);
                 Ok(Some(refused))
             }
-            // Its slot is on the way elsewhere: what was published says when it is there.
-            Ok(Refusal::Astray(_)) => Ok(None),
+            // Its slot is on the way elsewhere: what was published says when it is there. Or the name is
+            // another's key: states that pass are looked at before that.
+            Ok(Refusal::Astray(_) | Refusal::Lasting(_)) => Ok(None),
             _ => Err(Unheard::Refused(error)),
         }
     }
