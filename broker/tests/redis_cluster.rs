@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use fanfare_broker::backend::redis::{ConnectError, Options, Redis};
-use fanfare_broker::backend::{Backend, BackendError, Read};
+use fanfare_broker::backend::{Backend, BackendError, Read, Refused};
 
 use node::{linked, options, publish, subscribe};
 use publications::{LOG, keyed, named, text};
@@ -325,6 +325,44 @@ async fn a_server_in_another_mode_is_named_with_the_remedy() {
     let error = complaint(in_cluster.url(), true).await;
     assert!(matches!(error, ConnectError::ClusterDown(_)), "{error}");
     assert!(error.may_pass());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_that_a_script_keeps_busy_refuses_new_rooms_and_takes_them_afterwards() {
+    // Nothing is taken for down.
+    let cluster = RedisCluster::start(DEADLINE).await;
+    let (node, sink, rooms) = node_and_rooms(&cluster).await;
+    let mut number = 0;
+    let new = loop {
+        let room = format!("new {number}");
+        if RedisCluster::home(cluster.slot(&room).await) == 0 {
+            break named(&room);
+        }
+        number += 1;
+    };
+    cluster.nodes[0].keep_busy().await;
+    let refused = tokio::time::timeout(DEADLINE, node.subscribe(&new, 0)).await;
+    let refused = refused.expect("answered in time");
+    assert!(
+        matches!(refused, Err(BackendError::Refused(Refused::Busy))),
+        "{refused:?}"
+    );
+    publish(&node, &rooms[1], "elsewhere").await;
+    cluster.nodes[0].end_busy().await;
+    let taken = async {
+        while node.subscribe(&new, 0).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let taken = tokio::time::timeout(DEADLINE, taken).await;
+    taken.expect("taken in time");
+    publish(&node, &rooms[0], "afterwards").await;
+    sink.until("all", |sink| {
+        sink.texts(&rooms[0]) == ["first", "afterwards"]
+            && sink.texts(&rooms[1]) == ["first", "elsewhere"]
+    })
+    .await;
+    assert_eq!(sink.lost(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

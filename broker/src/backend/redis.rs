@@ -26,7 +26,7 @@
 //! on end, the link is lost: the sink is told so, all that is under way answers
 //! [`BackendError::Unavailable`], and the next link is made. It is subscribed to every room that
 //! the node wants and has its probe heard before anything reaches the sink again; then the sink
-//! catches up.
+//! catches up. A server that answers BUSY does nothing for anybody: its link stays.
 //!
 //! # What if Redis loses data?
 //!

@@ -225,6 +225,55 @@ async fn a_node_without_permission_is_told_apart_from_one_without_a_link() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_a_script_keeps_busy_is_linked_still_and_goes_on_afterwards() {
+    let server = RedisServer::start();
+    let (node, sink) = linked(options(server.url())).await;
+    let registry = prometheus::Registry::new();
+    for collector in node.collectors() {
+        registry.register(collector).expect("registered once");
+    }
+    let refused = || {
+        let families = registry.gather();
+        let refused = families
+            .iter()
+            .find(|family| family.name() == "fanfare_backend_refused_total");
+        let busy = refused
+            .into_iter()
+            .flat_map(prometheus::proto::MetricFamily::get_metric);
+        let busy = busy.filter(|metric| metric.get_label().iter().any(|it| it.value() == "busy"));
+        busy.map(|metric| metric.get_counter().get_value())
+            .sum::<f64>()
+    };
+    subscribe(&node, "room").await;
+    let first = publish(&node, "room", "a").await;
+    server.keep_busy().await;
+    until_refusing(&node, Some(Refused::Busy)).await;
+    let is_busy = |error| matches!(error, BackendError::Refused(Refused::Busy));
+    let published = node.publish(text("room", LOG, "b")).await;
+    assert!(published.is_err_and(is_busy));
+    let read = node.read(&named("room"), LOG, Read::Begin).await;
+    assert!(read.is_err_and(is_busy));
+    assert!(node.subscribe(&named("new"), 0).await.is_err_and(is_busy));
+    // However long it takes.
+    let before = refused();
+    let probes = async {
+        while refused() < before + 5.0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let probes = tokio::time::timeout(DEADLINE, probes).await;
+    probes.expect("probes in time");
+
+    server.end_busy().await;
+    until_refusing(&node, None).await;
+    assert_eq!(publish(&node, "room", "c").await, first.next());
+    sink.until("both", |sink| sink.texts("room") == ["a", "c"])
+        .await;
+    subscribe(&node, "new").await;
+    assert_eq!(sink.lost(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_probe_leaves_and_changes_nothing() {
     const PROBES: u64 = 40;
     let server = RedisServer::start();

@@ -115,6 +115,37 @@ impl RedisServer {
         let _: redis::Value = self.ask(words).await;
     }
 
+    /// Has a script run for ever: the server answers BUSY to all but who ends it. Returns once it does.
+    pub(crate) async fn keep_busy(&self) {
+        self.tell(&["CONFIG", "SET", "lua-time-limit", "10"]).await;
+        let mut connection = self.connect().await;
+        tokio::spawn(async move {
+            let forever = redis::cmd("EVAL")
+                .arg("while true do end")
+                .arg(0)
+                .to_owned();
+            // Ended from outside, or with the server.
+            let _: redis::RedisResult<()> = forever.query_async(&mut connection).await;
+        });
+        let busy = |port| {
+            let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("there");
+            stream.set_read_timeout(Some(DEADLINE)).expect("set");
+            stream.write_all(b"PING\r\n").expect("sent");
+            let mut answer = [0; 5];
+            stream.read_exact(&mut answer).expect("an answer");
+            answer == *b"-BUSY"
+        };
+        let deadline = Instant::now() + DEADLINE;
+        while !busy(self.port) {
+            assert!(Instant::now() < deadline, "no script runs");
+        }
+    }
+
+    /// Ends the script that keeps it busy.
+    pub(crate) async fn end_busy(&self) {
+        self.tell(&["SCRIPT", "KILL"]).await;
+    }
+
     /// Ends the server at once: what it has not saved is lost.
     pub(crate) fn kill(&mut self) {
         self.process.kill().expect("the server can be killed");

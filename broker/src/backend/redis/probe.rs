@@ -128,6 +128,11 @@ impl Prober {
                 Err(Unheard::Ended(Ended::Demoted)) => return Loss::Demoted,
                 Err(Unheard::Ended(Ended::Renewed)) => return Loss::Renewed,
                 Err(Unheard::Refused(error)) => match Refusal::of(&error) {
+                    // Nobody else has anything done there meanwhile: nothing can be missed.
+                    Ok(ref refusal @ Refusal::Passing(Refused::Busy, _)) => {
+                        shard.stats.refuse("the node's probe", refusal);
+                        shard.set_refusing(Some(Refused::Busy));
+                    }
                     Ok(Refusal::Astray(_)) => return Loss::Moved,
                     Ok(_) => return Loss::Probe,
                     Err(loss) => return loss,
