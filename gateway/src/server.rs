@@ -109,7 +109,8 @@ pub async fn run(
     });
     let (workers, mut ended) = workers.start(&shared);
     let _ = readiness.backend.set(Arc::clone(hub.backend()));
-    announce(&config, public.local_addr()?, private_address)?;
+    let is_ready = hub.backend().ready();
+    announce(&config, is_ready, public.local_addr()?, private_address)?;
     let door = Door::new(workers.clone(), &config.limits, shared.metrics.clone());
     duties.spawn("public-listener", listener::accept(public, door));
     panic::begin_to_inject();
@@ -306,7 +307,12 @@ async fn every(period: Duration, act: impl Fn() + Send) {
 }
 
 /// Says where to connect: the first thing a person wants to know, and a script reads.
-fn announce(config: &Config, public: SocketAddr, private: SocketAddr) -> anyhow::Result<()> {
+fn announce(
+    config: &Config,
+    is_ready: bool,
+    public: SocketAddr,
+    private: SocketAddr,
+) -> anyhow::Result<()> {
     let (public, private) = (reachable(public), reachable(private));
     let redis = &config.redis;
     let backend = match (redis.url.iter().count(), redis.sentinels.is_empty()) {
@@ -317,10 +323,15 @@ fn announce(config: &Config, public: SocketAddr, private: SocketAddr) -> anyhow:
         (_, true) => "several Redis",
         (_, false) => "several Redis behind Sentinel",
     };
+    let state = if is_ready {
+        "ready"
+    } else {
+        "serving, and not ready yet"
+    };
     tracing::info!(
         node = config.node,
         backend,
-        "ready; no authentication: whoever connects may join and publish"
+        "{state}; no authentication: whoever connects may join and publish"
     );
     let lines = format!(
         "public    http://{public}/  (chat page; clients connect to ws://{public}/ws)\n\

@@ -5,6 +5,7 @@ mod log_lost;
 mod node_lost;
 mod one_room;
 mod redis_lost;
+mod refused;
 mod start;
 mod unanswered;
 

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use redis::RedisError;
 use tokio::task::JoinSet;
 
 use super::connect::{ConnectError, Server};
@@ -14,10 +15,11 @@ use super::members::{Attendant, Scripts};
 use super::probe::{Mark, Prober};
 use super::publisher::Publisher;
 use super::reader::Reader;
+use super::refusal::Refusal;
 use super::run::Run;
 use super::script::Script;
 use super::subscriber::Subscriber;
-use super::{Shard, Sink};
+use super::{Refused, Shard, Sink};
 
 const PUBLISH: &str = include_str!("publish.lua");
 const READ: &str = include_str!("read.lua");
@@ -126,18 +128,26 @@ impl Link {
         self.run.id()
     }
 
-    /// Reads and deletes a key that nobody has, and the time, which shows whether keys may be read
-    /// and written, and leases be timed.
-    pub(super) async fn touch_a_key(&mut self) -> Result<(), ConnectError> {
-        redis::pipe()
-            .cmd("GET")
-            .arg(&self.mark.channel)
-            .cmd("DEL")
-            .arg(&self.mark.channel)
-            .cmd("TIME")
-            .exec_async(&mut self.commands)
-            .await
-            .map_err(|error| self.server.explain(&error))
+    /// Reads, writes and deletes a key that nobody has, and reads the time: so it shows whether keys
+    /// may be read and written, and leases be timed. A server that takes no writes just now is of use
+    /// all the same.
+    pub(super) async fn touch_a_key(&self) -> Result<(), ConnectError> {
+        let key = &self.mark.channel;
+        let mut request = redis::pipe();
+        request.cmd("GET").arg(key);
+        request.cmd("SETRANGE").arg(key).arg(0).arg("");
+        request.cmd("DEL").arg(key);
+        request.cmd("TIME");
+        let explain = |error: &RedisError| self.server.explain(error);
+        let replies = self.commands.exchange(&request).await;
+        for reply in replies.map_err(|error| explain(&error))? {
+            if let Err(error) = reply.extract_error()
+                && !is_state(&error)
+            {
+                return Err(explain(&error));
+            }
+        }
+        Ok(())
     }
 
     /// Does what is asked for until the link is lost. At its side `restore` runs to its end, or
@@ -180,5 +190,13 @@ impl Link {
         // None of them goes on beside the next link.
         tasks.shutdown().await;
         loss
+    }
+}
+
+/// Whether an error tells of a state that passes, and not of what the node may do.
+fn is_state(error: &RedisError) -> bool {
+    match Refusal::of(error) {
+        Ok(Refusal::Passing(refused, _)) => refused != Refused::NoPermission,
+        _ => false,
     }
 }

@@ -164,7 +164,10 @@ impl Prober {
                 next().and_then(|reply| redis::from_redis_value(reply).map_err(Into::into));
             let replication: String = replication.map_err(Unheard::Refused)?;
             self.run.goes_on(&replication).map_err(Unheard::Ended)?;
-            shard.set_refusing(self.refused(shard, next())?);
+            let refused = self.refused(shard, next())?;
+            if shard.set_refusing(refused).is_some() && refused.is_none() {
+                tracing::info!(server = self.server, "Redis takes writes again");
+            }
             for inbound in &self.inbounds {
                 inbound.heard(self.sent).await;
             }

@@ -192,7 +192,9 @@ impl Shard {
     /// Tries once whether the server can be used for all that a node does.
     pub(super) async fn check(self: &Arc<Self>) -> Result<(), ConnectError> {
         let nobody: Arc<dyn Sink> = Arc::new(Nobody);
-        let mut link = Link::make(self, &nobody).await?;
+        // The link that serves says it.
+        self.stats.hold_back();
+        let link = Link::make(self, &nobody).await?;
         link.touch_a_key().await
     }
 
@@ -211,9 +213,11 @@ impl Shard {
         *self.refusing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn set_refusing(&self, refusing: Option<Refused>) {
+    /// Notes why it does, if it does; answers what was noted before.
+    pub(super) fn set_refusing(&self, refusing: Option<Refused>) -> Option<Refused> {
         self.stats.refusing.set(refusing.is_some().into());
-        *self.refusing.lock().unwrap_or_else(PoisonError::into_inner) = refusing;
+        let mut noted = self.refusing.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut noted, refusing)
     }
 
     /// Whether publications get through.

@@ -40,6 +40,8 @@ pub(super) struct Families {
 
 /// The metrics of one server's links, children bound.
 pub(super) struct Stats {
+    /// The server's address or name.
+    server: String,
     /// Whether publications get through: what `ready` says.
     pub(super) connected: IntGauge,
     /// From the call of publish to its answer.
@@ -120,6 +122,7 @@ impl Families {
     /// The metrics of one server.
     pub(super) fn of(&self, server: &str) -> Stats {
         Stats {
+            server: server.to_owned(),
             connected: self.connected.with_label_values(&[server]),
             publish: self.publish.with_label_values(&[server]),
             lag: self.lag.with_label_values(&[server]),
@@ -183,8 +186,14 @@ impl Stats {
             _ => "",
         };
         if let Some(unlogged) = self.refused_log.now() {
-            tracing::error!(unlogged, remedy, "Redis refuses {what}: {refusal}");
+            let server = &*self.server;
+            tracing::error!(server, unlogged, remedy, "Redis refuses {what}: {refusal}");
         }
+    }
+
+    /// Keeps refusals out of the log for a while.
+    pub(super) fn hold_back(&self) {
+        let _ = self.refused_log.now();
     }
 
     /// Counts, and now and then logs, a publication that cannot be read.
