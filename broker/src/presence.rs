@@ -9,6 +9,7 @@
 //! so is at most who was in when the backend was lost. What the backend refuses is tried again
 //! later each time, one change alone at first.
 
+mod parts;
 mod queue;
 
 use std::collections::HashSet;
@@ -20,7 +21,8 @@ use fanfare_shared::{ClientId, Identity, Member, Roll, RoomName};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
-use self::queue::{Answer, BATCH, Change, Next, Query, Queue};
+use self::parts::Parts;
+use self::queue::{Answer, BATCH, Change, Next, Query};
 
 use crate::Metrics;
 use crate::backend::{Page, Pending, Presence, Standing};
@@ -46,9 +48,11 @@ struct State {
     survey: bool,
     /// Flat rather than by room: most rooms have few members on a node, and a map each would cost
     /// more than what is in it.
-    members: HashMap<(RoomName, ClientId), Entry>,
-    queue: Queue,
+    members: Members,
+    parts: Parts,
 }
+
+type Members = HashMap<(RoomName, ClientId), Entry>;
 
 /// What is known of one member.
 struct Entry {
@@ -64,8 +68,8 @@ struct Entry {
 
 /// A call under way.
 enum Call {
-    Member(RoomName, ClientId, bool, Pending<()>),
-    Survey(RoomName, bool, Pending<Roll>),
+    Member(u64, RoomName, ClientId, bool, Pending<()>),
+    Survey(u64, RoomName, bool, Pending<Roll>),
     Resign(Pending<()>, Answer<()>),
 }
 
@@ -82,7 +86,7 @@ impl Roster {
                 open,
                 survey: false,
                 members: HashMap::new(),
-                queue: Queue::new(),
+                parts: Parts::default(),
             }),
             filled: Notify::new(),
             metrics,
@@ -116,7 +120,7 @@ impl Roster {
             self.metrics.presence_entered.inc();
         }
         if !was_due {
-            self.change(&mut state, Change::Member(room.clone(), client));
+            self.change(&mut state, room, client);
         }
     }
 
@@ -137,7 +141,7 @@ impl Roster {
             // The backend never heard of it: what waits finds nobody.
             known.remove();
         } else if !was_due {
-            self.change(&mut state, Change::Member(room.clone(), client));
+            self.change(&mut state, room, client);
         }
     }
 
@@ -154,7 +158,7 @@ impl Roster {
         let mut state = self.lock();
         // Where the backend cannot be asked it is dropped, and so answered.
         if state.open {
-            state.queue.query(Query {
+            state.parts.of(self.backend.part(room)).query(Query {
                 room: room.clone(),
                 page,
                 announce,
@@ -176,16 +180,45 @@ impl Roster {
         let (answer, answered) = oneshot::channel();
         let mut state = self.lock();
         if state.open {
-            state.queue.resume();
-            self.change(&mut state, Change::Resign(answer));
+            state.parts.resume();
+            state.parts.resign(answer);
+            drop(state);
+            self.filled.notify_one();
         }
         Pending::Waiting(answered)
     }
 
-    fn change(&self, state: &mut State, change: Change) {
-        state.queue.change(change);
-        state.compact();
+    fn change(&self, state: &mut State, room: &RoomName, client: ClientId) {
+        let queue = state.parts.of(self.backend.part(room));
+        queue.change(room.clone(), client);
+        // A member who comes and goes while nothing can be told leaves one each time.
+        if state.parts.changes() > 2 * state.members.len() + BATCH {
+            self.queue_due(state);
+        }
         self.filled.notify_one();
+    }
+
+    /// Queues every member that is due, each once.
+    fn queue_due(&self, state: &mut State) {
+        let mut due: HashMap<u64, Vec<_>> = HashMap::new();
+        let members = state.members.iter().filter(|(_, entry)| entry.due);
+        for ((room, client), _) in members {
+            let of_part = due.entry(self.backend.part(room)).or_default();
+            of_part.push((room.clone(), *client));
+        }
+        state.parts.replace_members(due);
+    }
+
+    /// Queues a look at every room with members.
+    fn queue_surveys(&self, state: &mut State) {
+        let members = state.members.iter();
+        let rooms: HashSet<_> = members
+            .map(|((room, _), entry)| (room, entry.announce))
+            .collect();
+        for (room, announce) in rooms {
+            let queue = state.parts.of(self.backend.part(room));
+            queue.survey(room.clone(), announce);
+        }
     }
 
     // --- telling the backend ---
@@ -212,7 +245,7 @@ impl Roster {
                 self.tell(batch).await;
                 continue;
             }
-            let retry = self.lock().queue.paused();
+            let retry = self.lock().parts.paused();
             tokio::select! {
                 changed = standing.changed() => if changed.is_err() {
                     return;
@@ -234,15 +267,15 @@ impl Roster {
         for entry in state.members.values_mut() {
             entry.due = true;
         }
-        state.queue_due();
-        state.queue.resume();
+        self.queue_due(state);
+        state.parts.resume();
     }
 
     fn set_open(&self, open: bool) {
         let state = &mut *self.lock();
         state.open = open;
-        state.queue.drop_queries();
-        state.queue.resume();
+        state.parts.drop_queries();
+        state.parts.resume();
     }
 
     /// Takes what is next, and makes the calls.
@@ -251,36 +284,44 @@ impl Roster {
         if !state.open {
             return Vec::new();
         }
-        if state.survey && !state.queue.has_surveys() && state.queue.paused().is_none() {
-            state.survey = false;
-            state.queue_surveys();
+        let state = &mut *state;
+        if std::mem::take(&mut state.survey) {
+            self.queue_surveys(state);
         }
+        let State { members, parts, .. } = state;
         let mut calls = Vec::new();
-        while calls.len() < BATCH
-            && let Some(next) = state.queue.next(calls.len())
-        {
-            match next {
-                Next::Change(change) => calls.extend(self.call(&mut state, change)),
-                Next::Query(query) => {
-                    let Query {
-                        room,
-                        page,
-                        announce,
-                        answer,
-                    } = query;
-                    forward(self.backend.members(&room, page, announce), answer);
-                }
+        parts.hand_out(|part, next| match next {
+            Next::Change(change) => {
+                let call = self.call(members, part, change);
+                let is_one = call.is_some();
+                calls.extend(call);
+                is_one
             }
+            Next::Query(query) => {
+                let Query {
+                    room,
+                    page,
+                    announce,
+                    answer,
+                } = query;
+                forward(self.backend.members(&room, page, announce), answer);
+                false
+            }
+        });
+        if calls.is_empty()
+            && let Some(answer) = parts.take_resign()
+        {
+            calls.push(Call::Resign(self.backend.resign(), answer));
         }
         calls
     }
 
-    fn call(&self, state: &mut State, change: Change) -> Option<Call> {
+    fn call(&self, members: &mut Members, part: u64, change: Change) -> Option<Call> {
         let backend = &self.backend;
         Some(match change {
             Change::Member(room, client) => {
                 let key = (room, client);
-                let entry = state.members.get_mut(&key).filter(|entry| entry.due)?;
+                let entry = members.get_mut(&key).filter(|entry| entry.due)?;
                 entry.due = false;
                 let (room, present) = (key.0, entry.present);
                 let pending = if present {
@@ -291,7 +332,7 @@ impl Roster {
                 };
                 // What is refused at once has no effect.
                 entry.told |= !matches!(pending, Pending::Ready(Some(Err(_))));
-                Call::Member(room, client, present, pending)
+                Call::Member(part, room, client, present, pending)
             }
             Change::Survey(room, announce) => {
                 let nobody = Page {
@@ -299,38 +340,40 @@ impl Roster {
                     limit: 0,
                 };
                 let pending = backend.members(&room, nobody, announce);
-                Call::Survey(room, announce, pending)
+                Call::Survey(part, room, announce, pending)
             }
-            Change::Resign(answer) => Call::Resign(backend.resign(), answer),
         })
     }
 
     /// Awaits what is under way. What was not done is due again.
     async fn tell(&self, calls: Vec<Call>) {
-        let mut failed = false;
+        let mut parts = HashMap::new();
         for call in calls {
-            match call {
-                Call::Member(room, client, present, pending) => {
+            let (part, done) = match call {
+                Call::Member(part, room, client, present, pending) => {
                     let done = pending.await.is_ok();
-                    failed |= !done;
                     self.told(room, client, present, done);
+                    (part, done)
                 }
-                // Whoever asked may have gone.
-                Call::Resign(pending, answer) => drop(answer.send(pending.await)),
-                Call::Survey(room, announce, pending) => {
-                    if pending.await.is_err() {
-                        failed = true;
-                        let again = Change::Survey(room, announce);
-                        self.lock().queue.change(again);
+                Call::Survey(part, room, announce, pending) => {
+                    let done = pending.await.is_ok();
+                    if !done {
+                        let part = self.backend.part(&room);
+                        self.lock().parts.of(part).survey(room, announce);
                     }
+                    (part, done)
                 }
-            }
+                Call::Resign(pending, answer) => {
+                    // Whoever asked may have gone.
+                    let _ = answer.send(pending.await);
+                    continue;
+                }
+            };
+            *parts.entry(part).or_default() |= !done;
         }
-        let queue = &mut self.lock().queue;
-        if failed {
-            queue.failed();
-        } else {
-            queue.succeeded();
+        let mut state = self.lock();
+        for (part, failed) in parts {
+            state.parts.settle(part, failed);
         }
     }
 
@@ -343,7 +386,8 @@ impl Roster {
         };
         if !done {
             entry.due = true;
-            state.queue.change(Change::Member(key.0, client));
+            let queue = state.parts.of(self.backend.part(&key.0));
+            queue.change(key.0, client);
         } else if !present {
             state.members.remove(&key);
         }
@@ -368,35 +412,6 @@ fn forward<T: Send + 'static>(mut pending: Pending<T>, answer: Answer<T>) {
         drop(outcome.take().map(|outcome| answer.send(outcome)));
     } else {
         tokio::spawn(async move { drop(answer.send(pending.await)) });
-    }
-}
-
-impl State {
-    /// Lets go of changes that wait for members who are gone: a member who comes and goes while
-    /// nothing can be told leaves one each time.
-    fn compact(&mut self) {
-        let surveys = usize::from(self.queue.has_surveys()) * self.members.len();
-        if self.queue.changes() > 2 * self.members.len() + surveys + BATCH {
-            self.queue_due();
-        }
-    }
-
-    /// Queues every member that is due, each once.
-    fn queue_due(&mut self) {
-        let due = self.members.iter().filter(|(_, entry)| entry.due);
-        self.queue
-            .replace_members(due.map(|((room, client), _)| (room.clone(), *client)));
-    }
-
-    /// Queues a look at every room with members.
-    fn queue_surveys(&mut self) {
-        let members = self.members.iter();
-        let rooms: HashSet<_> = members
-            .map(|((room, _), entry)| (room, entry.announce))
-            .collect();
-        for (room, announce) in rooms {
-            self.queue.change(Change::Survey(room.clone(), announce));
-        }
     }
 }
 

@@ -16,14 +16,19 @@ mod recording;
 #[path = "support/redis_server.rs"]
 mod redis_server;
 
+use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare_broker::backend::Presence;
-use tokio::time::sleep;
+use fanfare_broker::{Metrics, Roster};
+use prometheus::Registry;
+use tokio::time::{sleep, timeout};
 
-use members::{first, until_open};
-use node::{linked, options};
+use members::{anonymous, first, until_open};
+use node::{linked, options, several};
 use publications::named;
+use recording::DEADLINE;
 use redis_server::RedisServer;
 
 /// How long a server that refuses is watched.
@@ -76,4 +81,65 @@ async fn those_who_list_members_do_not_each_ask_for_the_leases() {
     }
     let asked = scripts(&server).await - before;
     assert!(asked <= ASKED + ASKED / 4, "{asked} scripts for {ASKED}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_of_a_server_that_takes_them_do_not_wait_for_those_of_another() {
+    const ROOMS: u64 = 40;
+    const MEMBERS: u64 = 4_000;
+    let servers = [RedisServer::start(), RedisServer::start()];
+    let (redis, _) = linked(several(&servers)).await;
+    until_open(&*redis).await;
+    let metrics = Metrics::register(&Registry::new()).expect("a registry of its own");
+    let roster = Arc::new(Roster::new(redis.clone(), metrics));
+    let kept = Arc::clone(&roster);
+    let keeping = tokio::spawn(async move { kept.keep().await });
+    let enter = |clients: Range<u64>| {
+        for client in clients {
+            let room = named(&format!("room {}", client % ROOMS));
+            roster.enter(&room, anonymous(client), false);
+        }
+    };
+    let known = async |server: &RedisServer| -> Vec<u64> {
+        let mut counts = Vec::new();
+        for room in 0..ROOMS {
+            let key = format!("fanfare:{{room {room}}}:members");
+            counts.push(server.ask(&["ZCARD", &key]).await);
+        }
+        counts
+    };
+    let until = async |server: &RedisServer, expected: &[u64]| {
+        let there = async {
+            while known(server).await != expected {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let there = timeout(DEADLINE, there).await;
+        there.expect("they are there in time");
+    };
+    enter(0..ROOMS);
+    let all = async {
+        while known(&servers[0]).await.iter().sum::<u64>()
+            + known(&servers[1]).await.iter().sum::<u64>()
+            < ROOMS
+        {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(DEADLINE, all).await.expect("one in each room");
+    let has_leases: bool = servers[0]
+        .ask(&["EXISTS", "fanfare:{presence}:leases"])
+        .await;
+    let (good, full) = if has_leases { (0, 1) } else { (1, 0) };
+    let (good, full) = (&servers[good], &servers[full]);
+    let each = |count: u64| count * MEMBERS / ROOMS;
+    let expected: Vec<_> = known(good).await.into_iter().map(each).collect();
+    full.tell(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    enter(ROOMS..MEMBERS);
+    until(good, &expected).await;
+
+    let rest: Vec<_> = known(full).await.into_iter().map(each).collect();
+    full.tell(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    until(full, &rest).await;
+    keeping.abort();
 }

@@ -31,6 +31,11 @@ pub trait Presence: Send + Sync + 'static {
     /// Says that this node goes, its members being taken out: nobody has to look for them.
     fn resign(&self) -> Pending<()>;
 
+    /// Names what answers for a room: rooms of one part fail together.
+    fn part(&self, _room: &RoomName) -> u64 {
+        0
+    }
+
     /// How the node stands with the others, and when that changes.
     fn standing(&self) -> watch::Receiver<Standing>;
 }

@@ -1,10 +1,10 @@
-//! What the backend is to be told and asked, and when the next of it may be.
+//! What one part of the backend is to be told and asked, and when the next of it may be.
 //!
 //! Invariant: the changes that wait are at most twice as many as there are entries, and one look for
 //! each room. After a failure one change is tried alone, later each time; when it succeeds, twice as
 //! many as before.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
 use fanfare_shared::{ClientId, Roll, RoomName};
@@ -30,8 +30,6 @@ pub(super) enum Change {
     Member(RoomName, ClientId),
     /// To look for members of nodes that are gone.
     Survey(RoomName, bool),
-    /// That this node goes.
-    Resign(Answer<()>),
 }
 
 /// Who is in a room.
@@ -52,15 +50,17 @@ pub(super) enum Next {
 
 /// What waits, in order.
 pub(super) struct Queue {
-    changes: VecDeque<Change>,
+    changes: VecDeque<(RoomName, ClientId)>,
     /// How many changes were ever queued, and how many of them are done with.
     queued: u64,
     taken: u64,
     /// Each with the number of changes that it has to see. While changes are refused, it sees what
     /// there is.
     queries: VecDeque<(u64, Query)>,
-    /// How many looks at rooms wait.
-    surveys: usize,
+    /// The looks at rooms, each once, in turn with the changes.
+    surveys: VecDeque<(RoomName, bool)>,
+    surveyed: HashSet<RoomName>,
+    survey_next: bool,
     /// Until when no change is tried.
     paused: Option<Instant>,
     backoff: Backoff,
@@ -75,17 +75,26 @@ impl Queue {
             queued: 0,
             taken: 0,
             queries: VecDeque::new(),
-            surveys: 0,
+            surveys: VecDeque::new(),
+            surveyed: HashSet::new(),
+            survey_next: false,
             paused: None,
             backoff: Backoff::new(RETRY, MAX_RETRY),
             width: BATCH,
         }
     }
 
-    pub(super) fn change(&mut self, change: Change) {
-        self.surveys += usize::from(matches!(change, Change::Survey(..)));
+    /// Has a member's change told, as it stands when its turn comes.
+    pub(super) fn change(&mut self, room: RoomName, client: ClientId) {
         self.queued += 1;
-        self.changes.push_back(change);
+        self.changes.push_back((room, client));
+    }
+
+    /// Has a room looked at, unless that waits already.
+    pub(super) fn survey(&mut self, room: RoomName, announce: bool) {
+        if self.surveyed.insert(room.clone()) {
+            self.surveys.push_back((room, announce));
+        }
     }
 
     pub(super) fn query(&mut self, query: Query) {
@@ -97,21 +106,14 @@ impl Queue {
         self.queries.clear();
     }
 
-    /// Whether looks at rooms wait: they need not be queued again.
-    pub(super) const fn has_surveys(&self) -> bool {
-        self.surveys > 0
-    }
-
+    /// How many changes of members wait.
     pub(super) fn changes(&self) -> usize {
         self.changes.len()
     }
 
     /// Puts others in the place of the changes of members.
-    pub(super) fn replace_members(&mut self, due: impl Iterator<Item = (RoomName, ClientId)>) {
-        self.changes
-            .retain(|change| !matches!(change, Change::Member(..)));
-        self.changes
-            .extend(due.map(|(room, client)| Change::Member(room, client)));
+    pub(super) fn replace_members(&mut self, due: Vec<(RoomName, ClientId)>) {
+        self.changes = due.into();
         self.taken = self.queued;
         self.queued += self.changes.len() as u64;
         for (seen, _) in &mut self.queries {
@@ -121,9 +123,18 @@ impl Queue {
 
     // --- taking ---
 
-    /// When changes may be tried again, while they may not be.
-    pub(super) const fn paused(&self) -> Option<Instant> {
-        self.paused
+    /// When what waits may be tried again, while it may not be.
+    pub(super) fn paused(&self) -> Option<Instant> {
+        let waits = !(self.changes.is_empty() && self.surveys.is_empty());
+        self.paused.filter(|_| waits)
+    }
+
+    /// Whether nothing waits, and another queue would be as good.
+    pub(super) fn is_idle(&self) -> bool {
+        self.changes.is_empty()
+            && self.surveys.is_empty()
+            && self.queries.is_empty()
+            && self.paused.is_none_or(|until| until <= Instant::now())
     }
 
     /// Takes what is next, when `calls` are under way.
@@ -140,13 +151,24 @@ impl Queue {
         if is_paused || calls >= self.width {
             return None;
         }
-        let change = self.changes.pop_front()?;
+        let change = self.take()?;
+        Some(Next::Change(change))
+    }
+
+    fn take(&mut self) -> Option<Change> {
+        self.survey_next = !self.survey_next || self.changes.is_empty();
+        if self.survey_next
+            && let Some((room, announce)) = self.surveys.pop_front()
+        {
+            self.surveyed.remove(&room);
+            return Some(Change::Survey(room, announce));
+        }
+        let (room, client) = self.changes.pop_front()?;
         self.taken += 1;
-        self.surveys -= usize::from(matches!(change, Change::Survey(..)));
         if self.changes.is_empty() {
             self.changes.shrink_to(BATCH);
         }
-        Some(Next::Change(change))
+        Some(Change::Member(room, client))
     }
 
     /// Notes that the backend refused a change or could not be reached.

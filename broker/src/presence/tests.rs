@@ -1,6 +1,6 @@
 //! What the roster asks of a backend that refuses, and what it holds meanwhile.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use prometheus::Registry;
@@ -10,19 +10,23 @@ use tokio::time::sleep;
 use super::*;
 use crate::backend::BackendError;
 
-/// Refuses every change until told otherwise, and counts what it is asked.
+/// Refuses every change until told otherwise, and counts what it is asked. A room's part is the first
+/// letter of its name.
 struct Refusing {
     refuses: AtomicBool,
+    /// A part that takes changes all the same.
+    takes: AtomicU64,
     calls: AtomicUsize,
     entered: Mutex<HashSet<ClientId>>,
     standing: watch::Sender<Standing>,
 }
 
 impl Refusing {
-    fn change(&self, change: impl FnOnce(&mut HashSet<ClientId>)) -> Pending<()> {
+    fn change(&self, room: &RoomName, change: impl FnOnce(&mut HashSet<ClientId>)) -> Pending<()> {
         self.calls.fetch_add(1, Ordering::SeqCst);
         let (answer, answered) = oneshot::channel();
-        let outcome = if self.refuses.load(Ordering::SeqCst) {
+        let takes = self.takes.load(Ordering::SeqCst) == self.part(room);
+        let outcome = if self.refuses.load(Ordering::SeqCst) && !takes {
             Err(BackendError::Overloaded)
         } else {
             change(&mut self.entered.lock().unwrap());
@@ -34,15 +38,15 @@ impl Refusing {
 }
 
 impl Presence for Refusing {
-    fn enter(&self, _: &RoomName, member: &Member, _: bool) -> Pending<()> {
-        self.change(|entered| {
+    fn enter(&self, room: &RoomName, member: &Member, _: bool) -> Pending<()> {
+        self.change(room, |entered| {
             entered.insert(member.client);
         })
     }
 
-    fn exit(&self, _: &RoomName, client: ClientId, _: bool) -> Pending<()> {
+    fn exit(&self, room: &RoomName, client: ClientId, _: bool) -> Pending<()> {
         // It may have been entered in vain.
-        self.change(|entered| {
+        self.change(room, |entered| {
             entered.remove(&client);
         })
     }
@@ -53,6 +57,10 @@ impl Presence for Refusing {
 
     fn resign(&self) -> Pending<()> {
         Pending::ready(Ok(()))
+    }
+
+    fn part(&self, room: &RoomName) -> u64 {
+        room.as_str().as_bytes()[0].into()
     }
 
     fn standing(&self) -> watch::Receiver<Standing> {
@@ -75,6 +83,7 @@ impl Fixture {
         };
         let backend = Arc::new(Refusing {
             refuses: AtomicBool::new(true),
+            takes: AtomicU64::new(0),
             calls: AtomicUsize::new(0),
             entered: Mutex::default(),
             standing: watch::Sender::new(open),
@@ -103,7 +112,7 @@ impl Fixture {
     }
 
     fn waiting(&self) -> usize {
-        self.roster.lock().queue.changes()
+        self.roster.lock().parts.changes()
     }
 
     fn calls(&self) -> usize {
@@ -206,4 +215,52 @@ async fn nodes_that_started_together_do_not_renew_together_and_none_is_late() {
     assert!((1..64).contains(&renewed()), "{} of 64", renewed());
     sleep(RENEWAL / 16 + Duration::from_secs(1)).await;
     assert_eq!(renewed(), 64);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_that_takes_changes_does_not_wait_for_one_that_refuses_them() {
+    const CROWD: u64 = 5_000;
+    let node = Fixture::refusing();
+    node.backend.takes.store(b'b'.into(), Ordering::SeqCst);
+    (0..CROWD).for_each(|client| node.enter(client));
+    sleep(Duration::from_secs(60)).await;
+    let before = node.calls();
+    for client in CROWD..2 * CROWD {
+        let member = Member {
+            client: ClientId(client),
+            identity: Arc::default(),
+        };
+        let room = RoomName::new("b").unwrap();
+        node.roster.enter(&room, member, false);
+    }
+    sleep(Duration::from_millis(1)).await;
+    let entered = node.backend.entered.lock().unwrap().len();
+    assert_eq!(entered as u64, CROWD, "all of b at once");
+    assert_eq!(node.waiting() as u64, CROWD, "those of a, each once");
+    // Those of a are not tried oftener for it.
+    sleep(Duration::from_secs(60)).await;
+    let refused = node.calls() - before - CROWD as usize;
+    assert!(refused <= 30, "{refused} in a minute");
+    // Who waits for the node to go waits for all.
+    let gone = node.roster.resign();
+    node.backend.refuses.store(false, Ordering::SeqCst);
+    assert!(gone.await.is_ok());
+    assert!(node.backend.entered.lock().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_at_a_room_waits_once_however_many_nodes_go() {
+    let node = Fixture::refusing();
+    node.backend.refuses.store(false, Ordering::SeqCst);
+    node.enter(1);
+    sleep(Duration::from_secs(1)).await;
+    let room = room();
+    let mut state = node.roster.lock();
+    let queue = state.parts.of(7);
+    (0..9).for_each(|_| queue.survey(room.clone(), true));
+    let mut looks = 0;
+    while queue.next(0).is_some() {
+        looks += 1;
+    }
+    assert_eq!(looks, 1);
 }

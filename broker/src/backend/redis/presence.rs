@@ -143,6 +143,10 @@ impl Presence for Redis {
         self.attendance.ask(&REGISTER, Act::Resign(lease), done)
     }
 
+    fn part(&self, room: &RoomName) -> u64 {
+        self.attendance.route.part(room)
+    }
+
     fn standing(&self) -> watch::Receiver<Standing> {
         self.attendance.leases.standing()
     }
