@@ -1,5 +1,7 @@
 //! What is done to the cluster, and how it is undone.
 
+mod starve;
+
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -7,8 +9,11 @@ use clap::ValueEnum;
 use rustix::process::Signal;
 use tokio::time::sleep;
 
+use crate::ledger::Kind as Broken;
 use crate::proxy::{Path, Way};
 use crate::stage::{Tempo, between};
+use crate::stderr::Reading;
+use crate::toll::Toll;
 use crate::topology::{Kind, cluster, sentinel};
 use crate::world::World;
 
@@ -21,6 +26,12 @@ pub(crate) enum Fault {
     NodeStop,
     /// A node is asked to stop, drains and is started again.
     NodeDrain,
+    /// Nobody reads a node's log, which is full.
+    LogFull,
+    /// A node's log has no reader any more.
+    LogClosed,
+    /// A node has no open files left.
+    FilesExhausted,
     /// Redis is killed and started again with all it had.
     RedisKill,
     /// Redis is killed and started again with nothing.
@@ -119,6 +130,9 @@ impl Fault {
             Self::NodeKill
                 | Self::NodeStop
                 | Self::NodeDrain
+                | Self::LogFull
+                | Self::LogClosed
+                | Self::FilesExhausted
                 | Self::Cut
                 | Self::Blackhole
                 | Self::Stuck
@@ -146,6 +160,8 @@ impl Fault {
             Self::NodeStop | Self::Cut | Self::Blackhole => (1_000, 7_000),
             Self::RedisStop | Self::Stuck => (4_000, 6_000),
             Self::MasterKill => (4_000, 8_000),
+            // Long enough to tell how often it is tried again.
+            Self::RedisFull => (3_000, 6_000),
             _ => (1_000, 3_000),
         };
         Strike {
@@ -170,6 +186,9 @@ impl Strike {
             Fault::NodeKill => self.node(world).kill().await,
             Fault::NodeStop => self.node(world).signal(Signal::STOP),
             Fault::NodeDrain => self.node(world).drain().await,
+            Fault::LogFull => starve::leave_log(self.node(world), Reading::Stopped).await,
+            Fault::LogClosed => starve::leave_log(self.node(world), Reading::Closed).await,
+            Fault::FilesExhausted => starve::take_files(world, self.number(world)).await,
             Fault::RedisKill => self.server(world).kill().await,
             Fault::RedisWipe => {
                 let server = self.server(world);
@@ -183,7 +202,11 @@ impl Strike {
                 server.kill().await?;
                 server.recall()
             }
-            Fault::RedisFull => set_all(world, "maxmemory", "1").await,
+            Fault::RedisFull => {
+                set_all(world, "maxmemory", "1").await?;
+                world.toll = Some(Toll::take(world).await?);
+                Ok(())
+            }
             Fault::RedisFlush => {
                 flush(world).await?;
                 // The second time offsets are low, and soon those of before are reached again.
@@ -240,7 +263,20 @@ impl Strike {
             Fault::RedisKill | Fault::RedisWipe | Fault::RedisRollback => {
                 self.server(world).restart().await
             }
-            Fault::RedisFull => set_all(world, "maxmemory", "0").await,
+            Fault::LogFull => starve::read_log(world, self.number(world), Reading::Stopped).await,
+            Fault::LogClosed => starve::read_log(world, self.number(world), Reading::Closed).await,
+            Fault::FilesExhausted => starve::give_files(world, self.number(world)).await,
+            Fault::RedisFull => {
+                let excess = match world.toll.take() {
+                    Some(toll) => toll.excess(world).await,
+                    None => Ok(Vec::new()),
+                };
+                set_all(world, "maxmemory", "0").await?;
+                for what in excess? {
+                    world.stage.ledger().breach(Broken::Excess, what);
+                }
+                Ok(())
+            }
             Fault::RedisStop => self.server(world).signal(Signal::CONT),
             Fault::Overflow => {
                 set_all(world, LIMIT, USUAL_LIMIT).await?;
@@ -272,9 +308,14 @@ impl Strike {
         Ok(())
     }
 
+    /// The number of the node that it hits.
+    fn number(&self, world: &World) -> usize {
+        self.target % world.nodes.len()
+    }
+
     fn node<'a>(&self, world: &'a mut World) -> &'a mut crate::node::Node {
-        let count = world.nodes.len();
-        &mut world.nodes[self.target % count]
+        let number = self.number(world);
+        &mut world.nodes[number]
     }
 
     fn server<'a>(&self, world: &'a mut World) -> &'a mut crate::redis_server::RedisServer {

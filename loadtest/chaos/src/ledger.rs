@@ -8,6 +8,7 @@ mod member;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use fanfare_shared::Position;
@@ -34,6 +35,10 @@ pub(crate) enum Kind {
     OutOfOrder,
     /// A member was told of a loss, though the log has everything.
     Needless,
+    /// A node says that somebody is in a room who is not, or the other way round.
+    Presence,
+    /// More was asked of Redis, or more memory taken, than a fault may cost.
+    Excess,
     /// Something did not come right again in time.
     Unhealed,
     /// The server said what the protocol does not allow.
@@ -70,6 +75,8 @@ pub(crate) struct Tally {
 pub(crate) struct Ledger {
     logs: Vec<Log>,
     members: Vec<Vec<Member>>,
+    /// What the server calls each subscriber, while it is connected.
+    clients: Vec<Option<String>>,
     heard: Vec<Instant>,
     tally: Tally,
     violations: Vec<Violation>,
@@ -82,6 +89,7 @@ impl Ledger {
             members: (0..subscribers)
                 .map(|_| rooms.iter().map(|_| Member::default()).collect())
                 .collect(),
+            clients: vec![None; subscribers],
             heard: vec![Instant::now(); subscribers],
             tally: Tally::default(),
             violations: Vec::new(),
@@ -113,6 +121,11 @@ impl Ledger {
     }
 
     // --- what subscribers are told ---
+
+    /// A subscriber was welcomed.
+    pub(crate) fn connected(&mut self, subscriber: usize, client: &str) {
+        self.clients[subscriber] = Some(client.to_owned());
+    }
 
     /// Where a subscriber stands in a room; none before its first join.
     pub(crate) fn position(&self, subscriber: usize, room: usize) -> Option<Position> {
@@ -168,6 +181,7 @@ impl Ledger {
         } else {
             self.tally.reconnects += 1;
         }
+        self.clients[subscriber] = None;
         self.members[subscriber].iter_mut().for_each(Member::left);
     }
 
@@ -215,6 +229,29 @@ impl Ledger {
             }
         }
         behind
+    }
+
+    /// Who is in a room now, by the server's names for them.
+    pub(crate) fn present(&self, room: usize) -> BTreeSet<String> {
+        let members = self.members.iter().zip(&self.clients);
+        let present = members.filter(|(rooms, _)| rooms[room].is_joined());
+        present.filter_map(|(_, client)| client.clone()).collect()
+    }
+
+    /// The subscribers that are away from rooms that they were in.
+    pub(crate) fn away(&self) -> Vec<String> {
+        let mut away = Vec::new();
+        for (subscriber, rooms) in self.members.iter().enumerate() {
+            for (member, log) in rooms.iter().zip(&self.logs) {
+                if member.position().is_some() && !member.is_joined() {
+                    away.push(format!(
+                        "subscriber {subscriber} is not in {}",
+                        log.room.name
+                    ));
+                }
+            }
+        }
+        away
     }
 
     /// Checks what can only be known in the end, and closes the round.

@@ -3,12 +3,14 @@
 //!
 //! A round's way: a [`fault`], drawn from the seed, strikes the [`world`] ([`topology`] of
 //! [`redis_server`]s, [`proxy`] by proxy, [`node`]s) while [`publisher`]s, [`talker`]s and
-//! [`subscriber`]s go on on its [`stage`]; it heals; the world settles; the [`ledger`] judges; the [`report`] says it.
+//! [`subscriber`]s go on on its [`stage`]; it heals; the world settles; the [`ledger`]
+//! judges, who is there ([`presence`]) and what it cost ([`toll`]) included; the [`report`] says it.
 //! [`wire`] and [`socket`] are the suite's own view of the protocol.
 
 mod fault;
 mod ledger;
 mod node;
+mod presence;
 mod process;
 mod proxy;
 mod publisher;
@@ -17,8 +19,10 @@ mod report;
 mod run;
 mod socket;
 mod stage;
+mod stderr;
 mod subscriber;
 mod talker;
+mod toll;
 mod topology;
 mod wire;
 mod world;

@@ -1,29 +1,37 @@
 //! A node: `fanfare serve` as it comes, in a process of its own.
 
+mod limits;
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use rustix::process::Signal;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::net::TcpStream;
 use tokio::process::{ChildStdout, Command};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::process::Process;
+use crate::stderr::Stderr;
 
 /// How long a node may take until it says where it listens.
 const START: Duration = Duration::from_secs(30);
 /// How long its health may take to answer.
 const HEALTH: Duration = Duration::from_secs(1);
+/// How long a line may take from a node into its log.
+const LINE: Duration = Duration::from_secs(10);
 
 pub(crate) struct Node {
     pub(crate) public: SocketAddr,
     internal: SocketAddr,
     recipe: Recipe,
     process: Process,
+    pub(crate) stderr: Stderr,
     // Open as long as the node may write to it.
     _stdout: Lines<BufReader<ChildStdout>>,
 }
@@ -38,29 +46,31 @@ pub(crate) struct Recipe {
     pub(crate) environment: Vec<(String, String)>,
 }
 
-impl Node {
-    /// Starts a node and waits until it says where it listens.
-    pub(crate) async fn start(recipe: Recipe) -> anyhow::Result<Self> {
-        // An address of its own: after a restart its ports are still free.
-        let [.., high, low] = std::process::id().to_be_bytes();
-        let number = u8::try_from(recipe.number + 1)?;
-        let own = SocketAddr::from((Ipv4Addr::new(127, 64 | (high & 0x3f), low, number), 0));
-        Self::start_at(recipe, own, own).await
+/// A process that has begun to listen.
+struct Started {
+    process: Process,
+    stdout: Lines<BufReader<ChildStdout>>,
+    public: SocketAddr,
+    internal: SocketAddr,
+}
+
+impl Recipe {
+    fn name(&self) -> String {
+        format!("node-{}", self.number)
     }
 
-    /// Starts it again where it was, after its end.
-    pub(crate) async fn restart(&mut self) -> anyhow::Result<()> {
-        *self = Self::start_at(self.recipe.clone(), self.public, self.internal).await?;
-        Ok(())
+    fn log(&self) -> PathBuf {
+        self.directory.join(format!("{}.log", self.name()))
     }
 
-    async fn start_at(
-        recipe: Recipe,
+    async fn start(
+        &self,
         public: SocketAddr,
         internal: SocketAddr,
-    ) -> anyhow::Result<Self> {
-        let name = format!("node-{}", recipe.number);
-        let mut command = Command::new(&recipe.program);
+        stderr: &Stderr,
+    ) -> anyhow::Result<Started> {
+        let name = self.name();
+        let mut command = Command::new(&self.program);
         for (variable, _) in std::env::vars_os() {
             if variable.to_string_lossy().starts_with("FANFARE_") {
                 command.env_remove(variable);
@@ -70,12 +80,12 @@ impl Node {
             .args(["serve", "--wait", "--node", &name])
             .args(["--listen", &public.to_string()])
             .args(["--internal-listen", &internal.to_string()])
-            .env("FANFARE_CONFIG", recipe.directory.join("fanfare.toml"))
+            .env("FANFARE_CONFIG", self.directory.join("fanfare.toml"))
             .env("FANFARE_LOG__LEVEL", "info,fanfare_broker=debug")
-            .envs(recipe.environment.iter().map(|(key, value)| (key, value)))
-            .stdout(Stdio::piped());
-        let log = recipe.directory.join(format!("{name}.log"));
-        let mut process = Process::spawn(&mut command, &name, &log)?;
+            .envs(self.environment.iter().map(|(key, value)| (key, value)))
+            .stdout(Stdio::piped())
+            .stderr(stderr.end()?);
+        let mut process = Process::spawn(&mut command, &name)?;
         let stdout = process.take_stdout().context("standard output is piped")?;
         let mut stdout = BufReader::new(stdout).lines();
         let mut address = async |listener: &str| {
@@ -84,36 +94,83 @@ impl Node {
             let url = line.strip_prefix(listener).map(str::trim_start);
             url.and_then(|url| url.strip_prefix("http://")?.split('/').next()?.parse().ok())
                 .with_context(|| {
-                    format!("{name} did not start: {:?}; its log: {}", line, tail(&log))
+                    format!(
+                        "{name} did not start: {line:?}; its log: {}",
+                        tail(&self.log())
+                    )
                 })
         };
-        Ok(Self {
-            public: address("public").await?,
-            internal: address("internal").await?,
-            recipe,
+        let public = address("public").await?;
+        let internal = address("internal").await?;
+        Ok(Started {
             process,
-            _stdout: stdout,
+            stdout,
+            public,
+            internal,
         })
+    }
+}
+
+impl Node {
+    /// Starts a node and waits until it says where it listens.
+    pub(crate) async fn start(recipe: Recipe) -> anyhow::Result<Self> {
+        // An address of its own: after a restart its ports are still free.
+        let [.., high, low] = std::process::id().to_be_bytes();
+        let number = u8::try_from(recipe.number + 1)?;
+        let own = SocketAddr::from((Ipv4Addr::new(127, 64 | (high & 0x3f), low, number), 0));
+        let stderr = Stderr::new(&recipe.log())?;
+        let started = recipe.start(own, own, &stderr).await?;
+        Ok(Self {
+            public: started.public,
+            internal: started.internal,
+            recipe,
+            process: started.process,
+            stderr,
+            _stdout: started.stdout,
+        })
+    }
+
+    /// Starts it again where it was, after its end.
+    pub(crate) async fn restart(&mut self) -> anyhow::Result<()> {
+        let (public, internal) = (self.public, self.internal);
+        let started = self.recipe.start(public, internal, &self.stderr).await?;
+        self.process = started.process;
+        self._stdout = started.stdout;
+        Ok(())
     }
 
     /// Whether it says that it is ready; fails once its process has ended by itself.
     pub(crate) async fn ready(&mut self) -> anyhow::Result<bool> {
         if let Err(error) = self.process.check() {
-            let log = self
-                .recipe
-                .directory
-                .join(format!("node-{}.log", self.recipe.number));
-            bail!("{error}; its log: {}", tail(&log));
+            bail!("{error}; its log: {}", tail(&self.recipe.log()));
         }
-        let asked = async {
-            let mut stream = TcpStream::connect(self.internal).await.ok()?;
-            let request = "GET /readyz HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n";
-            stream.write_all(request.as_bytes()).await.ok()?;
-            let mut answer = [0; 12];
-            stream.read_exact(&mut answer).await.ok()?;
-            Some(answer == *b"HTTP/1.1 200")
-        };
-        Ok(timeout(HEALTH, asked).await.ok().flatten().unwrap_or(false))
+        Ok(self.status("/readyz", HEALTH).await == Some(200))
+    }
+
+    /// What its internal port answers, if it does in time: the status.
+    pub(crate) async fn status(&self, path: &str, patience: Duration) -> Option<u16> {
+        let answer = timeout(patience, self.get(path)).await;
+        let answer = answer.ok()?.ok()?;
+        answer.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()
+    }
+
+    /// The sum of a metric's series.
+    pub(crate) async fn metric(&self, name: &str) -> anyhow::Result<f64> {
+        let page = timeout(LINE, self.get("/metrics")).await??;
+        let samples = page.lines().filter_map(|line| line.rsplit_once(' '));
+        let samples =
+            samples.filter(|(series, _)| series.split('{').next().is_some_and(|of| of == name));
+        let values = samples.map(|(_, value)| Ok(value.parse::<f64>()?));
+        values.sum()
+    }
+
+    async fn get(&self, path: &str) -> anyhow::Result<String> {
+        let mut stream = TcpStream::connect(self.internal).await?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok(answer)
     }
 
     pub(crate) async fn kill(&mut self) -> anyhow::Result<()> {
@@ -123,11 +180,32 @@ impl Node {
     /// Asks it to stop in good order and waits until it has.
     pub(crate) async fn drain(&mut self) -> anyhow::Result<()> {
         self.process.signal(Signal::TERM)?;
-        self.process.end().await
+        let status = self.process.end().await?;
+        ensure!(status.success(), "{}: {status}", self.recipe.name());
+        Ok(())
     }
 
     pub(crate) fn signal(&self, signal: Signal) -> anyhow::Result<()> {
         self.process.signal(signal)
+    }
+
+    /// Has it log a line, and waits until that is in the log.
+    pub(crate) async fn speak(&self) -> anyhow::Result<()> {
+        let mut log = File::open(self.recipe.log())?;
+        log.seek(SeekFrom::End(0))?;
+        self.signal(Signal::HUP)?;
+        let since = Instant::now();
+        let mut said = Vec::new();
+        while !String::from_utf8_lossy(&said).contains("SIGHUP") {
+            ensure!(
+                since.elapsed() < LINE,
+                "{} logs nothing any more",
+                self.recipe.name()
+            );
+            sleep(Duration::from_millis(20)).await;
+            log.read_to_end(&mut said)?;
+        }
+        Ok(())
     }
 }
 

@@ -1,9 +1,7 @@
 //! What nodes and Redis servers have in common: a process that is killed, paused, ended in good
-//! order, and gone with its owner; its log goes to a file.
+//! order, and gone with its owner.
 
-use std::fs::File;
-use std::path::Path;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -20,13 +18,11 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts a command whose standard error is appended to a file.
-    pub(crate) fn spawn(command: &mut Command, name: &str, log: &Path) -> anyhow::Result<Self> {
-        let log = File::options().create(true).append(true).open(log)?;
+    /// Starts a command.
+    pub(crate) fn spawn(command: &mut Command, name: &str) -> anyhow::Result<Self> {
         let program = command.as_std().get_program().display().to_string();
         let child = command
             .stdin(Stdio::null())
-            .stderr(log)
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("cannot start {program}; is it installed?"))?;
@@ -46,23 +42,27 @@ impl Process {
         }
     }
 
-    pub(crate) fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+    /// Its number; fails once its end was waited for.
+    pub(crate) fn id(&self) -> anyhow::Result<Pid> {
         let id = self.child.id().and_then(|id| i32::try_from(id).ok());
         let id = id.and_then(Pid::from_raw);
-        let id = id.with_context(|| format!("{} does not run", self.name))?;
-        Ok(kill_process(id, signal)?)
+        id.with_context(|| format!("{} does not run", self.name))
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        Ok(kill_process(self.id()?, signal)?)
     }
 
     /// Ends it at once, with `kill -9`.
     pub(crate) async fn kill(&mut self) -> anyhow::Result<()> {
         self.signal(Signal::KILL)?;
-        self.end().await
+        self.end().await?;
+        Ok(())
     }
 
-    /// Waits until it has ended.
-    pub(crate) async fn end(&mut self) -> anyhow::Result<()> {
+    /// Waits until it has ended, and answers how.
+    pub(crate) async fn end(&mut self) -> anyhow::Result<ExitStatus> {
         let ended = timeout(END, self.child.wait()).await;
-        ended.with_context(|| format!("{} does not end", self.name))??;
-        Ok(())
+        Ok(ended.with_context(|| format!("{} does not end", self.name))??)
     }
 }

@@ -194,8 +194,14 @@ fn spawn(
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
         .args(["--logfile", "log", "--dir"])
         .arg(directory)
-        .stdout(Stdio::null());
-    Process::spawn(&mut command, name, &directory.join("stderr"))
+        .stdout(Stdio::null())
+        .stderr(
+            fs::File::options()
+                .create(true)
+                .append(true)
+                .open(directory.join("stderr"))?,
+        );
+    Process::spawn(&mut command, name)
 }
 
 /// A port that is free now. Below those that the kernel gives to outgoing connections, so that it

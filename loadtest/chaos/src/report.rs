@@ -82,7 +82,7 @@ impl Report {
     }
 }
 
-const HEAD: [&str; 13] = [
+const HEAD: [&str; 15] = [
     "fault",
     "rounds",
     "acknowledged",
@@ -93,6 +93,8 @@ const HEAD: [&str; 13] = [
     "duplicated",
     "out of order",
     "needless resets",
+    "wrong presence",
+    "excess",
     "unhealed",
     "longest silence",
     "verdict",
@@ -162,6 +164,8 @@ impl Row {
             self.count(Kind::Duplicated).to_string(),
             self.count(Kind::OutOfOrder).to_string(),
             self.count(Kind::Needless).to_string(),
+            self.count(Kind::Presence).to_string(),
+            self.count(Kind::Excess).to_string(),
             (self.count(Kind::Unhealed) + self.count(Kind::Protocol)).to_string(),
             format!("{:.1} s", self.silence.as_secs_f64()),
             self.verdict().to_owned(),
@@ -183,6 +187,8 @@ impl Row {
             "duplicated": self.count(Kind::Duplicated),
             "out_of_order": self.count(Kind::OutOfOrder),
             "needless_resets": self.count(Kind::Needless),
+            "wrong_presence": self.count(Kind::Presence),
+            "excess": self.count(Kind::Excess),
             "unhealed": self.count(Kind::Unhealed),
             "protocol": self.count(Kind::Protocol),
             "longest_silence": self.silence.as_secs_f64(),

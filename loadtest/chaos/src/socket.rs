@@ -24,6 +24,8 @@ const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
 /// An open WebSocket that was welcomed.
 pub(crate) struct Socket {
+    /// What the node calls the connection.
+    pub(crate) client: String,
     stream: TcpStream,
     format: Format,
     incoming: BytesMut,
@@ -64,13 +66,17 @@ impl Socket {
         };
         ensure!(head.starts_with(b"HTTP/1.1 101 "), "refused");
         let mut socket = Self {
+            client: String::new(),
             stream,
             format,
             incoming,
             outgoing: BytesMut::new(),
         };
         match socket.next().await {
-            Ok(Ok(Event::Welcome {})) => Ok(socket),
+            Ok(Ok(Event::Welcome { client })) => {
+                socket.client = client;
+                Ok(socket)
+            }
             Ok(Err(closed)) => bail!("closed instead of welcomed: {closed:?}"),
             other => bail!("not welcomed: {other:?}"),
         }

@@ -51,6 +51,7 @@ impl Subscriber {
         loop {
             let node = self.random.usize(..stage.nodes.len());
             if let Ok(socket) = Socket::open(stage.nodes[node], self.format).await {
+                stage.ledger().connected(self.number, &socket.client);
                 let ended = self.attend(socket).await;
                 let code = match &ended {
                     Ok(End::Closed(Closed(code))) => *code,
@@ -155,6 +156,12 @@ impl Subscriber {
             } => {
                 let at = Position { epoch, offset };
                 stage.ledger().reset(me, number(&room)?, at);
+            }
+            Event::Member { room, client } => {
+                number(&room)?;
+                if client.is_some_and(|client| client == visit.socket.client) {
+                    bail!("told of itself in {room}");
+                }
             }
             Event::Left { room } => {
                 let room = number(&room)?;

@@ -38,11 +38,19 @@ pub(crate) struct Message {
     pub(crate) epoch: Option<Epoch>,
 }
 
+/// A member of a room, as a page of them names it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Someone {
+    pub(crate) client: String,
+}
+
 /// What comes from the server.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum Event {
-    Welcome {},
+    Welcome {
+        client: String,
+    },
     Joined {
         room: String,
         #[serde(deserialize_with = "epoch")]
@@ -67,6 +75,16 @@ pub(crate) enum Event {
         #[serde(default)]
         offset: u64,
         messages: Vec<Message>,
+    },
+    Presence {
+        count: u64,
+        members: Vec<Someone>,
+        next: Option<String>,
+    },
+    /// Somebody came or went; of a large room, only how many.
+    Member {
+        room: String,
+        client: Option<String>,
     },
     Message(Message),
     Reset {

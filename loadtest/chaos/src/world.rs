@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::json;
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -14,12 +15,14 @@ use fanfare_shared::Position;
 use crate::fault::{Fault, Strike};
 use crate::ledger::{Kind, Room, Tally, Violation};
 use crate::node::{Node, Recipe};
+use crate::presence;
 use crate::publisher::Publisher;
 use crate::redis_server::RedisServer;
 use crate::socket::Socket;
 use crate::stage::{Stage, Tempo, between};
 use crate::subscriber::{HEARTBEAT, Subscriber};
 use crate::talker::Talker;
+use crate::toll::Toll;
 use crate::topology::{self, Topology};
 use crate::wire::{Event, Format, Message};
 
@@ -42,6 +45,12 @@ const AUDITED: u64 = 2_000;
 /// Until the nodes are ready, everything is acknowledged, and every subscriber is where the log
 /// is. Healing takes seconds; a busy machine takes its own.
 const SETTLE: Duration = Duration::from_secs(60);
+/// The nodes' `presence.lease`: short, so that it runs out within a fault.
+const LEASE: Duration = Duration::from_secs(3);
+/// Once all else is right, until every node says who is there: a node that crashed is noticed
+/// after two leases if nobody was heard before, and what Redis refused is told again after five
+/// seconds at most; a busy machine takes its own.
+const PRESENCE: Duration = Duration::from_secs(2 * LEASE.as_secs() + 5 + 7);
 /// How often it is looked.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -53,6 +62,10 @@ pub(crate) struct World {
     pub(crate) struck: usize,
     /// Who was subscribed before it did.
     pub(crate) subscribers: Vec<(usize, String)>,
+    /// What Redis and the nodes had done and had when Redis began to refuse.
+    pub(crate) toll: Option<Toll>,
+    /// Connections that take a node's last files.
+    pub(crate) hoard: Vec<TcpStream>,
     _clients: JoinSet<()>,
 }
 
@@ -114,6 +127,8 @@ impl World {
             stage,
             struck: 0,
             subscribers: Vec::new(),
+            toll: None,
+            hoard: Vec::new(),
             _clients: clients,
         };
         let arrived = world.settle().await;
@@ -165,8 +180,8 @@ impl World {
         }
         let unhealed = self.settle().await;
         let mut ledger = self.stage.ledger();
-        for what in unhealed {
-            ledger.breach(Kind::Unhealed, what);
+        for Violation { kind, what } in unhealed {
+            ledger.breach(kind, what);
         }
         let (tally, violations) = ledger.judge();
         if fault == Fault::SlowReaders && tally.slow == 0 {
@@ -182,8 +197,10 @@ impl World {
     }
 
     /// Stops publishing and waits until nothing is open any more; answers what still is.
-    async fn settle(&mut self) -> Vec<String> {
-        let deadline = Instant::now() + SETTLE;
+    async fn settle(&mut self) -> Vec<Violation> {
+        let begun = Instant::now();
+        // Since when only presence is not right yet.
+        let mut since = None;
         self.stage.order(|orders| {
             orders.tempo = Tempo::Paused;
             orders.restless = false;
@@ -191,9 +208,18 @@ impl World {
         loop {
             let open = match self.look().await {
                 Ok(open) => open,
-                Err(error) => vec![format!("{error:#}")],
+                Err(error) => unhealed([format!("{error:#}")]),
             };
-            if open.is_empty() || Instant::now() > deadline {
+            if open.iter().any(|open| open.kind != Kind::Presence) {
+                since = None;
+            } else {
+                since.get_or_insert_with(Instant::now);
+            }
+            let is_late = match since {
+                Some(since) => since.elapsed() > PRESENCE,
+                None => begun.elapsed() > SETTLE,
+            };
+            if open.is_empty() || is_late || begun.elapsed() > SETTLE + PRESENCE {
                 return open;
             }
             sleep(LOOK).await;
@@ -201,8 +227,9 @@ impl World {
     }
 
     /// What is still open: nodes that are not ready, publications that are not acknowledged,
-    /// subscribers that are not where the log is.
-    async fn look(&mut self) -> anyhow::Result<Vec<String>> {
+    /// subscribers that are not where the log is; and if nothing else is, who is not known to be
+    /// in a room, or to have left it.
+    async fn look(&mut self) -> anyhow::Result<Vec<Violation>> {
         let mut open = Vec::new();
         for (number, node) in self.nodes.iter_mut().enumerate() {
             if !node.ready().await? {
@@ -214,7 +241,7 @@ impl World {
             open.push(format!("{pending} publications are not acknowledged"));
         }
         if !open.is_empty() {
-            return Ok(open);
+            return Ok(unhealed(open));
         }
         let mut logs = Vec::new();
         for room in 0..self.stage.rooms.len() {
@@ -223,7 +250,15 @@ impl World {
         }
         let behind = self.stage.ledger().behind(&logs);
         if !behind.is_empty() {
-            return Ok(behind);
+            return Ok(unhealed(behind));
+        }
+        let away = self.stage.ledger().away();
+        if !away.is_empty() {
+            return Ok(unhealed(away));
+        }
+        let wrong = presence::wrong(&self.stage).await?;
+        if !wrong.is_empty() {
+            return Ok(wrong);
         }
         for room in 0..self.stage.rooms.len() {
             let (top, messages) = self.history(room, AUDITED).await?;
@@ -260,9 +295,19 @@ impl World {
     }
 }
 
+fn unhealed(what: impl IntoIterator<Item = String>) -> Vec<Violation> {
+    let open = what.into_iter();
+    open.map(|what| Violation {
+        kind: Kind::Unhealed,
+        what,
+    })
+    .collect()
+}
+
 /// The nodes' configuration: quick to notice, and every bound within reach.
 fn config() -> String {
     let heartbeat = HEARTBEAT.as_secs();
+    let lease = LEASE.as_secs();
     format!(
         r#"heartbeat = "{heartbeat}s"
 
@@ -271,6 +316,13 @@ probe_interval = "500ms"
 probe_timeout = "2s"
 linger = "1s"
 sync_interval = "5s"
+
+[presence]
+lease = "{lease}s"
+announce_each = 3
+
+[log]
+buffer_bytes = 16384
 
 [limits]
 outbox_bytes = 65536
@@ -283,6 +335,7 @@ timeout = "8s"
 match = "deep-*"
 history = {{ size = {DEEP}, ttl = "10m" }}
 publish = "anyone"
+announce = true
 
 [[rooms]]
 match = "shallow-*"

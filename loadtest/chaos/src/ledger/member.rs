@@ -52,6 +52,10 @@ impl Member {
         self.position
     }
 
+    pub(super) const fn is_joined(&self) -> bool {
+        self.joined
+    }
+
     pub(super) const fn left(&mut self) {
         self.joined = false;
     }

@@ -182,3 +182,22 @@ fn nothing_comes_without_a_membership() {
     ledger.message(0, 0, &message(2, 2, None));
     assert_eq!(kinds(ledger), [Kind::Protocol]);
 }
+
+#[test]
+fn who_is_in_a_room_goes_by_the_connection_that_joined_it() {
+    let mut ledger = ledger(false);
+    ledger.connected(0, "a");
+    ledger.connected(1, "b");
+    assert!(ledger.present(0).is_empty());
+    ledger.joined(0, 0, None, at(1, 0), None, &[]);
+    assert_eq!(ledger.present(0), ["a".to_owned()].into());
+    // The other was never there, and so it is not away.
+    assert!(ledger.away().is_empty());
+    ledger.disconnected(0, None);
+    assert!(ledger.present(0).is_empty());
+    assert_eq!(ledger.away().len(), 1);
+    ledger.connected(0, "c");
+    ledger.joined(0, 0, Some(at(1, 0)), at(1, 0), Some(true), &[]);
+    assert_eq!(ledger.present(0), ["c".to_owned()].into());
+    assert!(ledger.away().is_empty());
+}
