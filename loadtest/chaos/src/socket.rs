@@ -9,7 +9,7 @@ use fanfare_shared::frame::{self, Opcode, parse_header};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::wire::{Event, Format};
 
@@ -26,6 +26,8 @@ const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 pub(crate) struct Socket {
     /// What the node calls the connection.
     pub(crate) client: String,
+    /// When anything came last, a ping included.
+    pub(crate) heard: Instant,
     stream: TcpStream,
     format: Format,
     incoming: BytesMut,
@@ -67,6 +69,7 @@ impl Socket {
         ensure!(head.starts_with(b"HTTP/1.1 101 "), "refused");
         let mut socket = Self {
             client: String::new(),
+            heard: Instant::now(),
             stream,
             format,
             incoming,
@@ -119,6 +122,7 @@ impl Socket {
             }
             let ended = if self.outgoing.is_empty() {
                 let read = self.stream.read_buf(&mut self.incoming).await;
+                self.heard = Instant::now();
                 read.map_or(true, |read| read == 0)
             } else {
                 self.stream.write_buf(&mut self.outgoing).await.is_err()

@@ -7,15 +7,17 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use fanfare_shared::Position;
 use serde_json::json;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::ledger::Kind;
 use crate::socket::{Closed, Socket};
 use crate::stage::{Orders, Stage, between};
 use crate::wire::{Event, Format, since};
 
-/// The nodes' heartbeat; a member that hears nothing for two of them takes its node for dead.
+/// The nodes' heartbeat.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(2);
+/// A member that hears nothing for two of them, not even a ping, takes its node for dead.
+const SILENCE: Duration = Duration::from_secs(2 * HEARTBEAT.as_secs());
 
 pub(crate) struct Subscriber {
     pub(crate) number: usize,
@@ -91,19 +93,24 @@ impl Subscriber {
             if self.slow && orders.borrow().slow {
                 // The stage outlives its clients.
                 let _ = orders.wait_for(|orders| !orders.slow).await;
+                visit.socket.heard = Instant::now();
             }
+            let silent_at = visit.socket.heard + SILENCE;
             tokio::select! {
-                event = timeout(HEARTBEAT * 2, visit.socket.next()) => match event {
-                    Err(_) => return Ok(End::Left),
-                    Ok(next) => match next? {
-                        Err(closed) => return Ok(End::Closed(closed)),
-                        Ok(event) => {
-                            if !self.take(&mut visit, event).await? {
-                                return Ok(End::Left);
-                            }
+                next = visit.socket.next() => match next? {
+                    Err(closed) => return Ok(End::Closed(closed)),
+                    Ok(event) => {
+                        if !self.take(&mut visit, event).await? {
+                            return Ok(End::Left);
                         }
-                    },
+                    }
                 },
+                () = sleep_until(silent_at) => {
+                    // Unless there were pings meanwhile, which are no events.
+                    if visit.socket.heard.elapsed() >= SILENCE {
+                        return Ok(End::Left);
+                    }
+                }
                 _ = orders.changed() => {
                     if orders.borrow_and_update().storms != storms {
                         return Ok(End::Left);

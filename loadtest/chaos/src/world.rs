@@ -200,7 +200,7 @@ impl World {
     async fn settle(&mut self) -> Vec<Violation> {
         let begun = Instant::now();
         // Since when only presence is not right yet.
-        let mut since = None;
+        let mut since: Option<Instant> = None;
         self.stage.order(|orders| {
             orders.tempo = Tempo::Paused;
             orders.restless = false;
@@ -210,14 +210,11 @@ impl World {
                 Ok(open) => open,
                 Err(error) => unhealed([format!("{error:#}")]),
             };
-            if open.iter().any(|open| open.kind != Kind::Presence) {
-                since = None;
+            // Somebody who comes back meanwhile gives it no more time.
+            let is_late = if open.iter().all(|open| open.kind == Kind::Presence) {
+                since.get_or_insert_with(Instant::now).elapsed() > PRESENCE
             } else {
-                since.get_or_insert_with(Instant::now);
-            }
-            let is_late = match since {
-                Some(since) => since.elapsed() > PRESENCE,
-                None => begun.elapsed() > SETTLE,
+                begun.elapsed() > SETTLE
             };
             if open.is_empty() || is_late || begun.elapsed() > SETTLE + PRESENCE {
                 return open;
