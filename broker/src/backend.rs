@@ -135,6 +135,14 @@ impl Log {
 /// However short the publications of a room live: its nodes look at the log every second at most.
 const SHORTEST_QUIET_TTL: Duration = Duration::from_secs(3);
 
+/// The most that one read after a position holds, in bytes of its publications and
+/// [`ENTRY_BYTES`] for each, but one publication at least: some milliseconds' work for everything on
+/// its way, Redis included, which does nothing else meanwhile.
+pub const READ_BYTES: usize = 1 << 20;
+
+/// What a publication counts for in a read beside its own bytes: a read holds 4,096 at most.
+pub const ENTRY_BYTES: usize = 256;
+
 /// Which part of a log to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Read {
@@ -177,7 +185,8 @@ pub struct Snapshot {
     /// position, up to the limit, but for those that this node cannot read. Says more than a comparison of
     /// epochs: where a log goes on in a new one, positions of the one before can still hold.
     pub follows: bool,
-    /// For [`Read::Resume`], where the limit cut it short: the last position that was read.
+    /// For [`Read::After`] and [`Read::Resume`], where the limit or [`READ_BYTES`] cut it short: the
+    /// last position that was read.
     pub cut_at: Option<Position>,
 }
 

@@ -5,6 +5,7 @@
 //! posted, and while the backend is told that a room is wanted or not, since rooms of one name
 //! may follow each other quickly; never while anything is awaited or read.
 
+mod reading;
 mod resync;
 
 use std::collections::HashMap;
@@ -21,18 +22,13 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::backend::{
-    Announcement, Backend, BackendError, Log, Pending, Read, Scope, Sink, Snapshot,
-};
+use crate::backend::{Announcement, Backend, BackendError, Log, Pending, Scope, Sink};
 use crate::room::{Request, Room};
 use crate::{Inbox, Join, Metrics, Post, RoomKey};
 use resync::Resync;
 
 /// Locks over the rooms: enough that workers and the backend rarely meet.
 const STRIPES: usize = 64;
-
-/// How often it is looked at whether the workers take more.
-const CONGESTED: Duration = Duration::from_millis(2);
 
 /// How many rooms catch up at once after the backend was lost; bounds what a node asks of Redis
 /// in one go.
@@ -172,12 +168,6 @@ impl Hub {
         }
     }
 
-    /// Reads kept publications of any room, joined or not.
-    pub fn history(&self, room: &RoomName, read: Read) -> Pending<Snapshot> {
-        self.backend
-            .read(room, (self.options.log_of)(room.as_str()), read)
-    }
-
     /// How a room's log is kept.
     #[must_use]
     pub fn log_of(&self, room: &str) -> Log {
@@ -248,106 +238,6 @@ impl Hub {
     fn closed(&self, name: &RoomName) {
         self.metrics.rooms.dec();
         self.backend.unsubscribe(name);
-    }
-
-    // --- what rooms ask for ---
-
-    fn fulfil(&self, name: &RoomName, key: RoomKey, log: Log, request: Option<Request>) {
-        let Some(request) = request else { return };
-        if let Request::Sync { more: true, .. } = request {
-            let (name, this) = (name.clone(), self.this.clone());
-            self.runtime.spawn(async move {
-                if let Some(hub) = this.upgrade() {
-                    hub.read_on(&name, key, log, request).await;
-                }
-            });
-            return;
-        }
-        let (Request::Sync { read, .. } | Request::Extend(read)) = request;
-        match self.backend.read(name, log, read) {
-            Pending::Ready(Some(outcome)) => self.fulfilled(name, key, log, request, outcome),
-            waiting => {
-                let (name, this) = (name.clone(), self.this.clone());
-                self.runtime.spawn(async move {
-                    let outcome = waiting.await;
-                    if let Some(hub) = this.upgrade() {
-                        hub.fulfilled(&name, key, log, request, outcome);
-                    }
-                });
-            }
-        }
-    }
-
-    fn fulfilled(
-        &self,
-        name: &RoomName,
-        key: RoomKey,
-        log: Log,
-        request: Request,
-        outcome: Result<Snapshot, BackendError>,
-    ) {
-        match request {
-            Request::Sync { attempt, .. } => self.synced(name, key, log, attempt, outcome),
-            Request::Extend(Read::After { position, .. }) => {
-                let next = self.with_room(name, key, |room| {
-                    room.extended(position, outcome, &self.inboxes)
-                });
-                self.fulfil(name, key, log, next);
-            }
-            Request::Extend(_) => {}
-        }
-    }
-
-    fn synced(
-        &self,
-        name: &RoomName,
-        key: RoomKey,
-        log: Log,
-        attempt: u64,
-        outcome: Result<Snapshot, BackendError>,
-    ) {
-        let next = self.synced_once(name, key, attempt, outcome);
-        self.fulfil(name, key, log, next);
-    }
-
-    /// Reads a log on, page by page, as fast as the workers take it, to its end.
-    async fn read_on(&self, name: &RoomName, key: RoomKey, log: Log, request: Request) {
-        let mut next = Some(request);
-        while let Some(Request::Sync {
-            attempt,
-            read,
-            more: true,
-        }) = next
-        {
-            while self.congested() {
-                tokio::time::sleep(CONGESTED).await;
-            }
-            let outcome = self.backend.read(name, log, read).await;
-            next = self.synced_once(name, key, attempt, outcome);
-        }
-        self.fulfil(name, key, log, next);
-    }
-
-    fn synced_once(
-        &self,
-        name: &RoomName,
-        key: RoomKey,
-        attempt: u64,
-        outcome: Result<Snapshot, BackendError>,
-    ) -> Option<Request> {
-        let failed = outcome.is_err();
-        let mut stripe = self.stripe(name);
-        let room = stripe
-            .get_mut(name.as_str())
-            .filter(|room| room.key() == key)?;
-        let next = room.synced(attempt, outcome, &self.inboxes, &self.metrics);
-        // A room that could not be opened is not kept: the next join tries anew.
-        if failed && room.is_lost() && room.member_count() == 0 {
-            stripe.remove(name.as_str());
-            self.closed(name);
-            return None;
-        }
-        next
     }
 
     // --- locks ---

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fanfare_broker::backend::{Log, Read};
+use fanfare_broker::backend::{Log, READ_BYTES, Read};
 use fanfare_shared::{Epoch, Position};
 
 use crate::fixture::Fixture;
@@ -11,6 +11,7 @@ use crate::{ALL, after, eventually, offsets, texts};
 
 conformance! {
     a_read_answers_position_newest_and_what_came_after
+    a_read_is_cut_short_where_publications_are_large
     a_read_says_whether_what_it_found_follows_on_the_position
     a_position_of_another_epoch_is_followed_by_nothing
     members_of_another_log_are_given_what_there_is
@@ -39,6 +40,45 @@ async fn a_read_answers_position_newest_and_what_came_after(f: Fixture) {
     assert_eq!(after(1, 9).await, ["c", "d"]);
     assert_eq!(after(0, 2).await, ["b", "c"]);
     assert_eq!(after(3, 9).await, [""; 0]);
+}
+
+async fn a_read_is_cut_short_where_publications_are_large(f: Fixture) {
+    let first = f.read("large", LOG, Read::Begin).await.position;
+    let first = first.expect("a position");
+    let size = READ_BYTES / 10;
+    for number in 1..=25 {
+        let content = number.to_string();
+        let content = content.clone() + &"x".repeat(size - content.len());
+        f.publish("large", LOG, &content).await;
+    }
+    let (mut position, mut found, mut reads) = (first, Vec::new(), 0);
+    let whole = loop {
+        let page = f.read("large", LOG, after(position, 1_000)).await;
+        assert!(page.follows);
+        let bytes = page.publications.iter().map(|one| one.data.bytes.len());
+        assert!(bytes.sum::<usize>() <= READ_BYTES);
+        found.extend(offsets(&page));
+        reads += 1;
+        match page.cut_at {
+            Some(cut_at) => position = cut_at,
+            None => break page,
+        }
+    };
+    assert_eq!(found, (1..=25).collect::<Vec<_>>());
+    assert_eq!(whole.position.map(|position| position.offset), Some(25));
+    assert!(reads >= 3, "{reads}");
+    let resumed = Read::Resume {
+        position: first,
+        limit: 1_000,
+    };
+    let resumed = f.read("large", LOG, resumed).await;
+    assert!(resumed.follows && resumed.cut_at.is_some());
+
+    f.publish("large", LOG, &"x".repeat(2 * READ_BYTES)).await;
+    let alone = f
+        .read("large", LOG, after(whole.position.expect("one"), 9))
+        .await;
+    assert_eq!(offsets(&alone), [26]);
 }
 
 async fn a_read_says_whether_what_it_found_follows_on_the_position(f: Fixture) {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use fanfare_broker::backend::memory::Memory;
-use fanfare_broker::backend::{Backend, Pending, Sink};
+use fanfare_broker::backend::{Backend, Log, Pending, READ_BYTES, Read, Sink};
 use fanfare_broker::{Hub, Replay};
 use fanfare_shared::Position;
 use tokio::runtime::Handle;
@@ -70,6 +70,61 @@ async fn a_client_returns_to_another_hub_of_the_same_log() {
     let told = Told::until(&second, 1, |told| !told.joined.is_empty()).await;
     assert_eq!(told.joined[0].2, Some(true));
     assert_eq!(told.offsets(), [2, 3, 4]);
+}
+
+#[tokio::test]
+async fn what_is_kept_is_read_in_pages_and_answered_whole() {
+    for size in [1_000, 50] {
+        let log = Log { size, ..LOG };
+        let mut options = options(log);
+        options.recent = 5;
+        let memory = Arc::new(Memory::default());
+        let backend = Arc::clone(&memory) as Arc<dyn Backend>;
+        let hub = Hub::new(options, backend, Handle::current(), metrics());
+        memory.attach(Arc::clone(&hub) as Arc<dyn Sink>);
+        let mut top = None;
+        for number in 1..=95 {
+            // Ten to a page.
+            let content = number.to_string() + &"x".repeat(READ_BYTES / 10 - 1_000);
+            let publish = text("a", log, &content);
+            top = hub.backend().publish(publish).await.expect("published");
+        }
+        let start = 96 - (size as u64).min(95);
+        let after = |offset| Position {
+            offset,
+            ..top.expect("a position")
+        };
+        let history = async |read| {
+            let found = hub.history(&named("a"), read).await.expect("it is read");
+            assert_eq!(found.position, top);
+            let offsets = found.publications.iter().map(|one| one.position);
+            offsets
+                .map(|at| at.expect("one").offset)
+                .collect::<Vec<_>>()
+        };
+        for limit in [0, 1, 9, 10, 11, 20, 45, 60, 95, 200] {
+            let newest = history(Read::Newest { limit }).await;
+            let from = start.max(96_u64.saturating_sub(limit as u64));
+            assert_eq!(newest, (from..96).collect::<Vec<_>>(), "{size} {limit}");
+            for offset in [0, 5, 50, 94, 95] {
+                let position = after(offset);
+                let found = history(Read::After { position, limit }).await;
+                let expected = (start.max(offset + 1)..96).take(limit);
+                assert_eq!(
+                    found,
+                    expected.collect::<Vec<_>>(),
+                    "{size} {limit} {offset}"
+                );
+            }
+        }
+        hub.join(&named("a"), join(0, Replay::Newest(200)));
+        let told = Told::until(&hub, 0, |told| told.joined.len() == 1).await;
+        assert_eq!(told.offsets(), (start..96).collect::<Vec<_>>());
+        hub.join(&named("a"), join(1, Replay::Since(after(60))));
+        let told = Told::until(&hub, 1, |told| told.joined.len() == 1).await;
+        assert_eq!(told.joined[0].2, Some(true));
+        assert_eq!(told.offsets(), (61..96).collect::<Vec<_>>());
+    }
 }
 
 #[tokio::test]

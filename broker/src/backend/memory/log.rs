@@ -1,12 +1,13 @@
 //! One room's log in memory, and the idempotency keys that it has accepted.
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
 use fanfare_shared::{Epoch, Position, Publication};
 
-use super::super::{EPOCH_TTL, Log, Read, Snapshot};
+use super::super::{ENTRY_BYTES, EPOCH_TTL, Log, READ_BYTES, Read, Snapshot};
 
 /// The most idempotency keys that a room remembers; beyond it the oldest is forgotten.
 const MAX_KEYS: usize = 65_536;
@@ -160,8 +161,11 @@ impl RoomLog {
                 (self.publications.partition_point(is_known), limit)
             }
         };
-        let publications = self.publications.iter().skip(skip).take(limit);
-        let publications: Vec<_> = publications.cloned().collect();
+        let range = skip..count.min(skip.saturating_add(limit));
+        let publications = match read {
+            Read::Newest { .. } => self.publications.range(range).cloned().collect(),
+            _ => self.within_a_read(range),
+        };
         let last = publications.last().and_then(|last| last.position);
         Snapshot {
             position: Some(self.position),
@@ -171,17 +175,31 @@ impl RoomLog {
         }
     }
 
-    /// Whether what was read is all that followed on the position asked for, up to the limit.
+    /// As many of a range, from its beginning, as fit into one read.
+    fn within_a_read(&self, range: Range<usize>) -> Vec<Arc<Publication>> {
+        let mut bytes = 0;
+        let fits = |(index, publication): &(usize, &Arc<Publication>)| {
+            bytes += publication.data.bytes.len() + ENTRY_BYTES;
+            *index == 0 || bytes <= READ_BYTES
+        };
+        let wanted = self.publications.range(range).enumerate();
+        let found = wanted.take_while(fits);
+        found
+            .map(|(_, publication)| Arc::clone(publication))
+            .collect()
+    }
+
+    /// Whether what was read is all that followed on the position asked for, up to where it was cut
+    /// short. What is kept has no gaps.
     fn follows(&self, read: Read, publications: &[Arc<Publication>]) -> bool {
         let (Read::After { position, limit } | Read::Resume { position, limit }) = read else {
             return false;
         };
-        let missing = self.position.offset.checked_sub(position.offset);
-        let missing = missing.and_then(|missing| usize::try_from(missing).ok());
-        let first = publications.first();
         position.epoch == self.position.epoch
-            && missing.is_some_and(|missing| publications.len() == missing.min(limit))
-            && first.is_none_or(|first| first.position == Some(position.next()))
+            && match publications.first() {
+                Some(first) => first.position == Some(position.next()),
+                None => position == self.position || limit == 0 && position < self.position,
+            }
     }
 }
 

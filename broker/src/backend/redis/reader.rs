@@ -17,9 +17,10 @@ use super::script::{MAX_IN_VAIN, Script};
 use super::shard::Shard;
 use super::stats::{Stats, Unreadable};
 use super::{BackendError, Log, Read, Snapshot, inbound, keys, renewals};
+use crate::backend::{ENTRY_BYTES, READ_BYTES};
 
 /// What one pipeline reads at most: rooms, and publications in all. Bounds how long a publication
-/// or a probe waits behind it while thousands of rooms catch up. A single read may be larger.
+/// or a probe waits behind it while thousands of rooms catch up.
 const MOST: Load = Load {
     items: 128,
     weight: 4_096,
@@ -81,6 +82,7 @@ impl Item {
         command.write_arg_fmt(Epoch::from_bits(fastrand::u64(..)));
         command.arg(run).arg(self.limit());
         if let Read::After { position, .. } | Read::Resume { position, .. } = self.read {
+            command.arg(READ_BYTES).arg(ENTRY_BYTES);
             command.write_arg_fmt(position.epoch);
             command.arg(position.offset);
         }
@@ -145,12 +147,14 @@ struct Found {
     /// log.
     from: Option<u64>,
     entries: Vec<(u64, Vec<u8>)>,
+    /// Whether some were left out for their bytes.
+    is_cut: bool,
 }
 
 impl Found {
     /// Reads an answer: `None` within it where there is no log.
     fn parse(reply: Value) -> Option<Option<Self>> {
-        let [position, from, entries] = array(reply)?;
+        let [position, from, entries, cut] = array(reply)?;
         let (Value::BulkString(position), Value::Int(from), Value::Array(entries)) =
             (position, from, entries)
         else {
@@ -163,6 +167,7 @@ impl Found {
             position: inbound::position(&position)?,
             from: u64::try_from(from).ok(),
             entries: entries.into_iter().filter_map(entry).collect(),
+            is_cut: cut == Value::Int(1),
         }))
     }
 
@@ -175,12 +180,13 @@ impl Found {
         })
     }
 
-    /// Whether the entries are all that followed on `from`, up to `limit`.
+    /// Whether the entries are all that followed on `from`, up to where they were cut short.
     fn follows(&self, limit: usize) -> bool {
         let Some(from) = self.from else { return false };
         let offsets = self.entries.iter().map(|(offset, _)| *offset);
         offsets.eq((from + 1..).take(self.entries.len()))
-            && (self.entries.len() == limit
+            && (self.is_cut
+                || self.entries.len() == limit
                 || from + self.entries.len() as u64 == self.position.offset)
     }
 }
@@ -285,6 +291,7 @@ mod tests {
             },
             from,
             entries: offsets.iter().map(|offset| (*offset, vec![])).collect(),
+            is_cut: false,
         }
     }
 
