@@ -5,6 +5,7 @@
 //! commands take effect in their order and a client cannot pile them up.
 
 mod budget;
+mod history;
 mod presence;
 mod publish;
 mod reply;
@@ -14,7 +15,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use fanfare_broker::backend::{Read, Snapshot};
+use fanfare_broker::backend::Read;
 use fanfare_broker::{Join, Replay, RoomKey, Slot, Ticket};
 use fanfare_shared::code::{CloseCode, ErrorCode};
 use fanfare_shared::codec::{self, Format};
@@ -318,33 +319,7 @@ fn run(
                 Some(position) => Read::After { position, limit },
                 None => Read::Newest { limit },
             };
-            let outcome = worker.hub().history(&room, read);
-            answer(
-                worker,
-                connection,
-                outcome,
-                move |worker, connection, outcome| match outcome {
-                    Ok(Snapshot {
-                        position,
-                        publications,
-                        ..
-                    }) => {
-                        let (room, messages) = (room.as_str(), &publications[..]);
-                        reply(
-                            worker,
-                            connection,
-                            id,
-                            &Event::History {
-                                id,
-                                room,
-                                position,
-                                messages,
-                            },
-                        );
-                    }
-                    Err(error) => refuse_backend(worker, connection, id, &error),
-                },
-            );
+            history::history(worker, connection, id, room, read);
         }
         Command::Presence { room, limit, after } => {
             let room = name(&room)?;

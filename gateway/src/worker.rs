@@ -5,6 +5,7 @@
 
 mod deliver;
 mod drain;
+mod encode;
 mod fanout;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -31,7 +32,7 @@ use fanfare_shared::code::CloseCode;
 use fanfare_shared::config::{Config, Limits};
 use slab::Slab;
 use tokio::runtime::{Builder, Handle, LocalOptions};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio::task::{JoinSet, spawn_local};
 
 use self::send::Sender;
@@ -129,6 +130,8 @@ pub(crate) struct Worker {
     /// Wakes the readers when it is no longer.
     inbound_freed: Notify,
     draining: Cell<bool>,
+    /// Encodes long answers one at a time.
+    encoding: Semaphore,
     /// What was done since others could.
     turn: Turn,
     /// What this worker last added to the node's gauges of outboxes and backlog.
@@ -222,6 +225,7 @@ impl Worker {
             inbound_full: Notify::new(),
             inbound_freed: Notify::new(),
             draining: Cell::new(false),
+            encoding: Semaphore::new(1),
             turn: Turn::default(),
             surveyed: Cell::default(),
             emptied: Notify::new(),

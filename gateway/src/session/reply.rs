@@ -21,22 +21,30 @@ pub(super) fn answer<T: 'static>(
 ) {
     match outcome {
         Pending::Ready(Some(outcome)) => reply(worker, connection, outcome),
-        waiting => {
-            connection.session.borrow_mut().inflight += 1;
-            let (worker, connection) = (worker.share(), Rc::clone(connection));
-            spawn_local(async move {
-                let outcome = waiting.await;
-                connection.session.borrow_mut().inflight -= 1;
-                if connection.is_open() {
-                    let answer = async { reply(&worker, &connection, outcome) };
-                    if panic::contain(answer).await.is_err() {
-                        connection.kill();
-                    }
-                }
-                connection.wake_reader();
-            });
-        }
+        waiting => later(worker, connection, async move |worker, connection| {
+            let outcome = waiting.await;
+            if connection.is_open() {
+                reply(worker, connection, outcome);
+            }
+        }),
     }
+}
+
+/// Answers a command from a task. A panic in it ends the connection.
+pub(super) fn later(
+    worker: &Worker,
+    connection: &Rc<Connection>,
+    answer: impl AsyncFnOnce(&Worker, &Rc<Connection>) + 'static,
+) {
+    connection.session.borrow_mut().inflight += 1;
+    let (worker, connection) = (worker.share(), Rc::clone(connection));
+    spawn_local(async move {
+        if panic::contain(answer(&worker, &connection)).await.is_err() {
+            connection.kill();
+        }
+        connection.session.borrow_mut().inflight -= 1;
+        connection.wake_reader();
+    });
 }
 
 /// Sends the reply to a command that asked for one.

@@ -56,7 +56,7 @@ impl Worker {
                     recovered,
                     messages,
                 };
-                self.joined(ticket, joined);
+                self.joined(ticket, joined).await;
             }
             Post::Refused {
                 ticket,
@@ -85,7 +85,7 @@ impl Worker {
         }
     }
 
-    fn joined(&self, ticket: Ticket, joined: Joined) {
+    async fn joined(&self, ticket: Ticket, joined: Joined) {
         let Joined {
             room,
             name,
@@ -93,6 +93,25 @@ impl Worker {
             recovered,
             messages,
         } = joined;
+        // Before it is a member: what is published meanwhile comes behind it.
+        let frame = match self.connection_of(ticket) {
+            Some(connection) if ticket.announced => {
+                let (name, format) = (name.clone(), connection.format);
+                let encode = move |messages: &[Arc<Publication>]| {
+                    let (id, room) = (ticket.id, name.as_str());
+                    let joined = Event::Joined {
+                        id,
+                        room,
+                        position,
+                        recovered,
+                        messages,
+                    };
+                    codec::encode(format, &joined)
+                };
+                self.encode(messages, encode).await
+            }
+            _ => None,
+        };
         let Some(connection) = self.connection_of(ticket).filter(|found| found.is_open()) else {
             self.hub().leave(&name, self.index);
             return;
@@ -121,20 +140,8 @@ impl Worker {
             self.enter(&name, &connection);
         }
         drop(session);
-        let bytes = messages.iter().map(|message| message.data.bytes.len());
-        // Encoded once for each.
-        self.turn
-            .charge(messages.len() * 10 + bytes.sum::<usize>() / 64);
-        if ticket.announced {
-            let (id, room, messages) = (ticket.id, name.as_str(), &messages[..]);
-            let event = Event::Joined {
-                id,
-                room,
-                position,
-                recovered,
-                messages,
-            };
-            session::say(self, &connection, &event);
+        if let Some(frame) = frame {
+            self.send(&connection, frame);
         }
         connection.wake_reader();
     }

@@ -27,7 +27,7 @@ const MESSAGE: usize = 20;
 const BYTES: usize = 512;
 
 /// How many bytes are encoded in one unit.
-const ENCODED_BYTES: usize = 64;
+pub(super) const ENCODED_BYTES: usize = 64;
 
 /// What was done since the last pause.
 #[derive(Debug, Default)]

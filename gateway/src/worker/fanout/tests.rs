@@ -104,22 +104,25 @@ async fn crowd(worker: &Rc<Worker>, members: usize) -> Vec<TcpStream> {
     peers
 }
 
+fn publication(number: u64) -> Arc<Publication> {
+    Arc::new(Publication {
+        room: named(),
+        position: None,
+        time: 0,
+        event: None,
+        from: None,
+        echo: true,
+        data: Data {
+            encoding: Encoding::Json,
+            bytes: number.to_string().into(),
+        },
+    })
+}
+
 /// Posts so many publications, which make one batch.
 fn post(worker: &Worker, publications: u64) {
     for number in 1..=publications {
-        let publication = Arc::new(Publication {
-            room: named(),
-            position: None,
-            time: 0,
-            event: None,
-            from: None,
-            echo: true,
-            data: Data {
-                encoding: Encoding::Json,
-                bytes: number.to_string().into(),
-            },
-        });
-        let delivery = Arc::new(Delivery::new(publication, false));
+        let delivery = Arc::new(Delivery::new(publication(number), false));
         let room = ROOM;
         worker.inbox().push(Post::Publication { room, delivery });
     }
@@ -335,5 +338,42 @@ fn a_client_that_sends_as_much_as_it_can_leaves_the_worker_to_others() {
         asked.await.unwrap();
         read.await.unwrap();
         replies.abort();
+    });
+}
+
+#[test]
+fn a_replay_that_takes_long_to_encode_is_no_turn_and_comes_before_what_follows() {
+    on_a_worker(async |worker| {
+        let (connection, mut peer) = connect(&worker).await;
+        worker.inbox().push(Post::Joined {
+            ticket: Ticket {
+                slot: connection.slot,
+                client: connection.client,
+                id: Some(1),
+                announced: true,
+            },
+            room: ROOM,
+            name: named(),
+            position: None,
+            recovered: None,
+            messages: (1..=MOST as u64 / 2).map(publication).collect(),
+        });
+        post(&worker, 1);
+        let fan_out = spawn_local(Rc::clone(&worker).fan_out());
+        turns(&worker, || worker.tally.deliveries.get() == 1).await;
+        let mut received = Vec::new();
+        // A text frame whose length takes eight bytes.
+        while received.len() < 10 {
+            assert_ne!(peer.read_buf(&mut received).await.unwrap(), 0);
+        }
+        assert_eq!(&received[..2], [0x81, 127]);
+        let len = u64::from_be_bytes(received[2..10].try_into().unwrap());
+        let end = 10 + usize::try_from(len).unwrap();
+        while received.len() <= end + 1 {
+            assert_ne!(peer.read_buf(&mut received).await.unwrap(), 0);
+        }
+        assert!(received[10..].starts_with(br#"{"type":"joined""#));
+        assert_eq!(received[end], 0x81);
+        fan_out.abort();
     });
 }

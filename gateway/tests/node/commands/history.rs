@@ -220,3 +220,30 @@ async fn a_room_without_history_has_no_positions() {
         assert_eq!(history["messages"], json!([]), "{history}");
     }
 }
+
+#[tokio::test]
+async fn a_history_of_many_bytes_is_answered_whole() {
+    const COUNT: usize = 80;
+    for (backend, format) in SETUPS {
+        // Some five reads of the log.
+        let text = |n: usize| format!("{n} {}", "x".repeat(60_000));
+        let node = Node::on(backend, "").await;
+        let mut ann = Client::join_in(&node, "a", format).await;
+        for n in 1..=COUNT {
+            ann.publish_and_see("a", json!(text(n))).await;
+        }
+        let expected = |from: usize| -> Vec<_> { (from..=COUNT).map(|n| json!(text(n))).collect() };
+        let history = ann.call(json!({"type": "history", "room": "a"})).await;
+        assert_eq!(data_of(&history), expected(1));
+        let newest = json!({"type": "history", "room": "a", "limit": 50});
+        assert_eq!(data_of(&ann.call(newest).await), expected(COUNT - 49));
+        let since = json!({"epoch": history["epoch"], "offset": 1});
+        let after = json!({"type": "history", "room": "a", "since": since});
+        assert_eq!(data_of(&ann.call(after).await), expected(2));
+        let join = json!({"type": "join", "room": "a", "since": since});
+        let mut back = Client::connect_in(&node, "/ws", format).await;
+        let joined = back.call(join).await;
+        assert_eq!(joined["recovered"], true);
+        assert_eq!(data_of(&joined), expected(2));
+    }
+}
