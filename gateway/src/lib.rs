@@ -1,25 +1,16 @@
 //! The gateway node: sockets, sessions, metrics and the command line.
 //!
-//! A message's way: `listener` → [`handshake`] → `worker` → `connection` reads → [`websocket`] →
-//! `session` → the broker → the worker's fan-out → `connection` writes.
+//! A message's way: [`node`] accepts → [`http`] shakes hands → `worker` → [`socket`] reads →
+//! `session` → the broker → the worker's fan-out → [`socket`] writes.
 
-mod answer;
 pub mod cli;
-mod connection;
-mod cpu;
-mod duties;
-pub mod handshake;
 pub mod http;
-mod internal;
-mod listener;
 mod log;
 mod metrics;
+pub mod node;
 mod nofile;
 mod panic;
-mod places;
-pub mod server;
 mod session;
 mod signals;
-pub mod websocket;
+pub mod socket;
 mod worker;
-mod workers;

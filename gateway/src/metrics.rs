@@ -12,9 +12,9 @@ use prometheus::{
     Registry,
 };
 
-use crate::http::Status;
+use crate::http::places::Places;
+use crate::http::response::Status;
 use crate::nofile;
-use crate::places::Places;
 
 /// The gateway's metrics.
 #[derive(Debug, Clone)]

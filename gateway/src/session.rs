@@ -28,8 +28,8 @@ use self::publish::{publish, publish_plain, publisher_of};
 use self::reply::{answer, reply};
 pub(crate) use self::reply::{refuse, refuse_backend, say};
 use self::unawaited::Unawaited;
-use crate::connection::Connection;
-use crate::websocket::Message;
+use crate::socket::Connection;
+use crate::socket::message::Message;
 use crate::worker::Worker;
 
 /// A connection's memberships, and what it is waiting for.

@@ -37,11 +37,11 @@ use tokio::task::{JoinSet, spawn_local};
 
 use self::send::Sender;
 use self::turn::{APPEND, CLOSE, Turn};
-use crate::connection::Connection;
+use crate::http::places::Place;
 use crate::metrics::{Metrics, Tally};
 use crate::panic;
-use crate::places::Place;
 use crate::session::Membership;
+use crate::socket::Connection;
 
 /// How much is read from a socket at once. One such buffer per worker serves all its connections.
 const SCRATCH_BYTES: usize = 64 * 1024;

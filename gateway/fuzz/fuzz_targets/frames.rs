@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use fanfare_gateway::websocket::{Fault, Message, MessageReader, Received};
+use fanfare_gateway::socket::message::{Fault, Message, MessageReader, Received};
 use libfuzzer_sys::fuzz_target;
 
 /// The most bytes that wait for more: a part of a header or of a control frame.

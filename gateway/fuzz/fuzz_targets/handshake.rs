@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use fanfare_gateway::handshake::{Outcome, Upgrade, read};
+use fanfare_gateway::http::handshake::{Outcome, Upgrade, read};
 use libfuzzer_sys::fuzz_target;
 
 const LIMIT: usize = 4096;

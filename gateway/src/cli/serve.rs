@@ -7,7 +7,7 @@ use clap::Args;
 use fanfare_shared::config::Config;
 
 use super::{Failure, FileArg, sources};
-use crate::{log, server, signals};
+use crate::{log, node, signals};
 
 /// How much longer than `drain.timeout` a stop may take.
 const STUCK: Duration = Duration::from_secs(10);
@@ -75,7 +75,7 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let result = runtime.block_on(server::run(config, wait, stops));
+    let result = runtime.block_on(node::run(config, wait, stops));
     // The drain was the time to finish; what still blocks now would only hold up the exit.
     runtime.shutdown_background();
     log::flush();

@@ -7,7 +7,7 @@ use fanfare_shared::{Event, RoomName, codec};
 
 use super::refuse_backend;
 use super::reply::later;
-use crate::connection::Connection;
+use crate::socket::Connection;
 use crate::worker::Worker;
 
 /// Answers with what is kept of a room's publications.

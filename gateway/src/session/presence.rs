@@ -8,7 +8,7 @@ use fanfare_shared::{ClientId, Event, RoomName};
 
 use super::Refusal;
 use super::reply::{answer, refuse_backend, reply};
-use crate::connection::Connection;
+use crate::socket::Connection;
 use crate::worker::Worker;
 
 /// How many members a page has where the client does not say.

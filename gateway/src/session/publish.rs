@@ -10,7 +10,7 @@ use fanfare_shared::config::PublishRule;
 use fanfare_shared::{Data, Encoding, Position, Publication, Publisher, RoomName};
 
 use super::{Next, Refusal, bad_request, name, too_many_new_rooms, unawaited, wait_for};
-use crate::connection::Connection;
+use crate::socket::Connection;
 use crate::worker::Worker;
 
 /// Says under which name the session may publish into a room; `None` while its join is under way.

@@ -8,8 +8,8 @@ use fanfare_shared::code::{CloseCode, ErrorCode};
 use fanfare_shared::codec::{self, Format};
 use tokio::task::spawn_local;
 
-use crate::connection::Connection;
 use crate::panic;
+use crate::socket::Connection;
 use crate::worker::Worker;
 
 /// Gives an outcome to `reply`: at once if it is known, else from a task when it is.

@@ -13,7 +13,7 @@ use fanfare_shared::Position;
 
 use super::publish::begins_log;
 use super::reply::{answer, refuse_backend};
-use crate::connection::Connection;
+use crate::socket::Connection;
 use crate::worker::Worker;
 
 /// A connection's publications whose outcome nobody awaits.

@@ -11,8 +11,8 @@ use tokio::task::yield_now;
 
 use super::send::Outgoing;
 use super::{WRITES_PER_TURN, Worker};
-use crate::connection::{Connection, Slow};
 use crate::session::now;
+use crate::socket::{Connection, Slow};
 
 impl Worker {
     /// Gives a publication to every member. One that comes `alone`, with nothing else to be done,

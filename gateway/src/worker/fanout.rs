@@ -12,8 +12,8 @@ use tokio::task::yield_now;
 
 use super::turn::APPEND;
 use super::{WRITES_PER_TURN, Worker};
-use crate::connection::{Connection, Slow};
 use crate::session::{self, Membership};
+use crate::socket::{Connection, Slow};
 
 impl Worker {
     /// Takes whatever the hub has, appends it to the outboxes, and writes each socket once.

@@ -15,7 +15,7 @@ use fanfare_shared::code::CloseCode;
 
 use super::Worker;
 use super::turn::APPEND;
-use crate::connection::Connection;
+use crate::socket::Connection;
 
 /// Who writes what is queued, held back until this is dropped: after a panic, too.
 struct HeldBack<'a> {

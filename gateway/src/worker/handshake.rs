@@ -17,12 +17,13 @@ use tokio::time::timeout;
 
 use self::head::{Ending, Head};
 use super::{Load, Worker};
-use crate::connection::{self, Connection, Inbound};
-use crate::handshake::Upgrade;
-use crate::http::{Response, Status};
+use crate::http::answer;
+use crate::http::handshake::Upgrade;
+use crate::http::places::Place;
+use crate::http::response::{Response, Status};
 use crate::metrics::Handshake;
-use crate::places::Place;
-use crate::{answer, panic, session};
+use crate::socket::{self, Connection, Inbound};
+use crate::{panic, session};
 
 impl Worker {
     /// Takes up a socket.
@@ -116,7 +117,7 @@ impl Worker {
                 Err(error) => return Err(error),
             };
             if count < scratch.len() {
-                connection::expect_more_later(stream);
+                socket::expect_more_later(stream);
             }
             if let Some(ending) = head.take_in(&scratch[..count]) {
                 return Ok(ending);
@@ -189,7 +190,7 @@ impl Seat {
         spawn_local(async move {
             let run = async {
                 panic::inject("connection").await;
-                connection::run(&guest.seat.0, &guest.connection).await;
+                socket::run(&guest.seat.0, &guest.connection).await;
             };
             // A panic has been logged, and what it took is let go of.
             let _ = panic::contain(run).await;

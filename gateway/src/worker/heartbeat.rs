@@ -13,7 +13,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::Worker;
 use super::turn::APPEND;
-use crate::connection::Connection;
+use crate::socket::Connection;
 
 /// How many shares an interval is divided into. Even, so that half an interval is a whole number
 /// of ticks.

@@ -13,7 +13,7 @@ use fanfare_shared::code::CloseCode;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{SCRATCH_BYTES, Shared, Worker};
-use crate::connection::Connection;
+use crate::socket::Connection;
 
 /// How many times within the time for a message it is looked at who takes longer.
 const LOOKS: u32 = 4;

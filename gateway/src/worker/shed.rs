@@ -11,7 +11,7 @@ use std::rc::Rc;
 use fanfare_shared::code::CloseCode;
 
 use super::{Shared, Worker};
-use crate::connection::Connection;
+use crate::socket::Connection;
 
 /// A worker's share of what the node may hold, in bytes.
 pub(super) fn share(shared: &Shared) -> usize {

@@ -15,7 +15,7 @@ use tokio::task::spawn_local;
 use super::super::fixture::shared;
 use super::super::turn::MOST;
 use super::*;
-use crate::connection;
+use crate::socket;
 
 /// Runs a test on the thread of a worker.
 fn on_a_worker(test: impl AsyncFnOnce(Rc<Worker>)) {
@@ -168,7 +168,7 @@ fn a_ping_is_answered_in_the_middle_of_a_burst_to_members_and_others() {
         let (mut asking, mut answered) = (Vec::new(), Vec::new());
         for (connection, peer) in [member(&worker).await, connect(&worker).await] {
             let worker = Rc::clone(&worker);
-            spawn_local(async move { connection::run(&worker, &connection).await });
+            spawn_local(async move { socket::run(&worker, &connection).await });
             asking.push(peer);
         }
         post(&worker, BURST);
@@ -319,7 +319,7 @@ fn a_client_that_sends_as_much_as_it_can_leaves_the_worker_to_others() {
         let (connection, peer) = connect(&worker).await;
         let reader = Rc::clone(&worker);
         let read = spawn_local(async move {
-            connection::run(&reader, &connection).await;
+            socket::run(&reader, &connection).await;
         });
         let replies = spawn_local(Rc::clone(&worker).write_replies());
         let asked = spawn_local(async move {

@@ -6,8 +6,8 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use tokio::net::TcpStream;
 
-use crate::handshake::{self, Outcome, Upgrade};
-use crate::http::Response;
+use crate::http::handshake::{self, Outcome, Upgrade};
+use crate::http::response::Response;
 
 /// How the reading of a head ends.
 pub(super) enum Ending {

@@ -11,7 +11,7 @@ use tokio::runtime::{Builder, LocalOptions};
 
 use super::super::fixture::shared;
 use super::*;
-use crate::places::Places;
+use crate::http::places::Places;
 
 /// Far longer than anything here takes.
 const LONG: Duration = Duration::from_secs(60);

@@ -1,5 +1,11 @@
 //! The composition root: builds a node's parts from its configuration, runs them, stops them.
 
+mod cpu;
+mod duties;
+mod internal;
+mod listener;
+mod workers;
+
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -22,15 +28,15 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::cpu::CpuSeconds;
-use crate::duties::Duties;
-use crate::internal::{self, Internal, Readiness};
-use crate::listener::Door;
+use self::cpu::CpuSeconds;
+use self::duties::Duties;
+use self::listener::Door;
+use self::workers::{WorkerHandle, Workers};
+use crate::http::internal::{Internal, Readiness};
 use crate::log::lines::Lines;
 use crate::metrics::Metrics;
 use crate::worker::{Order, Shared};
-use crate::workers::{WorkerHandle, Workers};
-use crate::{listener, log, nofile, panic};
+use crate::{log, nofile, panic};
 
 /// How many connections of the internal port the kernel accepts ahead of the node: enough for a
 /// probe behind a burst.
@@ -78,13 +84,13 @@ pub async fn run(
 
     // First of all, so that the node is seen to live while it waits for Redis.
     let readiness = Arc::new(Readiness::default());
-    let internal = Internal {
+    let router = Internal {
         registry: registry.clone(),
         readiness: Arc::clone(&readiness),
     };
     let private_address = private.local_addr()?;
     let mut duties = Duties::default();
-    let served = internal::serve(private, internal, config.internal.clone(), metrics.clone());
+    let served = internal::serve(private, router, config.internal.clone(), metrics.clone());
     duties.spawn("internal-listener", served);
 
     let workers = Workers::spawn(worker_count(&config)).await?;

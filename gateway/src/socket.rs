@@ -4,6 +4,7 @@
 //! outbox is empty. Owned by its worker's thread; nothing here is shared with another.
 
 mod inbound;
+pub mod message;
 mod read;
 mod write;
 

@@ -13,7 +13,7 @@ use fanfare_shared::codec::Format;
 use percent_encoding::percent_decode_str;
 use sha1::{Digest, Sha1};
 
-use crate::http::{self, Response, Status};
+use crate::http::response::{self, Response, Status};
 
 /// How many headers most requests have at most, and the most that one may have; more is answered
 /// 431.
@@ -112,7 +112,7 @@ fn answer(request: &httparse::Request<'_, '_>, head: usize) -> Result<Upgrade, R
     let (path, query) =
         path_and_query(target).ok_or_else(|| bad("the request's target has no host"))?;
     let method = request.method.unwrap_or_default();
-    if let Some(asset) = http::asset(path) {
+    if let Some(asset) = response::asset(path) {
         return Err(match method {
             "GET" => asset,
             "HEAD" => asset.without_body(),

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::websocket::{Fault, Message, MessageReader, Received};
+use crate::socket::message::{Fault, Message, MessageReader, Received};
 
 /// What was received and not used yet.
 #[derive(Debug, Default)]

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::{Connection, Inbound, Phase};
 use crate::session::{self, Next};
-use crate::websocket::{Fault, Received};
+use crate::socket::message::{Fault, Received};
 use crate::worker::Worker;
 
 /// What to do after some bytes were taken in.

@@ -18,12 +18,13 @@ use tokio::task::yield_now;
 use tokio::time::sleep;
 
 pub(crate) use self::acceptor::Acceptor;
-use crate::http::{Response, Status};
+use super::workers::WorkerHandle;
+use crate::http::answer;
+use crate::http::places::Places;
+use crate::http::response::{Response, Status};
 use crate::metrics::{Handshake, Metrics, Waiting};
-use crate::places::Places;
+use crate::nofile;
 use crate::worker::{Load, Order};
-use crate::workers::WorkerHandle;
-use crate::{answer, nofile};
 
 /// For how long no worker may take a socket before clients are refused.
 const PATIENCE: Duration = Duration::from_secs(1);

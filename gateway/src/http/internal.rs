@@ -1,7 +1,5 @@
 //! The internal port: health, readiness and metrics.
 
-mod serve;
-
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -13,7 +11,6 @@ use axum::routing::get;
 use fanfare_broker::backend::Backend;
 use prometheus::{Registry, TextEncoder};
 
-pub(crate) use self::serve::serve;
 use crate::panic;
 
 /// What the internal port looks at.
@@ -55,7 +52,7 @@ impl Readiness {
 }
 
 /// The internal port's routes.
-fn router(internal: Internal) -> Router {
+pub(crate) fn router(internal: Internal) -> Router {
     Router::new()
         .route("/livez", get(live))
         .route("/readyz", get(ready))

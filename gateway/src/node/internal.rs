@@ -13,8 +13,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
-use super::{Internal, router};
-use crate::listener::Acceptor;
+use super::listener::Acceptor;
+use crate::http::internal::{Internal, router};
 use crate::metrics::{Metrics, Waiting};
 use crate::panic;
 
