@@ -5,6 +5,7 @@
 //! is encoded once per node and format and every socket writes the same bytes.
 
 mod decode;
+mod error;
 mod json;
 mod msgpack;
 mod plain;
@@ -13,12 +14,12 @@ mod write;
 
 use bytes::Bytes;
 
+pub use self::error::DecodeError;
 pub use self::json::decode as decode_json;
 pub use self::msgpack::decode as decode_msgpack;
 pub(crate) use self::msgpack::value_len;
 pub(crate) use self::write::Writer;
 use self::write::{JsonWriter, MsgPackWriter};
-use crate::code::ErrorCode;
 use crate::frame::{FrameBuilder, Opcode};
 use crate::{Event, Publication, Request};
 
@@ -43,17 +44,6 @@ impl Format {
         ("fanfare.v1.json", Self::Json),
         ("fanfare.v1.msgpack", Self::MsgPack),
     ];
-}
-
-/// A command that could not be read, and what to answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DecodeError {
-    /// The command's id, where at least that could be read.
-    pub id: Option<u64>,
-    /// `bad_request` or `unknown_type`.
-    pub code: ErrorCode,
-    /// What is wrong, naming the field.
-    pub message: String,
 }
 
 /// Reads one command, in whichever format. `Format::Plain` has none: its messages are publications

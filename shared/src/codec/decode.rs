@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::DecodeError;
+use super::error::DecodeError;
 use crate::code::ErrorCode;
 use crate::{ClientId, Command, Data, Epoch, Position, Request};
 

@@ -11,11 +11,12 @@ use serde::de::{self, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use self::quick::raw;
 pub(super) use self::verbatim::verbatim_len;
-use super::DecodeError;
 use super::decode::Fields;
+use super::error::DecodeError;
+use crate::Request;
 use crate::code::ErrorCode;
-use crate::{Data, Encoding, Request};
 
 /// A command's fields as they are written.
 ///
@@ -169,14 +170,6 @@ fn read(text: &str) -> Result<Fields<'_>, DecodeError> {
         limit: wire.limit,
         after: wire.after,
     })
-}
-
-/// A value as it was written.
-fn raw(json: &str) -> Data<&[u8]> {
-    Data {
-        encoding: Encoding::Json,
-        bytes: json.as_bytes(),
-    }
 }
 
 fn is_json(message: &[u8]) -> bool {

@@ -10,8 +10,8 @@ use rmp::decode::{
     Bytes as Cursor, read_bool, read_int, read_map_len, read_str_from_slice, read_str_len,
 };
 
-use super::DecodeError;
 use super::decode::Fields;
+use super::error::DecodeError;
 use crate::code::ErrorCode;
 use crate::{Data, Encoding, Request};
 

@@ -6,8 +6,9 @@
 
 use serde_json::value::RawValue;
 
-use super::{raw, verbatim_len};
+use super::verbatim::verbatim_len;
 use crate::codec::decode::Fields;
+use crate::{Data, Encoding};
 
 /// Reads a command's fields, or some of them and then `None` where something is unusual.
 pub(super) fn read<'a>(text: &'a str, fields: &mut Fields<'a>) -> Option<()> {
@@ -44,6 +45,14 @@ pub(super) fn read<'a>(text: &'a str, fields: &mut Fields<'a>) -> Option<()> {
         }
     }
     reader.ends().then_some(())
+}
+
+/// A value as it was written.
+pub(super) fn raw(json: &str) -> Data<&[u8]> {
+    Data {
+        encoding: Encoding::Json,
+        bytes: json.as_bytes(),
+    }
 }
 
 /// Takes a field's value, the first one.
