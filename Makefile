@@ -1,7 +1,7 @@
 # What people run. Each target says what it does: `make help`.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test client client-test client-verify tools lint docs ci smoke chaos autobahn fuzz \
+.PHONY: help run test client client-test client-verify tools lint circles docs ci smoke chaos autobahn fuzz \
 	cluster bench bench-check benches compare scale rolling-restart generate verify
 
 help: ## Show this list
@@ -29,6 +29,10 @@ tools: ## Install what the tests need: redis-server, Chromium, Node.js, npm
 lint: ## Check format and lints
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+
+circles: ## Check that source files import each other in one direction
+	shared/circles --verify
+	shared/circles
 
 docs: ## Build the documentation of the code
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
