@@ -4,12 +4,13 @@ use std::io::{BufRead as _, BufReader, Read};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
+use parking_lot::Mutex;
 
 use crate::child::Dependent;
 use crate::floor::Method;
@@ -177,7 +178,7 @@ impl Server {
             }
             Err(RecvTimeoutError::Disconnected) => {
                 thread::sleep(Duration::from_millis(50));
-                let last = last.lock().unwrap_or_else(PoisonError::into_inner);
+                let last = last.lock();
                 return Err(anyhow!("{name} ended before it listened: {}", last.trim()));
             }
         }
@@ -209,7 +210,7 @@ pub(crate) fn keep_last_line(stream: impl Read + Send + 'static) -> Arc<Mutex<St
     thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
             if !line.trim().is_empty() {
-                *kept.lock().unwrap_or_else(PoisonError::into_inner) = line;
+                *kept.lock() = line;
             }
         }
     });

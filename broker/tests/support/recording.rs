@@ -3,11 +3,12 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use fanfare_broker::backend::{Announcement, Scope, Sink};
 use fanfare_shared::{Publication, RoomName};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -62,10 +63,7 @@ impl Recording {
 
     /// What was announced of a room's members, in order.
     pub(crate) fn announced(&self, room: &str) -> Vec<Announcement> {
-        let announced = self
-            .announced
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let announced = self.announced.lock();
         announced
             .iter()
             .filter(|announcement| announcement.room.as_str() == room)
@@ -135,8 +133,8 @@ impl Recording {
         self.changed.send_replace(());
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Event>> {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Vec<Event>> {
+        self.events.lock()
     }
 }
 
@@ -150,10 +148,7 @@ impl Sink for Recording {
     }
 
     fn announce(&self, announcement: Announcement) {
-        self.announced
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(announcement);
+        self.announced.lock().push(announcement);
         self.changed.send_replace(());
     }
 

@@ -5,13 +5,14 @@
 use std::io::{BufRead as _, BufReader, Lines, Write as _};
 use std::net::SocketAddr;
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, TryRecvError};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use std::{io, thread};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum as _};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::crowd::Crowd;
@@ -178,7 +179,7 @@ impl Remote {
     /// Waits until it is done.
     pub(super) fn account(&mut self) -> anyhow::Result<Account> {
         let Some(line) = self.accounts.next().transpose()? else {
-            let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            let last = self.last.lock();
             bail!("part {} has ended: {}", self.index, last.trim());
         };
         Ok(serde_json::from_str(&line)?)
