@@ -24,6 +24,7 @@ use fanfare_broker::backend::Presence;
 use fanfare_broker::{Metrics, Roster};
 use prometheus::Registry;
 use tokio::time::{sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
 
 use members::{anonymous, first, until_open};
 use node::{linked, options, several};
@@ -36,12 +37,7 @@ const WATCHED: Duration = Duration::from_secs(4);
 
 /// How many scripts the server was asked to run so far.
 async fn scripts(server: &RedisServer) -> u64 {
-    let info: String = server.ask(&["INFO", "commandstats"]).await;
-    let calls = info
-        .lines()
-        .find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="));
-    let calls = calls.and_then(|rest| rest.split(',').next()?.parse().ok());
-    calls.unwrap_or_default()
+    server.calls("evalsha").await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -93,7 +89,7 @@ async fn members_of_a_server_that_takes_them_do_not_wait_for_those_of_another() 
     let metrics = Metrics::register(&Registry::new()).expect("a registry of its own");
     let roster = Arc::new(Roster::new(redis.clone(), metrics));
     let kept = Arc::clone(&roster);
-    let keeping = tokio::spawn(async move { kept.keep().await });
+    let _keeping = AbortOnDropHandle::new(tokio::spawn(async move { kept.keep().await }));
     let enter = |clients: Range<u64>| {
         for client in clients {
             let room = named(&format!("room {}", client % ROOMS));
@@ -141,5 +137,4 @@ async fn members_of_a_server_that_takes_them_do_not_wait_for_those_of_another() 
     let rest: Vec<_> = known(full).await.into_iter().map(each).collect();
     full.tell(&["CONFIG", "SET", "maxmemory", "0"]).await;
     until(full, &rest).await;
-    keeping.abort();
 }

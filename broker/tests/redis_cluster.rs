@@ -301,13 +301,11 @@ async fn any_node_will_do_to_begin_with() {
 async fn a_server_in_another_mode_is_named_with_the_remedy() {
     let alone = RedisServer::start();
     let in_cluster = RedisServer::start_with(&["--cluster-enabled", "yes"]);
-    let complaint = |url: String, cluster: bool| async move {
-        let redis = Redis::new(Options {
+    let complaint = |url: String, cluster: bool| {
+        node::complaint(Options {
             cluster,
             ..options(url)
-        });
-        let error = redis.expect("good options").check().await;
-        error.expect_err("something is wrong")
+        })
     };
     let error = complaint(alone.url(), true).await;
     assert!(matches!(error, ConnectError::Mode(..)), "{error}");
@@ -374,12 +372,7 @@ async fn a_cluster_in_which_something_stays_amiss_is_asked_ever_more_seldom() {
     let answered = async |cluster: &RedisCluster| -> u64 {
         let mut sum = 0;
         for node in &cluster.nodes[1..MASTERS] {
-            let info: String = node.ask(&["INFO", "commandstats"]).await;
-            let calls = info.lines().filter_map(|line| {
-                let calls = line.strip_prefix("cmdstat_cluster|slots:calls=")?;
-                calls.split(',').next()?.parse::<u64>().ok()
-            });
-            sum += calls.sum::<u64>();
+            sum += node.calls("cluster|slots").await;
         }
         sum
     };

@@ -22,9 +22,9 @@ use std::time::Duration;
 use fanfare_broker::backend::Backend;
 use fanfare_broker::backend::redis::{ConnectError, Options, Redis};
 
-use node::{linked, options, publish, subscribe};
+use node::{complaint, linked, options, publish, subscribe};
 use recording::DEADLINE;
-use redis_sentinel::{NAME, Watched, follow, until};
+use redis_sentinel::{NAME, Watched, follow};
 use redis_server::{RedisServer, free_port};
 use stream::Stream;
 
@@ -128,13 +128,7 @@ async fn sentinels_are_asked_seldom_about_a_master_that_lacks_replicas_for_long(
     };
     let refusing = tokio::time::timeout(DEADLINE, refusing).await;
     refusing.expect("it lacks replicas in time");
-    let connections = async || -> u64 {
-        let info: String = watched.sentinels[0].ask(&["INFO", "stats"]).await;
-        let count = info
-            .lines()
-            .find_map(|line| line.strip_prefix("total_connections_received:"));
-        count.expect("a count").parse().expect("a number")
-    };
+    let connections = || watched.sentinels[0].count("stats", "total_connections_received:");
     let before = connections().await;
     tokio::time::sleep(Duration::from_secs(5)).await;
     // One is the test's own.
@@ -170,7 +164,9 @@ async fn a_sentinel_that_missed_a_failover_is_not_believed() {
     watched.until_master(1).await;
     let past = RedisServer::start();
     let cut_off = RedisServer::start_sentinel(&monitor(&past));
-    until(&cut_off, &["SENTINEL", "MASTER", NAME], is_reached).await;
+    cut_off
+        .until(&["SENTINEL", "MASTER", NAME], is_reached)
+        .await;
     for turn in 0..4 {
         let mut sentinels = watched.sentinel_urls();
         sentinels.insert(turn, cut_off.url());
@@ -195,10 +191,11 @@ async fn a_master_that_the_sentinels_do_not_reach_is_left_alone_until_they_do() 
         monitor(&master)
     ));
     let status = ["SENTINEL", "MASTER", NAME];
-    until(&sentinel, &status, |fields: &Vec<String>| {
-        fields.iter().any(|field| field.contains("o_down"))
-    })
-    .await;
+    sentinel
+        .until(&status, |fields: &Vec<String>| {
+            fields.iter().any(|field| field.contains("o_down"))
+        })
+        .await;
     let options = Options {
         sentinels: vec![sentinel.url()],
         ..options(format!("redis://:secret@{NAME}"))
@@ -210,7 +207,7 @@ async fn a_master_that_the_sentinels_do_not_reach_is_left_alone_until_they_do() 
     sentinel
         .tell(&["SENTINEL", "SET", NAME, "auth-pass", "secret"])
         .await;
-    until(&sentinel, &status, is_reached).await;
+    sentinel.until(&status, is_reached).await;
     let (node, _) = linked(options).await;
     publish(&node, "room", "a").await;
 }
@@ -281,11 +278,4 @@ fn monitor(master: &RedisServer) -> String {
 #[allow(clippy::ptr_arg, reason = "as it is answered")]
 fn is_reached(fields: &Vec<String>) -> bool {
     fields.iter().any(|field| field == "master")
-}
-
-async fn complaint(options: Options) -> ConnectError {
-    let redis = Redis::new(options).expect("good options");
-    let error = redis.check().await.expect_err("something is wrong");
-    assert!(!error.to_string().contains('\n'), "{error}");
-    error
 }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use fanfare_broker::backend::redis::{ConnectError, Options, Redis};
 use fanfare_broker::backend::{Backend, BackendError, Read};
 
-use node::{attached, linked, options, publish, several, subscribe, until_linked};
+use node::{attached, complaint, linked, options, publish, several, subscribe, until_linked};
 use publications::{LOG, named, text};
 use recording::DEADLINE;
 use redis_server::RedisServer;
@@ -171,8 +171,7 @@ async fn a_node_starts_and_is_ready_while_one_of_several_is_away() {
     for server in &mut servers[..2] {
         server.kill();
     }
-    let alone = Redis::new(impatient).expect("good options");
-    let error = alone.check().await.expect_err("none is there");
+    let error = complaint(impatient).await;
     assert!(matches!(error, ConnectError::Unreachable(..)), "{error}");
 }
 
@@ -180,8 +179,7 @@ async fn a_node_starts_and_is_ready_while_one_of_several_is_away() {
 async fn a_server_that_can_never_serve_is_refused_though_the_others_could() {
     let mut servers = servers();
     servers.push(RedisServer::start_with(&["--requirepass", "secret"]));
-    let checked = Redis::new(several(&servers)).expect("good options");
-    let error = checked.check().await.expect_err("no password");
+    let error = complaint(several(&servers)).await;
     assert!(matches!(error, ConnectError::Credentials(..)), "{error}");
 
     let twice = Options {

@@ -6,7 +6,7 @@ use fanfare_broker::backend::redis::{ConnectError, Options, Redis};
 use crate::node::{linked, options, publish, subscribe, until_linked};
 use crate::publications::{LOG, text};
 use crate::recording::DEADLINE;
-use crate::redis_sentinel::{follow, until};
+use crate::redis_sentinel::follow;
 use crate::redis_server::{RedisServer, free_port};
 use crate::{after, is_unavailable, texts};
 
@@ -51,7 +51,7 @@ async fn a_failover_there_and_back_never_gives_an_offset_a_second_meaning() {
     subscribe(&node, "room").await;
     let kept = publish(&node, "room", "a").await;
     let entries = ["XLEN", "fanfare:{room}:log"];
-    until(&other, &entries, |length: &usize| *length == 1).await;
+    other.until(&entries, |length: &usize| *length == 1).await;
     // The other takes over without the newest.
     other.tell(&["REPLICAOF", "NO", "ONE"]).await;
     let lost = publish(&node, "room", "gone").await;

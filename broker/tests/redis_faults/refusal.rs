@@ -110,15 +110,9 @@ async fn a_read_is_answered_however_often_the_scripts_are_flushed() {
             }
         });
     }
-    let loaded = async || -> u64 {
-        let info: String = server.ask(&["INFO", "commandstats"]).await;
-        let calls = info.lines().find_map(|line| {
-            let calls = line.strip_prefix("cmdstat_script|load:calls=")?;
-            calls.split(',').next()?.parse().ok()
-        });
-        calls.expect("a count")
-    };
+    let loaded = || server.calls("script|load");
     let before = loaded().await;
+    assert!(before > 0, "no count");
     for _ in 0..READS {
         let read = node.read(&named("room"), LOG, Read::Newest { limit: 9 });
         let found = read.await.expect("read");
@@ -197,17 +191,11 @@ async fn a_redis_that_cannot_save_refuses_publications_and_takes_them_again() {
     let directory: Vec<String> = server.ask(&["CONFIG", "GET", "dir"]).await;
     std::fs::create_dir(Path::new(&directory[1]).join("dump.rdb")).expect("a directory");
     server.tell(&["BGSAVE"]).await;
-    let failed = async {
-        loop {
-            let info: String = server.ask(&["INFO", "persistence"]).await;
-            if info.contains("rdb_last_bgsave_status:err") {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    let failed = tokio::time::timeout(DEADLINE, failed).await;
-    failed.expect("the save failed in time");
+    server
+        .until(&["INFO", "persistence"], |info: &String| {
+            info.contains("rdb_last_bgsave_status:err")
+        })
+        .await;
     let set = |stop| ["CONFIG", "SET", "stop-writes-on-bgsave-error", stop];
     refuses(&server, &set("yes"), Refused::CannotSave, &set("no")).await;
 }
@@ -280,16 +268,8 @@ async fn the_probe_leaves_and_changes_nothing() {
     let options = options(server.url());
     let probe = format!("fanfare:probe:{}", options.node);
     let (node, _) = linked(options).await;
-    let count = async |section: &str, name: &str| -> u64 {
-        let info: String = server.ask(&["INFO", section]).await;
-        let count = info.lines().find_map(|line| {
-            let digits = line.strip_prefix(name)?.split(',').next()?;
-            digits.parse().ok()
-        });
-        count.unwrap_or_default()
-    };
-    let probes = || count("commandstats", "cmdstat_publish:calls=");
-    let changes = || count("persistence", "rdb_changes_since_last_save:");
+    let probes = || server.calls("publish");
+    let changes = || server.count("persistence", "rdb_changes_since_last_save:");
     let (sent, changed) = (probes().await, changes().await);
     let enough = async {
         while probes().await < sent + PROBES {

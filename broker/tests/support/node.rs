@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare_broker::backend::Backend;
-use fanfare_broker::backend::redis::{Options, Redis};
+use fanfare_broker::backend::redis::{ConnectError, Options, Redis};
 use fanfare_shared::{Position, RoomName};
 use tokio::runtime::Handle;
 
@@ -37,6 +37,16 @@ pub(crate) fn several(servers: &[RedisServer]) -> Options {
         urls: servers.iter().map(RedisServer::url).collect(),
         ..options(String::new())
     }
+}
+
+/// Why the backend cannot use a server, which it says in one line.
+pub(crate) async fn complaint(options: Options) -> ConnectError {
+    let error = match Redis::new(options) {
+        Ok(redis) => redis.check().await.expect_err("something is wrong"),
+        Err(error) => error,
+    };
+    assert!(!error.to_string().contains('\n'), "{error}");
+    error
 }
 
 /// A backend that may not be linked yet.

@@ -8,10 +8,6 @@ use crate::redis_server::{RedisServer, free_port};
 const SLOTS: usize = 16_384;
 pub(crate) const MASTERS: usize = 3;
 
-/// How long a test waits for what servers do among themselves. Generous: it is reached only when
-/// something is wrong.
-const DEADLINE: Duration = Duration::from_secs(90);
-
 /// Six servers: three masters, then the replica of each.
 pub(crate) struct RedisCluster {
     pub(crate) nodes: Vec<RedisServer>,
@@ -57,15 +53,15 @@ impl RedisCluster {
         let cluster = Self { nodes };
         let known = format!("cluster_known_nodes:{}\r", 2 * MASTERS);
         for node in &cluster.nodes {
-            until(node, &["CLUSTER", "INFO"], |info: &String| {
-                info.contains(&known)
-            })
-            .await;
+            node.until(&["CLUSTER", "INFO"], |info: &String| info.contains(&known))
+                .await;
         }
         for index in 0..MASTERS {
             let master = cluster.id(index).await;
             let replicate = ["CLUSTER", "REPLICATE", &master];
-            until(&cluster.nodes[MASTERS + index], &replicate, |()| true).await;
+            cluster.nodes[MASTERS + index]
+                .until(&replicate, |()| true)
+                .await;
         }
         cluster.until_whole().await;
         cluster
@@ -75,11 +71,11 @@ impl RedisCluster {
     /// replica.
     pub(crate) async fn until_whole(&self) {
         for node in &self.nodes {
-            until(node, &["CLUSTER", "INFO"], |info: &String| {
+            node.until(&["CLUSTER", "INFO"], |info: &String| {
                 info.contains("cluster_state:ok")
             })
             .await;
-            until(node, &["CLUSTER", "NODES"], |nodes: &String| {
+            node.until(&["CLUSTER", "NODES"], |nodes: &String| {
                 let of = |role: &str| {
                     let lines = nodes.lines().filter(|line| {
                         line.contains(role) && !line.contains("fail") && line.contains(" connected")
@@ -89,7 +85,7 @@ impl RedisCluster {
                 of("master") == MASTERS && of("slave") == MASTERS
             })
             .await;
-            until(node, &["INFO", "replication"], |info: &String| {
+            node.until(&["INFO", "replication"], |info: &String| {
                 info.contains("role:master") || info.contains("master_link_status:up")
             })
             .await;
@@ -165,39 +161,18 @@ impl RedisCluster {
 
     /// Has a replica take over from its master, and waits until it has.
     pub(crate) async fn take_over(&self, index: usize) {
-        until(&self.nodes[index], &["CLUSTER", "FAILOVER"], |()| true).await;
+        self.nodes[index]
+            .until(&["CLUSTER", "FAILOVER"], |()| true)
+            .await;
         self.until_master(index).await;
     }
 
     /// Waits until a node is a master, and a node other than it knows.
     pub(crate) async fn until_master(&self, index: usize) {
-        until(
-            &self.nodes[index],
-            &["INFO", "replication"],
-            |info: &String| info.contains("role:master"),
-        )
-        .await;
+        self.nodes[index]
+            .until(&["INFO", "replication"], |info: &String| {
+                info.contains("role:master")
+            })
+            .await;
     }
-}
-
-/// Asks a server until it answers as wanted, for what nobody is told of.
-async fn until<T: redis::FromRedisValue>(
-    server: &RedisServer,
-    words: &[&str],
-    wanted: impl Fn(&T) -> bool,
-) {
-    let asking = async {
-        // One that changes its role may refuse, and cut off its clients.
-        while !server
-            .try_ask(words)
-            .await
-            .is_ok_and(|answer| wanted(&answer))
-        {
-            // Nobody else gets a core otherwise.
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, asking)
-        .await
-        .unwrap_or_else(|_| panic!("{words:?} was answered in vain"));
 }

@@ -7,10 +7,6 @@ use crate::redis_server::RedisServer;
 /// What the sentinels call the master.
 pub(crate) const NAME: &str = "mymaster";
 
-/// How long a test waits for what servers do among themselves. Generous: it is reached only when
-/// something is wrong.
-const DEADLINE: Duration = Duration::from_secs(90);
-
 /// Two servers, one of them the master, and their sentinels.
 pub(crate) struct Watched {
     pub(crate) servers: [RedisServer; 2],
@@ -39,14 +35,15 @@ impl Watched {
         };
         for sentinel in &watched.sentinels {
             let status = ["SENTINEL", "MASTER", NAME];
-            until(sentinel, &status, |fields: &Vec<String>| {
-                let field = |name: &str| {
-                    let at = fields.iter().position(|field| field == name)?;
-                    fields.get(at + 1).map(String::as_str)
-                };
-                field("num-other-sentinels") == Some("2") && field("num-slaves") == Some("1")
-            })
-            .await;
+            sentinel
+                .until(&status, |fields: &Vec<String>| {
+                    let field = |name: &str| {
+                        let at = fields.iter().position(|field| field == name)?;
+                        fields.get(at + 1).map(String::as_str)
+                    };
+                    field("num-other-sentinels") == Some("2") && field("num-slaves") == Some("1")
+                })
+                .await;
         }
         watched
     }
@@ -63,10 +60,9 @@ impl Watched {
 
     /// Has the sentinels make the other server the master, as soon as they find it good enough.
     pub(crate) async fn fail_over(&self) {
-        until(&self.sentinels[0], &["SENTINEL", "FAILOVER", NAME], |()| {
-            true
-        })
-        .await;
+        self.sentinels[0]
+            .until(&["SENTINEL", "FAILOVER", NAME], |()| true)
+            .await;
     }
 
     /// Waits until all sentinels name this server as the master, and the other follows it.
@@ -74,10 +70,9 @@ impl Watched {
         let port = self.servers[index].port().to_string();
         let ask = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME];
         for sentinel in &self.sentinels {
-            until(sentinel, &ask, |address: &Vec<String>| {
-                address.last() == Some(&port)
-            })
-            .await;
+            sentinel
+                .until(&ask, |address: &Vec<String>| address.last() == Some(&port))
+                .await;
         }
     }
 
@@ -85,24 +80,23 @@ impl Watched {
     /// lacks, a failover loses.
     #[allow(dead_code, reason = "not every suite counts on it")]
     pub(crate) async fn until_replicated(&self, master: usize) {
-        until(
-            &self.servers[master],
-            &["INFO", "replication"],
-            |info: &String| {
+        self.servers[master]
+            .until(&["INFO", "replication"], |info: &String| {
                 let after = |name: &str| {
                     let (_, rest) = info.split_once(name)?;
                     rest.split(|c: char| !c.is_ascii_digit()).next()
                 };
                 let replica = after("state=online,offset=");
                 replica.is_some() && replica == after("master_repl_offset:")
-            },
-        )
-        .await;
+            })
+            .await;
     }
 
     /// Waits until a server follows the other.
     pub(crate) async fn until_replica(&self, index: usize) {
-        until(&self.servers[index], &["INFO", "replication"], is_synced).await;
+        self.servers[index]
+            .until(&["INFO", "replication"], is_synced)
+            .await;
     }
 }
 
@@ -110,32 +104,10 @@ impl Watched {
 pub(crate) async fn follow(replica: &RedisServer, master: &RedisServer) {
     let port = master.port().to_string();
     replica.tell(&["REPLICAOF", "127.0.0.1", &port]).await;
-    until(replica, &["INFO", "replication"], is_synced).await;
+    replica.until(&["INFO", "replication"], is_synced).await;
 }
 
 #[allow(clippy::ptr_arg, reason = "as it is answered")]
 fn is_synced(info: &String) -> bool {
     info.contains("master_link_status:up")
-}
-
-/// Asks a server until it answers as wanted, for what nobody is told of.
-pub(crate) async fn until<T: redis::FromRedisValue>(
-    server: &RedisServer,
-    words: &[&str],
-    wanted: impl Fn(&T) -> bool,
-) {
-    let asking = async {
-        // A server that changes its role cuts off its clients.
-        while !server
-            .try_ask(words)
-            .await
-            .is_ok_and(|answer| wanted(&answer))
-        {
-            // Nobody else gets a core otherwise.
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, asking)
-        .await
-        .unwrap_or_else(|_| panic!("{words:?} was answered in vain"));
 }

@@ -18,6 +18,9 @@ const SENTINEL: &str = "sentinel.conf";
 /// How long a server may take to answer. Generous: it is reached only when something is wrong.
 const DEADLINE: Duration = Duration::from_secs(30);
 
+/// How long a test waits for what servers do among themselves. Likewise.
+const AMONG_THEMSELVES: Duration = Duration::from_secs(90);
+
 /// A server under the test's control. Killed when dropped.
 pub(crate) struct RedisServer {
     process: Child,
@@ -108,6 +111,44 @@ impl RedisServer {
         let mut command = redis::cmd(words[0]);
         command.arg(&words[1..]);
         command.query_async(&mut connection).await
+    }
+
+    /// Asks the server until it answers as wanted, for what nobody is told of.
+    pub(crate) async fn until<T: FromRedisValue>(
+        &self,
+        words: &[&str],
+        wanted: impl Fn(&T) -> bool,
+    ) {
+        let asking = async {
+            // One that changes its role may refuse, and cut off its clients.
+            while !self
+                .try_ask(words)
+                .await
+                .is_ok_and(|answer| wanted(&answer))
+            {
+                // Nobody else gets a core otherwise.
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(AMONG_THEMSELVES, asking)
+            .await
+            .unwrap_or_else(|_| panic!("{words:?} was answered in vain"));
+    }
+
+    /// A number that the server counts, as a section of INFO names it; none is 0.
+    pub(crate) async fn count(&self, section: &str, name: &str) -> u64 {
+        let info: String = self.ask(&["INFO", section]).await;
+        let count = info.lines().find_map(|line| {
+            let rest = line.strip_prefix(name)?;
+            rest.split(',').next()?.parse().ok()
+        });
+        count.unwrap_or_default()
+    }
+
+    /// How often the server was asked to run a command.
+    pub(crate) async fn calls(&self, command: &str) -> u64 {
+        let name = format!("cmdstat_{command}:calls=");
+        self.count("commandstats", &name).await
     }
 
     /// Tells the server something, whatever it answers.
