@@ -4,7 +4,9 @@ use anyhow::Context;
 use clap::Args;
 use fanfare_shared::config::Config;
 
-use super::{Failure, FileArg, output, sources};
+use super::args::{FileArg, sources};
+use super::failure::Failure;
+use super::output;
 
 /// Print the configuration that a node would run with
 ///

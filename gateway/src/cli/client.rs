@@ -6,9 +6,9 @@
 
 mod backoff;
 mod endpoint;
+mod error;
 mod event;
 
-use std::io;
 use std::time::Duration;
 
 use base64::Engine;
@@ -28,19 +28,18 @@ use hyper::upgrade::Upgraded;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use sha1::{Digest, Sha1};
-use thiserror::Error;
 use tokio::io::{BufWriter, ReadHalf, WriteHalf, split};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::escape::printable;
+
 pub(super) use backoff::Backoff;
 pub(super) use endpoint::Endpoint;
+use error::{CONNECT_TIMEOUT, SUBPROTOCOL, plain};
+pub(super) use error::{Closed, ConnectError};
 pub(super) use event::{CommandError, Event, Message, Position, Shown, Welcome, shown};
 
-const SUBPROTOCOL: &str = "fanfare.v1.json";
-
-/// From connecting to the server's `welcome`.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// For the server's answer to a close frame; the socket is dropped then.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Messages read ahead of the caller; at as many, reading waits.
@@ -73,109 +72,11 @@ pub(super) enum Incoming {
     Closed(Closed),
 }
 
-/// How a connection ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Closed {
-    /// The close frame's code; none where the connection just ended.
-    pub(super) code: Option<u16>,
-    reason: String,
-}
-
 #[derive(Debug)]
 enum Outgoing {
     Text(String),
     Pong(Vec<u8>),
     Close(u16),
-}
-
-/// Why there is no connection.
-#[derive(Debug, Error)]
-pub(super) enum ConnectError {
-    // The cause is in the text already, in plainer words; as a source it would show twice.
-    #[error("cannot connect to {endpoint}: {}; {remedy}", plain(cause))]
-    Dial {
-        endpoint: String,
-        remedy: &'static str,
-        cause: io::Error,
-    },
-    #[error("{endpoint} did not welcome us within {} seconds", CONNECT_TIMEOUT.as_secs())]
-    Timeout { endpoint: String },
-    #[error("{endpoint} did not answer as a WebSocket server: {problem}; is it the public port?")]
-    Handshake { endpoint: String, problem: String },
-    #[error("{endpoint} answered {status}; {}", remedy_of(*status))]
-    Refused {
-        endpoint: String,
-        status: StatusCode,
-    },
-    #[error("{endpoint} does not speak {SUBPROTOCOL}: {problem}")]
-    Protocol { endpoint: String, problem: String },
-    #[error("{endpoint}: {closed}")]
-    Closed { endpoint: String, closed: Closed },
-}
-
-impl ConnectError {
-    /// Whether trying again can help.
-    pub(super) fn may_pass(&self) -> bool {
-        match self {
-            // A node that starts, stops or is replaced gives any of the first.
-            Self::Dial { .. } | Self::Timeout { .. } | Self::Handshake { .. } => true,
-            Self::Refused { status, .. } => {
-                status.is_server_error()
-                    || matches!(
-                        *status,
-                        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
-                    )
-            }
-            Self::Protocol { .. } => false,
-            Self::Closed { closed, .. } => closed.reconnect(),
-        }
-    }
-}
-
-impl Closed {
-    fn lost(reason: impl Into<String>) -> Self {
-        Self {
-            code: None,
-            reason: reason.into(),
-        }
-    }
-
-    /// Reads a close frame's payload (RFC 6455, section 5.5.1).
-    fn from_payload(payload: &[u8]) -> Self {
-        match payload.split_first_chunk::<2>() {
-            Some((code, reason)) => Self {
-                code: Some(u16::from_be_bytes(*code)),
-                reason: super::printable(&String::from_utf8_lossy(reason)),
-            },
-            None => Self::lost("the server closed without a code"),
-        }
-    }
-
-    /// Whether to come back. A code that is not Fanfare's says nothing against it.
-    pub(super) fn reconnect(&self) -> bool {
-        self.known().is_none_or(CloseCode::reconnect)
-    }
-
-    fn known(&self) -> Option<CloseCode> {
-        let mut codes = CloseCode::ALL.into_iter();
-        codes.find(|code| Some(code.as_u16()) == self.code)
-    }
-}
-
-impl std::fmt::Display for Closed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Some(code) = self.code else {
-            return f.write_str(&self.reason);
-        };
-        write!(f, "closed with {code}")?;
-        if let Some(known) = self.known() {
-            write!(f, " ({})", known.as_str().replace('_', " "))?;
-        }
-        if !self.reason.is_empty() {
-            write!(f, ": {}", self.reason)?;
-        }
-        Ok(())
-    }
 }
 
 impl Connection {
@@ -409,29 +310,6 @@ fn describe(error: &WebSocketError) -> String {
     }
 }
 
-/// An error of the system without its number.
-fn plain(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
-        io::ErrorKind::ConnectionReset => "connection reset".to_owned(),
-        io::ErrorKind::TimedOut => "no answer".to_owned(),
-        io::ErrorKind::HostUnreachable => "host unreachable".to_owned(),
-        io::ErrorKind::NetworkUnreachable => "network unreachable".to_owned(),
-        _ => super::printable(&error.to_string()),
-    }
-}
-
-fn remedy_of(status: StatusCode) -> &'static str {
-    match status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "it wants other credentials",
-        StatusCode::NOT_FOUND => "is the path right? fanfare's is /ws",
-        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
-            "it takes no connection now; try again later"
-        }
-        _ => "is it fanfare's public port?",
-    }
-}
-
 /// An error with its causes: hyper's own text says little.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -440,7 +318,7 @@ fn chain(error: &dyn std::error::Error) -> String {
         text = format!("{text}: {error}");
         cause = error.source();
     }
-    super::printable(&text)
+    printable(&text)
 }
 
 #[cfg(test)]

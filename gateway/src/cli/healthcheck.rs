@@ -13,8 +13,11 @@ use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::time;
 
+use super::args::{FileArg, block_on, sources};
 use super::client::Endpoint;
-use super::{Failure, FileArg, block_on, output, printable, sources};
+use super::escape::printable;
+use super::failure::Failure;
+use super::output;
 
 /// From connecting to the last byte of the answer; a slower one counts as none.
 const TIMEOUT: Duration = Duration::from_secs(2);

@@ -23,8 +23,9 @@ use tokio::time::Instant;
 
 use self::lines::Line;
 use self::meter::Meter;
+use super::args::{UrlArg, block_on, room_name};
 use super::client::{Backoff, Endpoint, Position};
-use super::{UrlArg, block_on, notice, room_name};
+use super::failure::notice;
 
 /// Publications sent and not yet acknowledged; at as many, input waits.
 const WINDOW: usize = 256;

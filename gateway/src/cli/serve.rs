@@ -6,7 +6,8 @@ use anyhow::Context;
 use clap::Args;
 use fanfare_shared::config::Config;
 
-use super::{Failure, FileArg, sources};
+use super::args::{FileArg, sources};
+use super::failure::Failure;
 use crate::{log, node, signals};
 
 /// How much longer than `drain.timeout` a stop may take.

@@ -17,8 +17,10 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use self::render::Style;
+use super::args::{UrlArg, block_on, room_name};
 use super::client::{Backoff, Connection, Endpoint, Event, Incoming, Message, Position};
-use super::{UrlArg, block_on, notice, output, room_name, usage_error};
+use super::failure::{notice, usage_error};
+use super::output;
 
 /// Bytes rendered before they are written although more is there.
 const BATCH: usize = 64 * 1024;

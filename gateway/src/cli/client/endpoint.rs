@@ -7,7 +7,7 @@ use std::str::FromStr;
 use hyper::Uri;
 use tokio::net::TcpStream;
 
-use super::ConnectError;
+use super::error::ConnectError;
 
 /// A `ws://` or `http://` URL, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -146,7 +146,7 @@ impl std::fmt::Display for CommandError {
         if self.message.is_empty() {
             Ok(())
         } else {
-            write!(f, ": {}", crate::cli::printable(&self.message))
+            write!(f, ": {}", crate::cli::escape::printable(&self.message))
         }
     }
 }

@@ -4,7 +4,8 @@ use anyhow::anyhow;
 use serde_json::json;
 
 use super::Publisher;
-use crate::cli::{notice, output};
+use crate::cli::failure::notice;
+use crate::cli::output;
 
 impl Publisher {
     /// Says what became of it.

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{JOIN, Publisher, WINDOW};
 use crate::cli::client::{Connection, Event, Incoming};
-use crate::cli::notice;
+use crate::cli::failure::notice;
 
 /// How long to go on without a single acknowledgement before it counts as failed.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::lines::Line;
 use super::{Pending, Publisher, WINDOW};
 use crate::cli::client::{CommandError, Connection, Position};
-use crate::cli::notice;
+use crate::cli::failure::notice;
 
 /// `publish`, as it is sent.
 #[derive(Serialize)]
