@@ -1,19 +1,20 @@
-//! A publication on its way to a node's members: encoded at most once per wire format.
+//! A publication on its way to a node's members: encoded at most once per wire.
 
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use fanfare_shared::Publication;
-use fanfare_shared::codec::{Format, encode_publication};
+
+use crate::Wire;
 
 /// A publication and the complete frames that its members' sockets write.
 ///
-/// The first worker that meets a member of some format encodes for all the others.
+/// The first worker that meets a member of some wire encodes for all the others.
 #[derive(Debug)]
 pub struct Delivery {
     publication: Arc<Publication>,
     new_epoch: bool,
-    frames: [OnceLock<Bytes>; Format::COUNT],
+    frames: [OnceLock<Bytes>; Wire::COUNT],
 }
 
 impl Delivery {
@@ -40,9 +41,9 @@ impl Delivery {
         self.new_epoch
     }
 
-    /// The frame for members that speak `format`.
-    pub fn frame(&self, format: Format) -> &Bytes {
-        self.frames[format as usize]
-            .get_or_init(|| encode_publication(format, &self.publication, self.new_epoch))
+    /// The frame for members on `wire`. `encode` makes it of the publication and of whether it is
+    /// the first of its epoch, if nobody has yet.
+    pub fn frame(&self, wire: Wire, encode: impl FnOnce(&Publication, bool) -> Bytes) -> &Bytes {
+        self.frames[wire.index()].get_or_init(|| encode(&self.publication, self.new_epoch))
     }
 }

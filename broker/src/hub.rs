@@ -17,12 +17,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use ahash::RandomState;
-use fanfare_shared::{Publication, RoomName};
+use fanfare_shared::{Position, Publication, RoomName};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::backend::{Announcement, Backend, BackendError, Log, Pending, Scope, Sink};
+use crate::backend::{Announcement, Backend, BackendError, Log, Pending, Publish, Scope, Sink};
 use crate::room::{Request, Room};
 use crate::{Inbox, Join, Metrics, Post, RoomKey};
 use resync::Resync;
@@ -159,6 +159,12 @@ impl Hub {
         let subscribed = self.backend.subscribe(name, worker);
         drop(stripe);
         self.open(name, key, log, subscribed);
+    }
+
+    /// Has the backend put a publication into its room's log and deliver it everywhere. Answers its
+    /// position once it is there; `None` where the room keeps no log.
+    pub fn publish(&self, publish: Publish) -> Pending<Option<Position>> {
+        self.backend.publish(publish)
     }
 
     /// Takes one of a worker's members out of a room.

@@ -6,7 +6,7 @@
 //! room with local members it knows the position, a window of recent publications and which
 //! workers have members. A publication comes from the [`backend`] ([`Sink::deliver`]), is put in
 //! order by its room, and goes once to the [`Inbox`] of every worker with members, as one
-//! [`Delivery`] whose frames are encoded once per wire format. The worker finds the members in its
+//! [`Delivery`] whose frames are encoded once per [`Wire`]. The worker finds the members in its
 //! [`Members`] and appends the frame to their [`Outbox`]es.
 //!
 //! What a join has to see goes through the same inbox, so the seam between replay and live
@@ -33,6 +33,7 @@ mod presence;
 mod recent;
 mod room;
 mod trial;
+mod wire;
 
 pub use backlog::{Backlog, Frame};
 pub use delivery::Delivery;
@@ -44,3 +45,4 @@ pub use notice::Notice;
 pub use outbox::{Outbox, Overflow};
 pub use presence::Roster;
 pub use room::{Join, Replay, RoomKey, Ticket};
+pub use wire::Wire;

@@ -1,17 +1,18 @@
-//! What a room's members are told of each other: encoded at most once per wire format.
+//! What a room's members are told of each other: encoded at most once per wire.
 
 use std::sync::OnceLock;
 
 use bytes::Bytes;
-use fanfare_shared::codec::{Format, encode};
 use fanfare_shared::{ClientId, Event, MemberChange, RoomName};
+
+use crate::Wire;
 
 /// A change of a room's members, and the frames that tell of it.
 #[derive(Debug)]
 pub struct Notice {
     room: RoomName,
     change: MemberChange,
-    frames: [OnceLock<Option<Bytes>>; Format::COUNT],
+    frames: [OnceLock<Option<Bytes>>; Wire::COUNT],
 }
 
 impl Notice {
@@ -40,12 +41,17 @@ impl Notice {
         }
     }
 
-    /// The frame for members that speak `format`; `None` where a plain room has no word for it.
-    pub fn frame(&self, format: Format) -> Option<&Bytes> {
-        self.frames[format as usize]
+    /// The frame for members on `wire`; `None` where that has no word for it. `encode` makes it, if
+    /// nobody has yet.
+    pub fn frame(
+        &self,
+        wire: Wire,
+        encode: impl FnOnce(&Event<'_>) -> Option<Bytes>,
+    ) -> Option<&Bytes> {
+        self.frames[wire.index()]
             .get_or_init(|| {
                 let (room, change) = (self.room.as_str(), &self.change);
-                encode(format, &Event::Member { room, change })
+                encode(&Event::Member { room, change })
             })
             .as_ref()
     }

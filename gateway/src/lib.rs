@@ -3,14 +3,18 @@
 //! A message's way: [`node`] accepts → [`http`] shakes hands → `worker` → [`socket`] reads →
 //! `session` → the broker → the worker's fan-out → [`socket`] writes.
 
+pub mod auth;
 pub mod cli;
+pub mod door;
 pub mod http;
 mod log;
+pub mod message;
 mod metrics;
 pub mod node;
 mod nofile;
+pub mod operation;
 mod panic;
-mod session;
+pub mod session;
 mod signals;
 pub mod socket;
 mod worker;

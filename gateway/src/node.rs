@@ -32,6 +32,8 @@ use self::cpu::CpuSeconds;
 use self::duties::Duties;
 use self::listener::Door;
 use self::workers::{WorkerHandle, Workers};
+use crate::auth::Rules;
+use crate::door::Doors;
 use crate::http::internal::{Internal, Readiness};
 use crate::log::lines::Lines;
 use crate::metrics::Metrics;
@@ -105,6 +107,8 @@ pub async fn run(
         _ = signals.recv() => return Ok(()),
     };
     let shared = Arc::new(Shared {
+        rules: Rules::new(&config),
+        doors: Doors::default(),
         config: config.clone(),
         hub: Arc::clone(&hub),
         roster: Arc::clone(&roster),
@@ -208,7 +212,7 @@ async fn build_broker(
     threads: Vec<Handle>,
     duties: &mut Duties,
 ) -> anyhow::Result<(Arc<Hub>, Arc<Roster>)> {
-    let rules = config.clone();
+    let rules = Rules::new(config);
     let options = Options {
         workers: worker_count(config),
         inbox: config.limits.inbox,
@@ -219,7 +223,7 @@ async fn build_broker(
         page: PAGE,
         announce_each: config.presence.announce_each,
         log_of: Box::new(move |room| {
-            let history = &rules.rule(room).history;
+            let history = &rules.of(room).history;
             Log {
                 size: history.size,
                 ttl: history.ttl,

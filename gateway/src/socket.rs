@@ -1,28 +1,24 @@
-//! One WebSocket on a worker: its socket, its outbox, and where it is in its life.
+//! The bytes of one WebSocket: its socket, its outbox, and where it is in its life.
 //!
 //! Idle, it holds no buffer: the worker lends its scratch buffer while bytes are read, and the
 //! outbox is empty. Owned by its worker's thread; nothing here is shared with another.
 
 mod inbound;
 pub mod message;
-mod read;
 mod write;
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::io;
 use std::task::Waker;
-use std::time::Instant;
 
 use fanfare_broker::Outbox;
 use fanfare_shared::ClientId;
 use fanfare_shared::code::CloseCode;
-use fanfare_shared::codec::Format;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 pub(crate) use self::inbound::Inbound;
-pub(crate) use self::read::{expect_more_later, run};
 pub(crate) use self::write::Slow;
-use crate::session::Session;
 
 /// Where a connection is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,56 +45,45 @@ enum Marked {
     Answered,
 }
 
+/// What has a socket, and is there as long as something is written to it.
+pub(crate) trait Carrier: 'static {
+    /// The socket.
+    fn socket(&self) -> &Socket;
+}
+
 /// One WebSocket.
 ///
 /// What a delivery looks at comes first and together: in a node of many small rooms every
 /// connection is cold when its turn comes, and each line of the cache that it takes costs as much
 /// as everything else that a delivery does outside the kernel.
 #[repr(C)]
-pub(crate) struct Connection {
-    pub(crate) client: ClientId,
-    pub(crate) format: Format,
+pub(crate) struct Socket {
     phase: Cell<Phase>,
     /// Whether the socket takes no more for now, and a task waits until it does.
     blocked: Cell<bool>,
     /// Whether the worker knows that there is something to write, and when it will.
     marked: Cell<Marked>,
-    stream: TcpStream,
-    outbox: RefCell<Outbox>,
     /// Whether the peer received or sent anything since the last ping.
     alive: Cell<bool>,
     /// Whether nothing is read now, since the session has to wait: silence says nothing meanwhile.
     waiting: Cell<bool>,
-    /// Whether a plain connection's own messages come back to it.
-    pub(crate) echo: bool,
+    stream: TcpStream,
+    outbox: RefCell<Outbox>,
     /// Why it was closed, for the metrics.
     reason: Cell<Option<CloseCode>>,
-    /// Where the worker keeps it.
-    pub(crate) slot: usize,
-    pub(crate) opened: Instant,
-    pub(crate) session: RefCell<Session>,
     /// Wakes the reader when the session may go on.
     reader: Cell<Option<Waker>>,
     /// What was received and not used yet.
     pub(crate) inbound: RefCell<Inbound>,
+    /// Whose it is, for the log.
+    client: ClientId,
 }
 
-impl Connection {
-    pub(crate) fn new(
-        stream: TcpStream,
-        slot: usize,
-        client: ClientId,
-        format: Format,
-        echo: bool,
-    ) -> Rc<Self> {
-        Rc::new(Self {
-            client,
-            format,
-            echo,
-            slot,
-            opened: Instant::now(),
+impl Socket {
+    pub(crate) fn new(stream: TcpStream, client: ClientId) -> Self {
+        Self {
             stream,
-            session: RefCell::default(),
+            client,
             outbox: RefCell::default(),
             phase: Cell::new(Phase::Open),
             reason: Cell::new(None),
@@ -108,7 +93,15 @@ impl Connection {
             waiting: Cell::new(false),
             reader: Cell::new(None),
             inbound: RefCell::default(),
-        })
+        }
+    }
+
+    pub(crate) const fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase.get()
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -120,6 +113,11 @@ impl Connection {
         self.reason.get()
     }
 
+    /// Notes a sign of life.
+    pub(crate) fn is_heard(&self) {
+        self.alive.set(true);
+    }
+
     /// From now on, only what the peer does next counts as a sign of life.
     pub(crate) fn expect_sign_of_life(&self) {
         self.alive.set(false);
@@ -129,6 +127,17 @@ impl Connection {
     /// peer itself is waited for, since it takes nothing, silence counts.
     pub(crate) fn is_alive(&self) -> bool {
         self.alive.get() || (self.waiting.get() && !self.blocked.get())
+    }
+
+    /// Has a reader that waits woken.
+    pub(crate) fn wait(&self, waker: &Waker) {
+        self.reader.set(Some(waker.clone()));
+    }
+
+    /// Reads nothing, until the answer is dropped: silence is no fault of the peer then.
+    pub(crate) fn unread(&self) -> Unread<'_> {
+        self.waiting.set(true);
+        Unread(self)
     }
 
     /// Lets the reader go on, if it waits for the session.
@@ -149,4 +158,23 @@ impl Connection {
     pub(crate) fn outbox_bytes(&self) -> usize {
         self.outbox.borrow().bytes()
     }
+}
+
+/// A socket of which nothing is read, until this is dropped.
+pub(crate) struct Unread<'a>(&'a Socket);
+
+impl Drop for Unread<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.set(false);
+        // Until the next ping: what the peer sent meanwhile is yet to be read.
+        self.0.alive.set(true);
+    }
+}
+
+/// Notes that a read took all there was: the next one would only learn that from the kernel, at
+/// the price of a system call. What arrives from now on is a new event (the sockets are registered
+/// edge-triggered), and so is not missed.
+pub(crate) fn expect_more_later(stream: &TcpStream) {
+    let drained = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+    let _ = stream.try_io(Interest::READABLE, drained);
 }

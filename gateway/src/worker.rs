@@ -3,6 +3,9 @@
 //! Everything here runs on that thread, so nothing needs a lock. The worker takes sockets from
 //! the listener, posts from the hub's inbox, and writes what both left in the outboxes.
 
+mod around;
+mod commands;
+mod connection;
 mod deliver;
 mod drain;
 mod encode;
@@ -13,7 +16,9 @@ mod flush;
 mod handshake;
 mod heartbeat;
 mod inbound;
+mod read;
 mod send;
+mod shared;
 mod shed;
 mod turn;
 
@@ -23,7 +28,7 @@ use std::io;
 use std::ops::Range;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Waker;
 
 use fanfare_broker::{Backlog, Hub, Inbox, Members, Roster};
@@ -35,20 +40,16 @@ use tokio::runtime::{Builder, Handle, LocalOptions};
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio::task::{JoinSet, spawn_local};
 
+use self::connection::Connection;
 use self::send::Sender;
+use self::shared::SCRATCH_BYTES;
+pub(crate) use self::shared::Shared;
 use self::turn::{APPEND, CLOSE, Turn};
 use crate::http::places::Place;
-use crate::metrics::{Metrics, Tally};
+use crate::metrics::Tally;
 use crate::panic;
 use crate::session::Membership;
-use crate::socket::Connection;
-
-/// How much is read from a socket at once. One such buffer per worker serves all its connections.
-const SCRATCH_BYTES: usize = 64 * 1024;
-
-/// How many connections are written, in one system call where that is possible, before the worker
-/// looks at what else there is to do: writing uses up no turn of the scheduler by itself.
-const WRITES_PER_TURN: usize = 256;
+use crate::socket::Socket;
 
 /// How many connections are looked at before it is asked whether others should go on.
 const LOOKS_PER_TURN: usize = 256;
@@ -76,20 +77,6 @@ impl Drop for Load {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-/// What all workers of a node share.
-pub(crate) struct Shared {
-    pub(crate) config: Config,
-    pub(crate) hub: Arc<Hub>,
-    pub(crate) roster: Arc<Roster>,
-    pub(crate) metrics: Metrics,
-    /// Names this run of this node in the ids of its clients.
-    pub(crate) node: u32,
-    /// How many clients have been named.
-    pub(crate) clients: AtomicU32,
-    /// Open connections of the node.
-    pub(crate) connections: AtomicUsize,
 }
 
 /// One thread's connections.
@@ -200,8 +187,8 @@ pub(crate) fn run(
 
 impl Worker {
     pub(crate) fn new(index: usize, shared: Arc<Shared>) -> Rc<Self> {
-        let backlog_share = shed::share(&shared);
-        let inbound_share = inbound::share(&shared);
+        let backlog_share = shared.backlog_share();
+        let inbound_share = shared.inbound_share();
         let io_uring = shared.config.io_uring;
         Rc::new_cyclic(|this| Self {
             index,
@@ -233,10 +220,6 @@ impl Worker {
         })
     }
 
-    pub(crate) const fn index(&self) -> usize {
-        self.index
-    }
-
     pub(crate) fn config(&self) -> &Config {
         &self.shared.config
     }
@@ -256,10 +239,6 @@ impl Worker {
 
     pub(crate) fn roster(&self) -> &Roster {
         &self.shared.roster
-    }
-
-    pub(crate) fn tally(&self) -> &Tally {
-        &self.tally
     }
 
     // --- turns ---
@@ -325,7 +304,7 @@ impl Worker {
         self.connections.borrow_mut().try_remove(connection.slot);
         self.shared
             .metrics
-            .closed(connection.reason(), connection.opened.elapsed());
+            .closed(connection.socket.reason(), connection.opened.elapsed());
         if self.connections.borrow().is_empty() {
             self.emptied.notify_one();
         }
@@ -333,7 +312,7 @@ impl Worker {
 
     /// Closes a connection by the closing handshake.
     pub(crate) fn close(&self, connection: &Rc<Connection>, code: CloseCode, reason: &str) {
-        if connection.start_close(code, reason, self.limits().close_timeout) {
+        if Socket::start_close(connection, code, reason, self.limits().close_timeout) {
             tracing::debug!(client = %connection.client, code = code.as_u16(), reason, "closing");
             self.leave_all(connection);
             self.turn.charge(CLOSE);
@@ -343,7 +322,7 @@ impl Worker {
 
     /// Answers a peer's close frame.
     pub(crate) fn answer_close(&self, connection: &Rc<Connection>, code: Option<u16>) {
-        connection.answer_close(code, self.limits().close_timeout);
+        Socket::answer_close(connection, code, self.limits().close_timeout);
         self.leave_all(connection);
         self.mark_answered(connection);
     }
@@ -357,14 +336,14 @@ impl Worker {
         {
             self.hub().leave(&name, self.index);
             self.shared.metrics.memberships.dec();
-            if self.config().rule(name.as_str()).presence {
+            if membership.rule.presence {
                 self.roster().exit(&name, connection.client);
             }
         }
     }
 
     fn leave_all(&self, connection: &Connection) {
-        let rooms = std::mem::take(&mut connection.session.borrow_mut().rooms);
+        let rooms = connection.session.borrow_mut().take_rooms();
         for membership in &rooms {
             self.leave(connection, membership);
             self.turn.charge(CLOSE);

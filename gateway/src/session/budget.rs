@@ -5,6 +5,8 @@
 
 use std::time::{Duration, Instant};
 
+use fanfare_shared::Position;
+
 /// The time in which an empty bucket fills.
 const FILL: Duration = Duration::from_secs(60);
 
@@ -28,6 +30,11 @@ impl Budget {
         let from = self.full_at.map_or(now, |full_at| full_at.max(now));
         self.full_at = from.checked_add(FILL / most * count);
     }
+}
+
+/// Whether a publication was the first of its room's log, and so made the room a new one.
+pub(super) fn begins_log(position: Option<Position>) -> bool {
+    position.is_some_and(|position| position.offset == 1)
 }
 
 #[cfg(test)]

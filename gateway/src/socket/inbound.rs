@@ -3,14 +3,15 @@
 
 use std::time::{Duration, Instant};
 
-use crate::socket::message::{Fault, Message, MessageReader, Received};
+use super::message::{Fault, MessageReader, Received};
+use crate::message::Message;
 
 /// What was received and not used yet.
 #[derive(Debug, Default)]
 pub(crate) struct Inbound {
     reader: MessageReader,
-    /// A message that waits until the session can take it.
-    message: Option<Message<'static>>,
+    /// A message that waits until the session can take it, and how far that has.
+    message: Option<(Message<'static>, usize)>,
     /// What came behind it, or the start of a frame.
     rest: Vec<u8>,
     /// Since when a message is cut, if the last one is.
@@ -30,7 +31,10 @@ impl Inbound {
 
     /// How many bytes of memory it takes.
     pub(crate) fn bytes(&self) -> usize {
-        let message = self.message.as_ref().map_or(0, Message::len);
+        let message = self
+            .message
+            .as_ref()
+            .map_or(0, |(message, _)| message.len());
         self.reader.held() + message + self.rest.capacity()
     }
 
@@ -40,7 +44,7 @@ impl Inbound {
     }
 
     /// Takes the next from `bytes`: see [`MessageReader::read`].
-    pub(super) fn read<'a>(
+    pub(crate) fn read<'a>(
         &mut self,
         bytes: &'a mut [u8],
         max: usize,
@@ -54,7 +58,7 @@ impl Inbound {
 
     /// Notes that no more has come. Where that is the middle of a message, the time that the rest
     /// may take begins with the first such note.
-    pub(super) fn is_cut(&mut self) {
+    pub(crate) fn is_cut(&mut self) {
         if self.rest.is_empty() && self.reader.is_idle() {
             self.cut = None;
         } else {
@@ -63,23 +67,23 @@ impl Inbound {
     }
 
     /// Keeps what was not used.
-    pub(super) fn keep_rest(&mut self, bytes: &[u8]) {
+    pub(crate) fn keep_rest(&mut self, bytes: &[u8]) {
         self.rest = bytes.to_vec();
     }
 
-    /// Keeps a message that waits, and what came behind it.
-    pub(super) fn keep(&mut self, message: Message<'static>, rest: Vec<u8>) {
-        self.message = Some(message);
+    /// Keeps a message of which all from `at` on waits, and what came behind it.
+    pub(crate) fn keep(&mut self, message: Message<'static>, at: usize, rest: Vec<u8>) {
+        self.message = Some((message, at));
         self.rest = rest;
     }
 
     /// Gives back what was kept.
-    pub(super) fn take_back(&mut self) -> (Option<Message<'static>>, Vec<u8>) {
+    pub(crate) fn take_back(&mut self) -> (Option<(Message<'static>, usize)>, Vec<u8>) {
         (self.message.take(), std::mem::take(&mut self.rest))
     }
 
     /// Copies what was not used to the front of `scratch`; answers how much that is.
-    pub(super) fn copy_rest_to(&self, scratch: &mut [u8]) -> usize {
+    pub(crate) fn copy_rest_to(&self, scratch: &mut [u8]) -> usize {
         let kept = self.rest.len();
         scratch[..kept].copy_from_slice(&self.rest);
         kept

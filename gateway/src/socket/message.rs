@@ -4,16 +4,18 @@
 //! unmasked where it lies and borrowed; only what is fragmented or incomplete is copied, as it
 //! arrives, so that a declared length allocates nothing and invalid UTF-8 fails at its first byte.
 
+mod fault;
 mod partial;
 
 use std::borrow::Cow;
 
-use fanfare_shared::code::{self, CloseCode};
-use fanfare_shared::frame::{Header, HeaderError, Opcode, parse_header};
+use fanfare_shared::code;
+use fanfare_shared::frame::{Header, Opcode, parse_header};
 use fastwebsockets::unmask;
-use thiserror::Error;
 
+pub use self::fault::Fault;
 use self::partial::Payload;
+pub use crate::message::Message;
 
 /// The part of a message that has arrived, and nothing while there is none.
 #[derive(Debug, Default)]
@@ -51,82 +53,6 @@ pub enum Received<'a> {
     Pong,
     /// The closing handshake, with the peer's code if it gave one (section 5.5.1).
     Close(Option<u16>),
-}
-
-/// A message's payload: borrowed where it arrived whole, or put together.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Message<'a> {
-    /// A text message.
-    Text(Cow<'a, str>),
-    /// A binary message.
-    Binary(Cow<'a, [u8]>),
-}
-
-impl Message<'_> {
-    /// Its size in bytes.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        match self {
-            Self::Text(text) => text.len(),
-            Self::Binary(bytes) => bytes.len(),
-        }
-    }
-
-    /// Whether there is nothing in it.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The same message, which does not need the receive buffer any more.
-    #[must_use]
-    pub fn into_owned(self) -> Message<'static> {
-        match self {
-            Self::Text(text) => Message::Text(Cow::Owned(text.into_owned())),
-            Self::Binary(bytes) => Message::Binary(Cow::Owned(bytes.into_owned())),
-        }
-    }
-}
-
-/// What a peer did that RFC 6455 forbids, or the node's limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum Fault {
-    /// The header itself is not allowed.
-    #[error(transparent)]
-    Header(#[from] HeaderError),
-    /// A client must mask what it sends (section 5.1).
-    #[error("frames from a client must be masked")]
-    Unmasked,
-    /// A continuation without a message to continue (section 5.4).
-    #[error("a continuation frame without a message to continue")]
-    NothingToContinue,
-    /// A new message within another (section 5.4).
-    #[error("a new message began before the last one ended")]
-    Interleaved,
-    /// A text message or a close reason that is not UTF-8 (section 8.1).
-    #[error("text that is not UTF-8")]
-    NotUtf8,
-    /// A message over the node's limit.
-    #[error("a message of more than {0} bytes")]
-    TooBig(usize),
-    /// A close frame with a body of one byte (section 5.5.1).
-    #[error("a close frame with half a code")]
-    HalfCloseCode,
-    /// A close code that must not be sent (section 7.4).
-    #[error("close code {0} must not be sent")]
-    CloseCode(u16),
-}
-
-impl Fault {
-    /// The code that the connection is failed with (section 7.4.1).
-    #[must_use]
-    pub const fn close_code(self) -> CloseCode {
-        match self {
-            Self::NotUtf8 => CloseCode::InvalidData,
-            Self::TooBig(_) => CloseCode::TooBig,
-            _ => CloseCode::Protocol,
-        }
-    }
 }
 
 impl MessageReader {

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use fanfare_broker::{Backlog, Frame, Outbox, Overflow, RoomKey};
 use fanfare_shared::code::CloseCode;
 use fanfare_shared::config::SlowConsumer;
@@ -13,7 +14,7 @@ use fanfare_shared::frame;
 use socket2::SockRef;
 use tokio::task::spawn_local;
 
-use super::{Connection, Marked, Phase};
+use super::{Carrier, Marked, Phase, Socket};
 use crate::panic;
 
 /// The most frames in one write; a longer queue takes several.
@@ -28,33 +29,39 @@ pub(crate) enum Slow {
     Disconnect,
 }
 
-impl Connection {
+impl Socket {
     /// Appends a reply or push. On overflow the connection is a slow consumer, and has to be
     /// closed as one.
-    pub(crate) fn push(self: &Rc<Self>, frame: &Frame, bound: usize) -> Result<(), Overflow> {
-        let push = || self.outbox.borrow_mut().push(frame.clone(), bound);
-        push().or_else(|Overflow| self.make_room().and_then(|()| push()))
+    pub(crate) fn push(
+        carrier: &Rc<impl Carrier>,
+        frame: &Frame,
+        bound: usize,
+    ) -> Result<(), Overflow> {
+        let socket = carrier.socket();
+        let push = || socket.outbox.borrow_mut().push(frame.clone(), bound);
+        push().or_else(|Overflow| Self::make_room(carrier).and_then(|()| push()))
     }
 
     /// Appends a publication by its room's rule for slow consumers.
     pub(crate) fn push_publication(
-        self: &Rc<Self>,
+        carrier: &Rc<impl Carrier>,
         frame: &Frame,
         room: RoomKey,
         rule: SlowConsumer,
         bound: usize,
     ) -> Result<(), Slow> {
+        let socket = carrier.socket();
         let mut dropped = 0;
-        if rule == SlowConsumer::Latest && self.blocked.get() {
-            dropped = self.outbox.borrow_mut().drop_room(room);
+        if rule == SlowConsumer::Latest && socket.blocked.get() {
+            dropped = socket.outbox.borrow_mut().drop_room(room);
         }
         let push = || {
-            let mut outbox = self.outbox.borrow_mut();
+            let mut outbox = socket.outbox.borrow_mut();
             outbox.push_publication(frame.clone(), room, bound)
         };
-        let mut pushed = push().or_else(|Overflow| self.make_room().and_then(|()| push()));
+        let mut pushed = push().or_else(|Overflow| Self::make_room(carrier).and_then(|()| push()));
         if pushed.is_err() && rule != SlowConsumer::Disconnect {
-            dropped += self.outbox.borrow_mut().drop_oldest(frame.len(), bound);
+            dropped += socket.outbox.borrow_mut().drop_oldest(frame.len(), bound);
             pushed = push();
         }
         match (pushed, dropped) {
@@ -77,22 +84,22 @@ impl Connection {
     ///
     /// Past tokio, whose note of the socket's readiness is one more cold line of the cache: the
     /// socket says itself whether it is ready.
-    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
     }
 
-    /// Notes that the [socket](Self::socket) took the start of the first frame in the outbox.
+    /// Notes that the [socket](Self::fd) took the start of the first frame in the outbox.
     pub(crate) fn advance(&self, bytes: usize) {
         self.outbox.borrow_mut().advance(bytes);
     }
 
     /// Writes what waits before its turn, since nothing more fits. An outbox that is full of a
     /// burst says nothing of the peer: only where the socket takes no more is it slow.
-    fn make_room(self: &Rc<Self>) -> Result<(), Overflow> {
-        if self.blocked.get() {
+    fn make_room(carrier: &Rc<impl Carrier>) -> Result<(), Overflow> {
+        if carrier.socket().blocked.get() {
             return Err(Overflow);
         }
-        self.flush();
+        Self::flush(carrier);
         Ok(())
     }
 
@@ -116,31 +123,33 @@ impl Connection {
     }
 
     /// Writes what waits, as far as the socket takes it; the rest follows when it takes more.
-    pub(crate) fn flush(self: &Rc<Self>) {
-        self.marked.set(Marked::Not);
-        if self.blocked.get() || self.phase.get() == Phase::Dead {
+    pub(crate) fn flush(carrier: &Rc<impl Carrier>) {
+        let socket = carrier.socket();
+        socket.marked.set(Marked::Not);
+        if socket.blocked.get() || socket.phase.get() == Phase::Dead {
             return;
         }
-        match self.write_ready() {
-            Ok(true) => self.flushed(),
+        match socket.write_ready() {
+            Ok(true) => socket.flushed(),
             Ok(false) => {
-                self.blocked.set(true);
-                let connection = Rc::clone(self);
+                socket.blocked.set(true);
+                let carrier = Rc::clone(carrier);
                 spawn_local(async move {
-                    let flushed = panic::contain(connection.flush_when_writable()).await;
+                    let socket = carrier.socket();
+                    let flushed = panic::contain(socket.flush_when_writable()).await;
                     if flushed.is_err() {
-                        connection.kill();
+                        socket.kill();
                     }
                 });
             }
-            Err(error) => self.write_failed(&error),
+            Err(error) => socket.write_failed(&error),
         }
     }
 
     /// Whether the socket takes everything that waits.
-    pub(crate) fn is_written(self: &Rc<Self>) -> bool {
-        self.flush();
-        !self.blocked.get()
+    pub(crate) fn is_written(carrier: &Rc<impl Carrier>) -> bool {
+        Self::flush(carrier);
+        !carrier.socket().blocked.get()
     }
 
     /// Writes until the outbox is empty (true) or the socket is full (false).
@@ -212,34 +221,37 @@ impl Connection {
     /// Starts the closing handshake (section 7.1.2): nothing but our close frame follows what is
     /// queued. Answers whether the connection was open.
     pub(crate) fn start_close(
-        self: &Rc<Self>,
+        carrier: &Rc<impl Carrier>,
         code: CloseCode,
         reason: &str,
         within: Duration,
     ) -> bool {
-        if !self.is_open() {
+        let socket = carrier.socket();
+        if !socket.is_open() {
             return false;
         }
         if code == CloseCode::SlowConsumer {
-            self.outbox.borrow_mut().drop_all();
+            socket.outbox.borrow_mut().drop_all();
         }
-        self.reason.set(Some(code));
-        self.say_close(frame::close(code.as_u16(), reason), Phase::Closing, within);
+        socket.reason.set(Some(code));
+        let last = frame::close(code.as_u16(), reason);
+        Self::say_close(carrier, last, Phase::Closing, within);
         true
     }
 
     /// Answers the peer's close frame, if ours is not out yet (section 5.5.1).
-    pub(crate) fn answer_close(self: &Rc<Self>, code: Option<u16>, within: Duration) {
-        match self.phase.get() {
+    pub(crate) fn answer_close(carrier: &Rc<impl Carrier>, code: Option<u16>, within: Duration) {
+        let socket = carrier.socket();
+        match socket.phase.get() {
             Phase::Open => {
-                self.reason.set(Some(CloseCode::Normal));
+                socket.reason.set(Some(CloseCode::Normal));
                 let answer = match code {
                     Some(code) => frame::close(code, ""),
                     None => frame::frame(frame::Opcode::Close, &[]),
                 };
-                self.say_close(answer, Phase::Closed, within);
+                Self::say_close(carrier, answer, Phase::Closed, within);
             }
-            Phase::Closing => self.phase.set(Phase::Closed),
+            Phase::Closing => socket.phase.set(Phase::Closed),
             Phase::Closed | Phase::Dead => {}
         }
     }
@@ -251,18 +263,19 @@ impl Connection {
         }
     }
 
-    fn say_close(self: &Rc<Self>, answer: bytes::Bytes, phase: Phase, within: Duration) {
+    fn say_close(carrier: &Rc<impl Carrier>, last: Bytes, phase: Phase, within: Duration) {
+        let socket = carrier.socket();
         // The bounds do not hold for the last frame.
-        let answer = Backlog::default().frame(answer);
-        let pushed = self.outbox.borrow_mut().push(answer, usize::MAX);
+        let last = Backlog::default().frame(last);
+        let pushed = socket.outbox.borrow_mut().push(last, usize::MAX);
         debug_assert!(pushed.is_ok());
-        self.phase.set(phase);
-        self.wake_reader();
-        let connection = Rc::downgrade(self);
+        socket.phase.set(phase);
+        socket.wake_reader();
+        let carrier = Rc::downgrade(carrier);
         spawn_local(async move {
             tokio::time::sleep(within).await;
-            if let Some(connection) = connection.upgrade() {
-                connection.kill();
+            if let Some(carrier) = carrier.upgrade() {
+                carrier.socket().kill();
             }
         });
     }
@@ -279,13 +292,18 @@ impl Connection {
 #[cfg(test)]
 mod tests {
     use fanfare_shared::ClientId;
-    use fanfare_shared::codec::Format;
     use tokio::io::AsyncReadExt as _;
     use tokio::net::{TcpListener, TcpStream};
     use tokio::runtime::{Builder, LocalOptions};
     use tokio::time::timeout;
 
     use super::*;
+
+    impl Carrier for Socket {
+        fn socket(&self) -> &Socket {
+            self
+        }
+    }
 
     #[test]
     #[allow(
@@ -301,19 +319,19 @@ mod tests {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let peer = TcpStream::connect(listener.local_addr().unwrap()).await;
             let (stream, _) = listener.accept().await.unwrap();
-            let connection = Connection::new(stream, 0, ClientId(0), Format::Json, true);
+            let socket = Rc::new(Socket::new(stream, ClientId(0)));
             let frame = Backlog::default().frame(vec![0; 64 << 20].into());
-            connection.push(&frame, usize::MAX).unwrap();
-            connection.flush();
-            assert!(connection.blocked.get());
-            let held = connection.outbox.borrow_mut();
+            Socket::push(&socket, &frame, usize::MAX).unwrap();
+            Socket::flush(&socket);
+            assert!(socket.blocked.get());
+            let held = socket.outbox.borrow_mut();
             // Reads to the end, since the socket is shut.
             let mut received = Vec::new();
             let mut peer = peer.unwrap();
             let ended = timeout(Duration::from_secs(60), peer.read_to_end(&mut received)).await;
             assert!(ended.is_ok());
             drop(held);
-            assert_eq!(connection.phase.get(), Phase::Dead);
+            assert_eq!(socket.phase.get(), Phase::Dead);
         });
     }
 }

@@ -3,16 +3,17 @@
 use std::cell::OnceCell;
 use std::rc::Rc;
 
-use fanfare_broker::{Delivery, Frame, RoomKey};
+use fanfare_broker::{Delivery, Frame, RoomKey, Wire};
 use fanfare_shared::Publication;
-use fanfare_shared::codec::Format;
 use fanfare_shared::config::SlowConsumer;
 use tokio::task::yield_now;
 
+use super::Worker;
+use super::connection::Connection;
 use super::send::Outgoing;
-use super::{WRITES_PER_TURN, Worker};
-use crate::session::now;
-use crate::socket::{Connection, Slow};
+use super::turn::WRITES_PER_TURN;
+use crate::operation::now;
+use crate::socket::{Slow, Socket};
 
 impl Worker {
     /// Gives a publication to every member. One that comes `alone`, with nothing else to be done,
@@ -42,9 +43,12 @@ impl Worker {
             Some(from) if !publication.echo => Some(from.client),
             _ => None,
         };
-        let frame = |format: Format| {
-            let frame = || self.backlog.frame(delivery.frame(format).clone());
-            fan.frames[format as usize].get_or_init(frame)
+        let frame = |connection: &Connection| {
+            let Connection { wire, door, .. } = connection;
+            fan.frames[wire.index()].get_or_init(|| {
+                let encode = |publication: &_, new| door.encode_publication(publication, new);
+                self.backlog.frame(delivery.frame(*wire, encode).clone())
+            })
         };
         let rooms = self.members.borrow();
         let connections = self.connections.borrow();
@@ -56,8 +60,8 @@ impl Worker {
             (except != Some(connection.client)).then(|| Near {
                 place,
                 connection,
-                frame: frame(connection.format),
-                takes_at_once: at_once && connection.takes_at_once(),
+                frame: frame(connection),
+                takes_at_once: at_once && connection.socket.takes_at_once(),
                 written: 0,
             })
         });
@@ -115,14 +119,14 @@ impl Worker {
             return true;
         }
         let bound = self.limits().outbox_bytes;
-        let push = || connection.push_publication(frame, room, rule, bound);
+        let push = || Socket::push_publication(connection, frame, room, rule, bound);
         match self.counted(connection, frame.len(), push) {
             Ok(()) => {}
             Err(Slow::Dropped(count)) => self.tally.dropped.inc_by(count as u64),
             Err(Slow::Disconnect) => return false,
         }
         if written > 0 {
-            connection.advance(written);
+            connection.socket.advance(written);
         }
         self.mark_delivered(connection);
         true
@@ -150,7 +154,7 @@ impl Worker {
 struct Fan {
     /// Whose turn it is: the place in the room.
     next: usize,
-    frames: [OnceCell<Frame>; Format::COUNT],
+    frames: [OnceCell<Frame>; Wire::COUNT],
     reached: u32,
     bytes: u64,
     /// Who is too slow for it.
@@ -170,7 +174,7 @@ struct Near<'a> {
 impl<'a> Near<'a> {
     fn outgoing(&self) -> Outgoing<'a> {
         Outgoing {
-            socket: self.connection.socket(),
+            socket: self.connection.socket.fd(),
             bytes: self.frame,
             taken: 0,
         }

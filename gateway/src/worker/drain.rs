@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Worker;
-use crate::socket::Connection;
+use super::connection::Connection;
 
 impl Worker {
     /// Closes every connection and waits until they are gone, or the time is up. Then drops

@@ -4,16 +4,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fanfare_broker::{Frame, Notice, Post, RoomKey, Ticket};
-use fanfare_shared::codec::{self, Format};
+use fanfare_broker::{Frame, Notice, Post, RoomKey, Ticket, Wire};
 use fanfare_shared::config::SlowConsumer;
 use fanfare_shared::{Event, Member, Position, Publication, RoomName};
 use tokio::task::yield_now;
 
-use super::turn::APPEND;
-use super::{WRITES_PER_TURN, Worker};
-use crate::session::{self, Membership};
-use crate::socket::{Connection, Slow};
+use super::Worker;
+use super::connection::Connection;
+use super::turn::{APPEND, WRITES_PER_TURN};
+use crate::session::Membership;
+use crate::socket::{Slow, Socket};
 
 impl Worker {
     /// Takes whatever the hub has, appends it to the outboxes, and writes each socket once.
@@ -65,16 +65,16 @@ impl Worker {
             } => {
                 if let Some(connection) = self.connection_of(ticket) {
                     connection.session.borrow_mut().joined(&name);
-                    session::refuse_backend(self, &connection, ticket.id, &error);
-                    connection.wake_reader();
+                    self.refuse_backend(&connection, ticket.id, &error);
+                    connection.socket.wake_reader();
                 }
             }
             Post::Settled { ticket, failed } => {
                 if let Some(connection) = self.connection_of(ticket) {
                     if let Some(error) = failed {
-                        session::refuse_backend(self, &connection, ticket.id, &error);
+                        self.refuse_backend(&connection, ticket.id, &error);
                     }
-                    connection.wake_reader();
+                    connection.socket.wake_reader();
                 }
             }
             Post::Reset {
@@ -96,7 +96,7 @@ impl Worker {
         // Before it is a member: what is published meanwhile comes behind it.
         let frame = match self.connection_of(ticket) {
             Some(connection) if ticket.announced => {
-                let (name, format) = (name.clone(), connection.format);
+                let (name, door) = (name.clone(), Arc::clone(&connection.door));
                 let encode = move |messages: &[Arc<Publication>]| {
                     let (id, room) = (ticket.id, name.as_str());
                     let joined = Event::Joined {
@@ -106,7 +106,7 @@ impl Worker {
                         recovered,
                         messages,
                     };
-                    codec::encode(format, &joined)
+                    door.encode(&joined)
                 };
                 self.encode(messages, encode).await
             }
@@ -116,51 +116,43 @@ impl Worker {
             self.hub().leave(&name, self.index);
             return;
         };
-        let mut session = connection.session.borrow_mut();
-        session.joined(&name);
-        if session
-            .rooms
-            .iter()
-            .any(|membership| membership.room == room)
-        {
-            // Joined again, for the replay: the hub has counted one membership too many.
-            self.hub().leave(&name, self.index);
-        } else {
-            let rule = self.config().rule(name.as_str()).slow_consumer;
-            let slot = self
-                .members
-                .borrow_mut()
-                .add(room, &name, rule, connection.slot);
-            session.rooms.push(Membership {
-                name: name.clone(),
-                room,
-                slot,
-            });
-            self.shared.metrics.memberships.inc();
-            self.enter(&name, &connection);
-        }
-        drop(session);
+        self.add(&connection, room, name);
         if let Some(frame) = frame {
             self.send(&connection, frame);
         }
-        connection.wake_reader();
+        connection.socket.wake_reader();
     }
 
-    /// Has the member seen by the other nodes, where the room keeps presence.
-    fn enter(&self, room: &RoomName, connection: &Connection) {
-        let rule = self.config().rule(room.as_str());
+    /// Makes a connection the member of a room that it asked to be.
+    fn add(&self, connection: &Connection, room: RoomKey, name: RoomName) {
+        let mut session = connection.session.borrow_mut();
+        let rule = session.joined(&name);
+        let Some(rule) = rule.filter(|_| !session.is_in(room)) else {
+            // Joined again, for the replay: the hub has counted one membership too many.
+            return self.hub().leave(&name, self.index);
+        };
+        let mut members = self.members.borrow_mut();
+        let slot = members.add(room, &name, rule.slow_consumer, connection.slot);
+        self.shared.metrics.memberships.inc();
+        // Seen by the other nodes, where the room keeps presence.
         if rule.presence {
             let member = Member {
                 client: connection.client,
                 identity: Arc::clone(&self.anonymous),
             };
-            self.roster().enter(room, member, rule.announce);
+            self.roster().enter(&name, member, rule.announce);
         }
+        session.add(Membership {
+            name,
+            rule,
+            room,
+            slot,
+        });
     }
 
     /// Tells every member of another that came or went.
     async fn notify(&self, room: RoomKey, notice: &Notice) {
-        let mut frames: [Option<Frame>; Format::COUNT] = [const { None }; Format::COUNT];
+        let mut frames: [Option<Frame>; Wire::COUNT] = [const { None }; Wire::COUNT];
         let bound = self.limits().outbox_bytes;
         self.each_member(room, |rule, connection| {
             // Where publications give way, a notice does, too; but none gives way to a notice that
@@ -169,15 +161,16 @@ impl Worker {
                 SlowConsumer::Latest => SlowConsumer::DropOldest,
                 rule => rule,
             };
-            let Some(frame) = notice.frame(connection.format) else {
+            let Some(frame) = notice.frame(connection.wire, |event| connection.door.encode(event))
+            else {
                 return;
             };
             if !connection.is_open() || notice.except() == Some(connection.client) {
                 return;
             }
-            let frame = frames[connection.format as usize]
+            let frame = frames[connection.wire.index()]
                 .get_or_insert_with(|| self.backlog.frame(frame.clone()));
-            let push = || connection.push_publication(frame, room, rule, bound);
+            let push = || Socket::push_publication(connection, frame, room, rule, bound);
             match self.counted(connection, frame.len(), push) {
                 Ok(()) => {}
                 Err(Slow::Dropped(count)) => self.tally.dropped.inc_by(count as u64),
@@ -194,11 +187,11 @@ impl Worker {
             room: name.as_str(),
             position,
         };
-        let mut frames: [Option<Bytes>; Format::COUNT] = [const { None }; Format::COUNT];
+        let mut frames: [Option<Bytes>; Wire::COUNT] = [const { None }; Wire::COUNT];
         self.each_member(room, |_, connection| {
-            let frame = &mut frames[connection.format as usize];
+            let frame = &mut frames[connection.wire.index()];
             if frame.is_none() {
-                *frame = codec::encode(connection.format, &event);
+                *frame = connection.door.encode(&event);
             }
             // A plain connection has no word for it.
             if let Some(frame) = frame {

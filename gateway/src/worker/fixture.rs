@@ -12,6 +12,8 @@ use prometheus::Registry;
 use tokio::runtime::Handle;
 
 use super::Shared;
+use crate::auth::Rules;
+use crate::door::Doors;
 use crate::metrics::Metrics;
 
 /// A node of one worker. Whatever concerns its room `fault` panics.
@@ -40,6 +42,8 @@ pub(crate) fn shared() -> Arc<Shared> {
     let backend = Arc::clone(&memory) as _;
     let hub = Hub::new(options, backend, Handle::current(), metrics.clone());
     Arc::new(Shared {
+        rules: Rules::new(&Config::default()),
+        doors: Doors::default(),
         config: Config::default(),
         hub,
         roster: Arc::new(Roster::new(memory, metrics)),

@@ -14,8 +14,9 @@ use bytes::Bytes;
 use fanfare_shared::code::CloseCode;
 
 use super::Worker;
+use super::connection::Connection;
 use super::turn::APPEND;
-use crate::socket::Connection;
+use crate::socket::Socket;
 
 /// Who writes what is queued, held back until this is dropped: after a panic, too.
 struct HeldBack<'a> {
@@ -41,7 +42,9 @@ impl Worker {
         self.turn.charge_encode(frame.len());
         let frame = self.backlog.frame(frame);
         let bound = self.limits().outbox_bytes;
-        match self.counted(connection, frame.len(), || connection.push(&frame, bound)) {
+        match self.counted(connection, frame.len(), || {
+            Socket::push(connection, &frame, bound)
+        }) {
             Ok(()) => self.mark_answered(connection),
             Err(_) => self.close_slow(connection),
         }
@@ -55,10 +58,10 @@ impl Worker {
         bytes: usize,
         push: impl FnOnce() -> T,
     ) -> T {
-        let before = connection.outbox_bytes();
+        let before = connection.socket.outbox_bytes();
         let pushed = push();
         self.turn.charge(APPEND);
-        let gone = (before + bytes).saturating_sub(connection.outbox_bytes());
+        let gone = (before + bytes).saturating_sub(connection.socket.outbox_bytes());
         if gone > 0 {
             self.turn.charge_write(gone);
         }
@@ -76,14 +79,14 @@ impl Worker {
 
     /// Notes a connection that was given a publication.
     pub(super) fn mark_delivered(&self, connection: &Rc<Connection>) {
-        if connection.mark_delivered() {
+        if connection.socket.mark_delivered() {
             self.delivered.borrow_mut().push(Rc::clone(connection));
         }
     }
 
     /// Notes a connection that was told something else.
     pub(super) fn mark_answered(&self, connection: &Rc<Connection>) {
-        if connection.mark_answered() {
+        if connection.socket.mark_answered() {
             self.answered.borrow_mut().push(Rc::clone(connection));
             if let Some(waker) = self.flusher.take() {
                 waker.wake();
@@ -139,7 +142,7 @@ impl Worker {
         let mut due = std::mem::take(&mut *list.borrow_mut());
         for connection in &due {
             // Who is on both lists was perhaps written already.
-            if connection.is_marked() {
+            if connection.socket.is_marked() {
                 self.flush(connection);
                 self.turn.pause().await;
             }
@@ -154,9 +157,9 @@ impl Worker {
     }
 
     fn flush(&self, connection: &Rc<Connection>) {
-        let before = connection.outbox_bytes();
-        connection.flush();
-        let written = before.saturating_sub(connection.outbox_bytes());
+        let before = connection.socket.outbox_bytes();
+        Socket::flush(connection);
+        let written = before.saturating_sub(connection.socket.outbox_bytes());
         self.turn.charge_write(written);
     }
 }

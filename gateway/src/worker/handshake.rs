@@ -16,14 +16,15 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use self::head::{Ending, Head};
-use super::{Load, Worker};
+use super::connection::Connection;
+use super::{Load, Worker, read};
 use crate::http::answer;
 use crate::http::handshake::Upgrade;
 use crate::http::places::Place;
 use crate::http::response::{Response, Status};
 use crate::metrics::Handshake;
-use crate::socket::{self, Connection, Inbound};
-use crate::{panic, session};
+use crate::panic;
+use crate::socket::{self, Inbound};
 
 impl Worker {
     /// Takes up a socket.
@@ -144,7 +145,7 @@ struct Guest {
 impl Drop for Guest {
     fn drop(&mut self) {
         // For one that ended by a panic: others may be about to write to it.
-        self.connection.kill();
+        self.connection.socket.kill();
         self.seat.0.end(&self.connection);
     }
 }
@@ -162,7 +163,8 @@ impl Seat {
         let worker = &self.0;
         let sequence = worker.shared.clients.fetch_add(1, Ordering::Relaxed);
         let client = ClientId::new(worker.shared.node, sequence);
-        let connection = worker.open(|slot| Connection::new(stream, slot, client, format, echo));
+        let door = worker.shared.doors.of(format, echo);
+        let connection = worker.open(|slot| Connection::new(stream, slot, client, door));
         let guest = Guest {
             connection,
             seat: self,
@@ -181,16 +183,16 @@ impl Seat {
                     heartbeat: worker.config().heartbeat.as_secs(),
                     max_message: worker.limits().max_message as u64,
                 };
-                session::say(worker, connection, &Event::Welcome(welcome));
+                worker.say(connection, &Event::Welcome(welcome));
             }
-            session::join_at_once(worker, connection, rooms);
+            worker.join_at_once(connection, rooms, format != Format::Plain);
         });
-        connection.inbound.replace(Inbound::begin(first));
+        connection.socket.inbound.replace(Inbound::begin(first));
         // A task of its own: the handshake's is larger, and has done its work.
         spawn_local(async move {
             let run = async {
                 panic::inject("connection").await;
-                socket::run(&guest.seat.0, &guest.connection).await;
+                read::run(&guest.seat.0, &guest.connection).await;
             };
             // A panic has been logged, and what it took is let go of.
             let _ = panic::contain(run).await;

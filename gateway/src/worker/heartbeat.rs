@@ -12,8 +12,8 @@ use fanfare_shared::code::CloseCode;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::Worker;
+use super::connection::Connection;
 use super::turn::APPEND;
-use crate::socket::Connection;
 
 /// How many shares an interval is divided into. Even, so that half an interval is a whole number
 /// of ticks.
@@ -42,7 +42,7 @@ impl Worker {
                 self.survey().await;
             }
             for connection in self.share_of((now + SHARES / 2) % SHARES) {
-                if connection.is_open() && !connection.is_alive() {
+                if connection.is_open() && !connection.socket.is_alive() {
                     self.close(&connection, CloseCode::NoHeartbeat, "no answer to a ping");
                 }
                 self.turn.charge(APPEND);
@@ -54,7 +54,7 @@ impl Worker {
                     continue;
                 }
                 if connection.is_open() && connection.opened.elapsed() > Duration::from_secs(1) {
-                    connection.expect_sign_of_life();
+                    connection.socket.expect_sign_of_life();
                     self.send(&connection, Bytes::from_static(PING));
                 }
                 self.turn.charge(APPEND);
@@ -77,7 +77,7 @@ impl Worker {
     /// since.
     async fn survey(&self) {
         let mut bytes = 0;
-        self.each_connection(|connection| bytes += connection.trim_outbox())
+        self.each_connection(|connection| bytes += connection.socket.trim_outbox())
             .await;
         let gauged = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX);
         let now = (gauged(bytes), gauged(self.backlog.bytes()));

@@ -12,23 +12,16 @@ use std::time::Duration;
 use fanfare_shared::code::CloseCode;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{SCRATCH_BYTES, Shared, Worker};
-use crate::socket::Connection;
+use super::Worker;
+use super::connection::Connection;
 
 /// How many times within the time for a message it is looked at who takes longer.
 const LOOKS: u32 = 4;
 
-/// A worker's share of what the node may hold, in bytes. Room for one message, whatever the bound.
-pub(super) fn share(shared: &Shared) -> usize {
-    let limits = &shared.config.limits;
-    let least = 2 * limits.max_message + SCRATCH_BYTES;
-    (limits.inbound_bytes / shared.hub.workers().max(1)).max(least)
-}
-
 impl Worker {
     /// Counts what a connection holds now.
     pub(crate) fn count_inbound(&self, connection: &Connection) {
-        let mut inbound = connection.inbound.borrow_mut();
+        let mut inbound = connection.socket.inbound.borrow_mut();
         let bytes = inbound.bytes();
         let before = std::mem::replace(&mut inbound.counted, bytes);
         if bytes != before {
@@ -38,7 +31,7 @@ impl Worker {
 
     /// Lets go of all that a connection holds, since it has ended.
     pub(super) fn end_inbound(&self, connection: &Connection) {
-        let inbound = connection.inbound.take();
+        let inbound = connection.socket.inbound.take();
         self.inbound_changed(inbound.counted, 0);
     }
 
@@ -54,7 +47,7 @@ impl Worker {
 
     /// Lets go of what a connection holds, all but the start of a frame.
     pub(super) fn discard_inbound(&self, connection: &Connection) {
-        connection.inbound.borrow_mut().discard();
+        connection.socket.inbound.borrow_mut().discard();
         self.count_inbound(connection);
     }
 
@@ -91,7 +84,7 @@ impl Worker {
             return;
         }
         self.each_connection(|connection| {
-            if connection.is_open() && connection.inbound.borrow().is_late(patience) {
+            if connection.is_open() && connection.socket.inbound.borrow().is_late(patience) {
                 let reason = "a message took longer than limits.message_timeout";
                 self.close(connection, CloseCode::Policy, reason);
                 self.discard_inbound(connection);
@@ -107,14 +100,14 @@ impl Worker {
             return;
         }
         let mut largest_first = self
-            .largest_first(|connection| connection.inbound.borrow().counted)
+            .largest_first(|connection| connection.socket.inbound.borrow().counted)
             .await;
         let mut closed = 0_u64;
         while self.inbound.get() > share - share / 10
             && let Some(connection) = largest_first.next()
         {
             self.turn.pause().await;
-            if connection.is_open() && connection.inbound.borrow().counted > 0 {
+            if connection.is_open() && connection.socket.inbound.borrow().counted > 0 {
                 let reason = "the node holds more unfinished input than limits.inbound_bytes";
                 self.close(&connection, CloseCode::Overloaded, reason);
                 self.discard_inbound(&connection);

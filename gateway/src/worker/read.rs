@@ -6,15 +6,16 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use fanfare_shared::frame::{Opcode, frame};
-use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
-use super::{Connection, Inbound, Phase};
-use crate::session::{self, Next};
+use super::Worker;
+use super::connection::Connection;
+use crate::message::Message;
+use crate::session::Taken;
 use crate::socket::message::{Fault, Received};
-use crate::worker::Worker;
+use crate::socket::{Inbound, Phase, Socket, expect_more_later};
 
 /// What to do after some bytes were taken in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,8 +45,17 @@ enum Last {
     End,
 }
 
+/// Whether a message was taken whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// It was; read on.
+    Read,
+    /// It was not: offer the rest again when the session is ready.
+    Wait,
+}
+
 /// Serves a connection until it ends, beginning with what it holds.
-pub(crate) async fn run(worker: &Worker, connection: &Rc<Connection>) {
+pub(super) async fn run(worker: &Worker, connection: &Rc<Connection>) {
     let mut flow = resume(worker, connection);
     while flow != Flow::End {
         flow = match flow {
@@ -65,19 +75,24 @@ pub(crate) async fn run(worker: &Worker, connection: &Rc<Connection>) {
                 worker.inbound_room().await;
                 flow
             }
-            _ if readable_in_turn(worker, &connection.stream).await.is_err() => Flow::End,
+            _ if readable_in_turn(worker, connection.socket.stream())
+                .await
+                .is_err() =>
+            {
+                Flow::End
+            }
             Flow::Discard => discard_once(worker, connection),
             _ => read_once(worker, connection),
         };
     }
     written(connection).await;
     // The peer is to see the end even if an answer under way keeps the connection for a while.
-    connection.kill();
+    connection.socket.kill();
 }
 
 /// Waits until all that came before is answered and written, or for as long as a close may take.
 async fn answered(worker: &Worker, connection: &Rc<Connection>) {
-    if connection.is_open() && !session::is_done(connection) {
+    if connection.is_open() && !worker.is_done(connection) {
         let patience = worker.limits().close_timeout;
         // In a box: every connection that waits for its peer would have room for it.
         let _ = Box::pin(timeout(patience, session_ready(worker, connection))).await;
@@ -91,11 +106,11 @@ async fn answered(worker: &Worker, connection: &Rc<Connection>) {
 async fn written(connection: &Rc<Connection>) {
     poll_fn(|context| {
         // A closing connection is killed when its time is up.
-        if connection.is_written() || connection.is_open() || connection.phase.get() == Phase::Dead
-        {
+        let socket = &connection.socket;
+        if Socket::is_written(connection) || socket.is_open() || socket.phase() == Phase::Dead {
             return Poll::Ready(());
         }
-        connection.reader.set(Some(context.waker().clone()));
+        socket.wait(context.waker());
         Poll::Pending
     })
     .await;
@@ -117,12 +132,16 @@ async fn readable_in_turn(worker: &Worker, stream: &TcpStream) -> io::Result<()>
 fn read_once(worker: &Worker, connection: &Rc<Connection>) -> Flow {
     let mut scratch = worker.scratch.borrow_mut();
     // A part of a header or of a control frame: 139 bytes at most.
-    let kept = connection.inbound.borrow().copy_rest_to(&mut scratch);
-    match connection.stream.try_read(&mut scratch[kept..]) {
+    let kept = connection
+        .socket
+        .inbound
+        .borrow()
+        .copy_rest_to(&mut scratch);
+    match connection.socket.stream().try_read(&mut scratch[kept..]) {
         Ok(0) => Flow::Finish(Last::End),
         Ok(count) => {
             if kept + count < scratch.len() {
-                expect_more_later(&connection.stream);
+                expect_more_later(connection.socket.stream());
             }
             take_in(worker, connection, &mut scratch[..kept + count])
         }
@@ -130,20 +149,12 @@ fn read_once(worker: &Worker, connection: &Rc<Connection>) -> Flow {
     }
 }
 
-/// Notes that a read took all there was: the next one would only learn that from the kernel, at
-/// the price of a system call. What arrives from now on is a new event (the sockets are registered
-/// edge-triggered), and so is not missed.
-pub(crate) fn expect_more_later(stream: &TcpStream) {
-    let drained = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
-    let _ = stream.try_io(Interest::READABLE, drained);
-}
-
 fn finish(worker: &Worker, connection: &Rc<Connection>, last: Last) -> Flow {
     match last {
         Last::Close(code) => worker.answer_close(connection, code),
         Last::Fault(fault) => {
             worker.close(connection, fault.close_code(), &fault.to_string());
-            connection.expect_no_answer();
+            connection.socket.expect_no_answer();
         }
         Last::End => return Flow::End,
     }
@@ -152,7 +163,11 @@ fn finish(worker: &Worker, connection: &Rc<Connection>, last: Last) -> Flow {
 
 /// Drops what the socket has: after the last frame of interest only its end is awaited.
 fn discard_once(worker: &Worker, connection: &Connection) -> Flow {
-    match connection.stream.try_read(&mut worker.scratch.borrow_mut()) {
+    match connection
+        .socket
+        .stream()
+        .try_read(&mut worker.scratch.borrow_mut())
+    {
         Ok(0) => Flow::End,
         Ok(count) => {
             worker.charge_read(count);
@@ -174,12 +189,13 @@ fn retry_or_end(connection: &Connection, error: &io::Error, retry: Flow) -> Flow
 
 /// Goes on where the session had to wait.
 fn resume(worker: &Worker, connection: &Rc<Connection>) -> Flow {
-    let (message, mut bytes) = connection.inbound.borrow_mut().take_back();
-    if let Some(message) = message
+    let (kept, mut bytes) = connection.socket.inbound.borrow_mut().take_back();
+    if let Some((message, mut at)) = kept
         && connection.is_open()
-        && session::take(worker, connection, &message) == Next::Wait
+        && take(worker, connection, &message, &mut at) == Next::Wait
     {
-        connection.inbound.borrow_mut().keep(message, bytes);
+        let mut inbound = connection.socket.inbound.borrow_mut();
+        inbound.keep(message, at, bytes);
         return Flow::Wait;
     }
     if bytes.is_empty() {
@@ -192,10 +208,10 @@ fn resume(worker: &Worker, connection: &Rc<Connection>) -> Flow {
 /// Takes messages from `bytes` and gives them to the session; the connection holds what is not
 /// used.
 fn take_in(worker: &Worker, connection: &Rc<Connection>, bytes: &mut [u8]) -> Flow {
-    connection.alive.set(true);
-    let mut inbound = connection.inbound.take();
+    connection.socket.is_heard();
+    let mut inbound = connection.socket.inbound.take();
     let flow = take_from(worker, connection, &mut inbound, bytes);
-    connection.inbound.replace(inbound);
+    connection.socket.inbound.replace(inbound);
     worker.count_inbound(connection);
     flow
 }
@@ -242,41 +258,51 @@ fn take_from(
         if !connection.is_open() {
             continue;
         }
-        if session::take(worker, connection, &message) == Next::Wait {
-            let message = message.into_owned();
-            inbound.keep(message, bytes[at..].to_vec());
+        let mut taken = 0;
+        if take(worker, connection, &message, &mut taken) == Next::Wait {
+            inbound.keep(message.into_owned(), taken, bytes[at..].to_vec());
             return Flow::Wait;
         }
     }
 }
 
+/// Does what a message asks for, from `at` on; where the session has to wait, `at` is left at that.
+fn take(
+    worker: &Worker,
+    connection: &Rc<Connection>,
+    message: &Message<'_>,
+    at: &mut usize,
+) -> Next {
+    // A closing connection has said its last word.
+    while connection.is_open() {
+        // Before it is decoded, which may be in vain.
+        if !worker.is_ready(connection) {
+            return Next::Wait;
+        }
+        let mut behind = *at;
+        let Some(incoming) = connection.door.next(message, &mut behind) else {
+            return Next::Read;
+        };
+        let around = worker.around(connection);
+        let taken = connection.session.borrow_mut().take(incoming, &around);
+        match taken {
+            Taken::Wait => return Next::Wait,
+            Taken::Do(effect) => worker.act(connection, effect),
+        }
+        *at = behind;
+    }
+    Next::Read
+}
+
 /// Waits until the session can take commands again, or the connection ends.
 async fn session_ready(worker: &Worker, connection: &Rc<Connection>) {
-    let _unread = Unread::new(connection);
+    let _unread = connection.socket.unread();
     poll_fn(|context| {
-        if session::is_ready(worker, connection) || !connection.is_open() {
+        if worker.is_ready(connection) || !connection.is_open() {
             return Poll::Ready(());
         }
-        connection.reader.set(Some(context.waker().clone()));
+        connection.socket.wait(context.waker());
         Poll::Pending
     })
     .await;
-}
-
-/// A connection of which nothing is read, until this is dropped.
-struct Unread<'a>(&'a Connection);
-
-impl<'a> Unread<'a> {
-    fn new(connection: &'a Connection) -> Self {
-        connection.waiting.set(true);
-        Self(connection)
-    }
-}
-
-impl Drop for Unread<'_> {
-    fn drop(&mut self) {
-        self.0.waiting.set(false);
-        // Until the next ping: what the peer sent meanwhile is yet to be read.
-        self.0.alive.set(true);
-    }
 }

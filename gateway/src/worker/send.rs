@@ -8,7 +8,7 @@ use io_uring::types::Fd;
 use io_uring::{IoUring, opcode};
 use rustix::net::{SendFlags, send};
 
-use super::WRITES_PER_TURN;
+use super::turn::WRITES_PER_TURN;
 
 /// The fewest that are worth more than a system call each.
 const WORTHWHILE: usize = 8;

@@ -10,14 +10,8 @@ use std::rc::Rc;
 
 use fanfare_shared::code::CloseCode;
 
-use super::{Shared, Worker};
-use crate::socket::Connection;
-
-/// A worker's share of what the node may hold, in bytes.
-pub(super) fn share(shared: &Shared) -> usize {
-    let limits = &shared.config.limits;
-    (limits.backlog_bytes / shared.hub.workers().max(1)).max(limits.outbox_bytes)
-}
+use super::Worker;
+use super::connection::Connection;
 
 impl Worker {
     /// Sheds if it is time to. Costs a comparison if not.
@@ -32,14 +26,16 @@ impl Worker {
     async fn shed(&self) {
         let share = self.backlog_share;
         let (before, enough) = (self.backlog.bytes(), share - share / 10);
-        let mut slowest_first = self.largest_first(Connection::outbox_bytes).await;
+        let mut slowest_first = self
+            .largest_first(|connection| connection.socket.outbox_bytes())
+            .await;
         let mut shed = 0_u64;
         while self.backlog.bytes() > enough
             && let Some(connection) = slowest_first.next()
         {
             self.turn.pause().await;
             // Meanwhile it may have been written, or have gone.
-            if connection.outbox_bytes() > 0 && connection.is_open() {
+            if connection.socket.outbox_bytes() > 0 && connection.is_open() {
                 let reason = "slow consumer: more waits on the node than limits.backlog_bytes";
                 self.close(&connection, CloseCode::SlowConsumer, reason);
                 shed += 1;

@@ -11,6 +11,10 @@ use tokio::task::yield_now;
 /// The units of one turn.
 pub(super) const MOST: usize = 20_000;
 
+/// How many connections are written, in one system call where that is possible, before the worker
+/// looks at what else there is to do: writing uses up no turn of the scheduler by itself.
+pub(super) const WRITES_PER_TURN: usize = 256;
+
 /// To append a frame to an outbox, or look at a connection.
 pub(super) const APPEND: usize = 1;
 

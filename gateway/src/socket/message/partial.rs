@@ -3,7 +3,8 @@
 
 use std::borrow::Cow;
 
-use super::{Fault, Message};
+use super::fault::Fault;
+use crate::message::Message;
 
 /// What has arrived of a message's payload.
 #[derive(Debug)]

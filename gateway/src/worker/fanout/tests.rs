@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fanfare_broker::Delivery;
+use fanfare_shared::codec::Format;
 use fanfare_shared::{ClientId, Data, Encoding, Epoch, Headcount, MemberChange};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -15,7 +16,7 @@ use tokio::task::spawn_local;
 use super::super::fixture::shared;
 use super::super::turn::MOST;
 use super::*;
-use crate::socket;
+use crate::worker::read;
 
 /// Runs a test on the thread of a worker.
 fn on_a_worker(test: impl AsyncFnOnce(Rc<Worker>)) {
@@ -71,7 +72,8 @@ async fn connect(worker: &Rc<Worker>) -> (Rc<Connection>, TcpStream) {
     let peer = TcpStream::connect(listener.local_addr().unwrap()).await;
     let (stream, _) = listener.accept().await.unwrap();
     let client = ClientId(worker.connections.borrow().len() as u64);
-    let connection = worker.open(|slot| Connection::new(stream, slot, client, Format::Json, true));
+    let door = worker.shared.doors.of(Format::Json, true);
+    let connection = worker.open(|slot| Connection::new(stream, slot, client, door));
     (connection, peer.unwrap())
 }
 
@@ -87,8 +89,9 @@ async fn member(worker: &Rc<Worker>) -> (Rc<Connection>, TcpStream) {
     let rule = SlowConsumer::Disconnect;
     let mut members = worker.members.borrow_mut();
     let slot = members.add(ROOM, &named(), rule, connection.slot);
-    connection.session.borrow_mut().rooms.push(Membership {
+    connection.session.borrow_mut().add(Membership {
         name: named(),
+        rule: Arc::default(),
         room: ROOM,
         slot,
     });
@@ -168,7 +171,7 @@ fn a_ping_is_answered_in_the_middle_of_a_burst_to_members_and_others() {
         let (mut asking, mut answered) = (Vec::new(), Vec::new());
         for (connection, peer) in [member(&worker).await, connect(&worker).await] {
             let worker = Rc::clone(&worker);
-            spawn_local(async move { socket::run(&worker, &connection).await });
+            spawn_local(async move { read::run(&worker, &connection).await });
             asking.push(peer);
         }
         post(&worker, BURST);
@@ -213,7 +216,7 @@ fn an_answer_in_the_middle_of_a_burst_writes_nothing_to_others() {
             let connection = Rc::clone(&worker.connections.borrow()[slot]);
             let frame = worker.backlog.frame(Bytes::from_static(b"delivery"));
             let rule = SlowConsumer::Disconnect;
-            let pushed = connection.push_publication(&frame, ROOM, rule, 100);
+            let pushed = Socket::push_publication(&connection, &frame, ROOM, rule, 100);
             assert_eq!(pushed, Ok(()));
             worker.mark_delivered(&connection);
         }
@@ -243,7 +246,7 @@ fn notices_and_resets_into_a_crowd_with_full_outboxes_are_many_turns() {
         let fill = |bytes: usize| {
             for (_, connection) in &*worker.connections.borrow() {
                 let frame = worker.backlog.frame(vec![0; bytes].into());
-                let pushed = connection.push(&frame, usize::MAX);
+                let pushed = Socket::push(connection, &frame, usize::MAX);
                 assert_eq!(pushed, Ok(()));
             }
         };
@@ -277,7 +280,7 @@ fn notices_and_resets_into_a_crowd_with_full_outboxes_are_many_turns() {
                 let connections = worker.connections.borrow();
                 connections
                     .iter()
-                    .all(|(_, connection)| connection.outbox_bytes() == 0)
+                    .all(|(_, connection)| connection.socket.outbox_bytes() == 0)
             };
             let turns = turns(&worker, is_done).await;
             assert!(turns >= 5, "{turns}");
@@ -299,7 +302,7 @@ fn shedding_and_surveying_a_crowd_are_many_turns() {
             let frame = worker
                 .backlog
                 .frame(vec![0; 2 * worker.backlog_share / CROWD].into());
-            assert_eq!(connection.push(&frame, usize::MAX), Ok(()));
+            assert_eq!(Socket::push(connection, &frame, usize::MAX), Ok(()));
         }
         let shedder = Rc::clone(&worker);
         let shed = spawn_local(async move { shedder.bound_backlog().await });
@@ -319,7 +322,7 @@ fn a_client_that_sends_as_much_as_it_can_leaves_the_worker_to_others() {
         let (connection, peer) = connect(&worker).await;
         let reader = Rc::clone(&worker);
         let read = spawn_local(async move {
-            socket::run(&reader, &connection).await;
+            read::run(&reader, &connection).await;
         });
         let replies = spawn_local(Rc::clone(&worker).write_replies());
         let asked = spawn_local(async move {
@@ -345,6 +348,11 @@ fn a_client_that_sends_as_much_as_it_can_leaves_the_worker_to_others() {
 fn a_replay_that_takes_long_to_encode_is_no_turn_and_comes_before_what_follows() {
     on_a_worker(async |worker| {
         let (connection, mut peer) = connect(&worker).await;
+        {
+            let around = worker.around(&connection);
+            let mut session = connection.session.borrow_mut();
+            session.join_at_once(named(), true, &around);
+        }
         worker.inbox().push(Post::Joined {
             ticket: Ticket {
                 slot: connection.slot,

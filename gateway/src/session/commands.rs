@@ -1,0 +1,268 @@
+//! What each command asks for, and what it has to wait for.
+
+use std::sync::Arc;
+
+use fanfare_broker::Replay;
+use fanfare_shared::code::{CloseCode, ErrorCode};
+use fanfare_shared::codec::DecodeError;
+use fanfare_shared::config::RoomRule;
+use fanfare_shared::{Command, Data, Request, RoomName};
+
+use super::{Effect, Incoming, Joining, Membership, Refusal, Session, Surroundings, Taken};
+use crate::auth::{Verb, authorize};
+use crate::operation::{History, Join, Presence, Publish};
+
+impl Session {
+    /// Takes the next that the client asks for.
+    pub fn take<'a>(&mut self, incoming: Incoming<'a>, around: &impl Surroundings) -> Taken<'a> {
+        if !self.is_ready(around) {
+            return Taken::Wait;
+        }
+        self.awaited = None;
+        self.awaits_quiet = false;
+        match incoming {
+            Incoming::Request(Request { id, command }) => {
+                self.bad = 0;
+                self.run(id, command, around).unwrap_or_else(|refusal| {
+                    let close = None;
+                    Taken::Do(Effect::Refuse { id, refusal, close })
+                })
+            }
+            Incoming::Malformed(error) => Taken::Do(self.refuse_malformed(error, around)),
+            Incoming::Message { data, echo } => self.publish_message(data, echo),
+            Incoming::Unsupported(reason) => Taken::Do(Effect::Close {
+                code: CloseCode::Unsupported,
+                reason,
+            }),
+        }
+    }
+
+    fn refuse_malformed<'a>(
+        &mut self,
+        error: DecodeError,
+        around: &impl Surroundings,
+    ) -> Effect<'a> {
+        self.bad += 1;
+        let is_enough = self.bad >= around.limits().bad_commands;
+        Effect::Refuse {
+            id: error.id,
+            refusal: Refusal::new(error.code, error.message),
+            close: is_enough.then(|| format!("{} malformed commands in a row", self.bad)),
+        }
+    }
+
+    /// Publishes into the one room of a connection that does nothing else. It has no words for a
+    /// refusal, and so is closed.
+    fn publish_message<'a>(&mut self, data: Data<&'a [u8]>, echo: bool) -> Taken<'a> {
+        let Some(membership) = self.rooms.first() else {
+            return match self.joining.first() {
+                Some(joining) => self.wait_for(joining.name.clone()),
+                None => Taken::Do(Effect::Nothing),
+            };
+        };
+        let (room, rule) = (membership.name.clone(), Arc::clone(&membership.rule));
+        Taken::Do(match authorize(Verb::Publish, room.as_str(), &rule, true) {
+            Ok(()) => Effect::Publish {
+                publish: Publish {
+                    room,
+                    rule,
+                    event: None,
+                    key: None,
+                    echo,
+                    data,
+                },
+                id: None,
+            },
+            Err(_) => Effect::Close {
+                code: CloseCode::Forbidden,
+                reason: "only the server publishes in this room",
+            },
+        })
+    }
+
+    /// Joins a room that the handshake named.
+    pub fn join_at_once<'a>(
+        &mut self,
+        room: RoomName,
+        announced: bool,
+        around: &impl Surroundings,
+    ) -> Effect<'a> {
+        let join = Join {
+            room,
+            replay: Replay::None,
+        };
+        let (id, close) = (None, None);
+        self.join(join, id, announced, around)
+            .unwrap_or_else(|refusal| Effect::Refuse { id, refusal, close })
+    }
+
+    fn run<'a>(
+        &mut self,
+        id: Option<u64>,
+        command: Command<'a>,
+        around: &impl Surroundings,
+    ) -> Result<Taken<'a>, Refusal> {
+        let rules = around.rules();
+        let effect = match command {
+            Command::Join {
+                room,
+                since,
+                history,
+            } => {
+                let replay = match (since, history) {
+                    (Some(position), _) => Replay::Since(position),
+                    (None, Some(count)) => {
+                        Replay::Newest(usize::try_from(count).unwrap_or(usize::MAX))
+                    }
+                    (None, None) => Replay::None,
+                };
+                let room = name(&room)?;
+                if self.is_joining(room.as_str()) {
+                    return Ok(self.wait_for(room));
+                }
+                if replay != Replay::None && self.must_wait_for_quiet(around) {
+                    return Ok(Taken::Wait);
+                }
+                self.join(Join { room, replay }, id, id.is_some(), around)?
+            }
+            Command::Leave { room } => {
+                let room = name(&room)?;
+                if self.is_joining(room.as_str()) {
+                    return Ok(self.wait_for(room));
+                }
+                let mut rooms = self.rooms.iter();
+                let Some(index) = rooms.position(|membership| membership.name == room) else {
+                    let message = format!("room: `{room}` is not joined");
+                    return Err(Refusal::new(ErrorCode::NotJoined, message));
+                };
+                let membership = self.rooms.swap_remove(index);
+                Effect::Leave { membership, id }
+            }
+            Command::Publish {
+                room,
+                event,
+                key,
+                echo,
+                data,
+            } => {
+                let Some((room, rule)) = self.authorize_publish(&room, around)? else {
+                    return Ok(self.wait_for(name(&room)?));
+                };
+                let publish = Publish {
+                    room,
+                    rule,
+                    event,
+                    key,
+                    echo,
+                    data,
+                };
+                Effect::Publish { publish, id }
+            }
+            Command::History { room, since, limit } => {
+                let room = name(&room)?;
+                if self.must_wait_for_quiet(around) {
+                    return Ok(Taken::Wait);
+                }
+                let rule = Arc::clone(rules.of(room.as_str()));
+                let history = History {
+                    room,
+                    rule,
+                    since,
+                    limit,
+                };
+                Effect::History { history, id }
+            }
+            Command::Presence { room, limit, after } => {
+                let room = name(&room)?;
+                if self.must_wait_for_quiet(around) {
+                    return Ok(Taken::Wait);
+                }
+                let rule = Arc::clone(rules.of(room.as_str()));
+                let is_member = self.membership(room.as_str()).is_some();
+                authorize(Verb::Presence, room.as_str(), &rule, is_member)?;
+                let presence = Presence {
+                    room,
+                    rule,
+                    limit,
+                    after,
+                };
+                Effect::Presence { presence, id }
+            }
+            Command::Ping => Effect::Pong { id },
+        };
+        Ok(Taken::Do(effect))
+    }
+
+    /// Has the reader wait until the join of `room` is answered.
+    fn wait_for<'a>(&mut self, room: RoomName) -> Taken<'a> {
+        self.awaited = Some(room);
+        Taken::Wait
+    }
+
+    /// Asks for a membership. `announced` says whether the client is told when it has it.
+    fn join<'a>(
+        &mut self,
+        join: Join,
+        id: Option<u64>,
+        announced: bool,
+        around: &impl Surroundings,
+    ) -> Result<Effect<'a>, Refusal> {
+        let name = join.room.clone();
+        let rule = match self.membership(name.as_str()) {
+            Some(membership) => Arc::clone(&membership.rule),
+            None => {
+                let limit = around.limits().rooms_per_connection;
+                if self.rooms.len() + self.joining.len() >= limit {
+                    let message =
+                        format!("room: a connection may be in {limit} rooms; leave one first");
+                    return Err(Refusal::new(ErrorCode::RoomLimit, message));
+                }
+                if !self.may_have_new_room(around) {
+                    return Err(too_many_new_rooms(around));
+                }
+                self.has_new_rooms(1, around);
+                Arc::clone(around.rules().of(name.as_str()))
+            }
+        };
+        self.joining.push(Joining { name, rule });
+        Ok(Effect::Join {
+            join,
+            id,
+            announced,
+        })
+    }
+
+    /// Says under which name and rule the session may publish into a room; `None` while its join is
+    /// under way.
+    fn authorize_publish(
+        &mut self,
+        room: &str,
+        around: &impl Surroundings,
+    ) -> Result<Option<(RoomName, Arc<RoomRule>)>, Refusal> {
+        if let Some(Membership { name, rule, .. }) = self.membership(room) {
+            authorize(Verb::Publish, room, rule, true)?;
+            return Ok(Some((name.clone(), Arc::clone(rule))));
+        }
+        let name = name(room)?;
+        let is_joining = self.is_joining(room);
+        let rule = around.rules().of(room);
+        authorize(Verb::Publish, room, rule, is_joining)?;
+        if is_joining {
+            return Ok(None);
+        }
+        if !self.may_have_new_room(around) {
+            return Err(too_many_new_rooms(around));
+        }
+        Ok(Some((name, Arc::clone(rule))))
+    }
+}
+
+fn too_many_new_rooms(around: &impl Surroundings) -> Refusal {
+    let limit = around.limits().new_rooms;
+    let message = format!("room: a connection may have {limit} new rooms a minute; wait a little");
+    Refusal::new(ErrorCode::RateLimited, message)
+}
+
+fn name(room: &str) -> Result<RoomName, Refusal> {
+    RoomName::new(room).map_err(|error| Refusal::new(ErrorCode::BadRequest, error.to_string()))
+}

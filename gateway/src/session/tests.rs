@@ -1,0 +1,288 @@
+//! What a session takes and what it asks for, with nothing around it.
+
+use std::cell::Cell;
+use std::num::NonZeroU64;
+use std::time::{Duration, Instant};
+
+use fanfare_broker::{Members, Replay};
+use fanfare_shared::code::{CloseCode, ErrorCode};
+use fanfare_shared::codec::decode_json;
+use fanfare_shared::config::{Config, Limits, PublishRule, RoomPattern};
+use fanfare_shared::{Data, Encoding, Epoch};
+
+use super::*;
+
+/// A node's rules and limits; what was told is written unless a test says otherwise.
+struct Node {
+    limits: Limits,
+    rules: Rules,
+    now: Cell<Instant>,
+    is_written: Cell<bool>,
+}
+
+impl Surroundings for Node {
+    fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    fn now(&self) -> Instant {
+        self.now.get()
+    }
+
+    fn is_written(&self) -> bool {
+        self.is_written.get()
+    }
+}
+
+/// A node where `publish` says who may publish into rooms called `news`.
+fn node_with(publish: PublishRule) -> Node {
+    let rule = RoomRule {
+        r#match: RoomPattern::new("news*").unwrap(),
+        presence: false,
+        publish,
+        ..RoomRule::default()
+    };
+    let config = Config {
+        rooms: vec![rule],
+        ..Config::default()
+    };
+    Node {
+        rules: Rules::new(&config),
+        limits: config.limits,
+        now: Cell::new(Instant::now()),
+        is_written: Cell::new(true),
+    }
+}
+
+fn node() -> Node {
+    node_with(PublishRule::Members)
+}
+
+fn request(text: &str) -> Incoming<'_> {
+    match decode_json(text) {
+        Ok(request) => Incoming::Request(request),
+        Err(error) => Incoming::Malformed(error),
+    }
+}
+
+impl Session {
+    /// What it asks for; `None` if it has to wait.
+    fn ask<'a>(&mut self, text: &'a str, node: &Node) -> Option<Effect<'a>> {
+        match self.take(request(text), node) {
+            Taken::Do(effect) => Some(effect),
+            Taken::Wait => None,
+        }
+    }
+
+    fn refusal(&mut self, text: &str, node: &Node) -> ErrorCode {
+        match self.ask(text, node) {
+            Some(Effect::Refuse { refusal, .. }) => refusal.code,
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+
+    /// Joins a room and has it answered.
+    fn enter(&mut self, room: &str, node: &Node) {
+        let text = format!(r#"{{"type":"join","room":"{room}"}}"#);
+        assert!(matches!(self.ask(&text, node), Some(Effect::Join { .. })));
+        self.is_answered(room);
+    }
+
+    fn is_answered(&mut self, room: &str) {
+        let name = RoomName::new(room).unwrap();
+        let key = RoomKey(NonZeroU64::new(1 + self.rooms.len() as u64).unwrap());
+        let rule = self.joined(&name).expect("a join under way");
+        let slot = Members::<usize>::default().add(key, &name, rule.slow_consumer, 0);
+        self.add(Membership {
+            name,
+            rule,
+            room: key,
+            slot,
+        });
+    }
+}
+
+const JOIN: &str = r#"{"type":"join","id":1,"room":"a"}"#;
+const LEAVE: &str = r#"{"type":"leave","id":2,"room":"a"}"#;
+const PUBLISH: &str = r#"{"type":"publish","id":3,"room":"a","data":1}"#;
+const NEWS: &str = r#"{"type":"publish","id":3,"room":"news","data":1}"#;
+const HISTORY: &str = r#"{"type":"history","id":4,"room":"a"}"#;
+const PING: &str = r#"{"type":"ping","id":5}"#;
+
+#[test]
+fn each_command_asks_for_one_thing() {
+    let (mut session, node) = (Session::default(), node());
+    assert!(matches!(
+        session.ask(JOIN, &node),
+        Some(Effect::Join { id: Some(1), announced: true, join }) if join.replay == Replay::None
+    ));
+    session.is_answered("a");
+    let Some(Effect::Publish { publish, id }) = session.ask(PUBLISH, &node) else {
+        panic!("nothing is published");
+    };
+    assert_eq!(
+        (publish.room.as_str(), publish.data.bytes, id),
+        ("a", &b"1"[..], Some(3))
+    );
+    assert!(matches!(
+        session.ask(HISTORY, &node),
+        Some(Effect::History { id: Some(4), .. })
+    ));
+    assert!(matches!(
+        session.ask(PING, &node),
+        Some(Effect::Pong { id: Some(5) })
+    ));
+    assert!(matches!(
+        session.ask(LEAVE, &node),
+        Some(Effect::Leave { id: Some(2), .. })
+    ));
+    assert_eq!(session.refusal(LEAVE, &node), ErrorCode::NotJoined);
+}
+
+#[test]
+fn what_concerns_a_room_waits_for_its_join_and_the_rest_does_not() {
+    let (mut session, node) = (Session::default(), node());
+    session.ask(JOIN, &node).unwrap();
+    assert!(matches!(
+        session.ask(PING, &node),
+        Some(Effect::Pong { .. })
+    ));
+    for text in [LEAVE, PUBLISH, JOIN] {
+        assert!(session.ask(text, &node).is_none(), "{text}");
+        assert!(!session.is_ready(&node), "{text}");
+        assert!(session.ask(PING, &node).is_none(), "in order behind {text}");
+        session.awaited = None;
+    }
+    session.ask(PUBLISH, &node);
+    session.is_answered("a");
+    assert!(session.is_ready(&node));
+    assert!(matches!(
+        session.ask(PUBLISH, &node),
+        Some(Effect::Publish { .. })
+    ));
+}
+
+#[test]
+fn a_large_answer_waits_until_all_before_it_is_answered_and_written() {
+    let (mut session, node) = (Session::default(), node());
+    session.begin();
+    assert!(session.ask(HISTORY, &node).is_none());
+    session.end();
+    node.is_written.set(false);
+    assert!(!session.is_ready(&node));
+    node.is_written.set(true);
+    assert!(session.is_ready(&node));
+    assert!(session.ask(HISTORY, &node).is_some());
+}
+
+#[test]
+fn commands_under_way_are_bounded() {
+    let (mut session, mut node) = (Session::default(), node());
+    node.limits.inflight_commands = 2;
+    session.begin();
+    assert!(session.ask(PING, &node).is_some());
+    session.begin();
+    assert!(session.ask(PING, &node).is_none());
+    session.end();
+    assert!(session.ask(PING, &node).is_some());
+}
+
+#[test]
+fn rooms_and_new_rooms_are_bounded() {
+    let (mut session, mut node) = (Session::default(), node_with(PublishRule::Anyone));
+    node.limits.rooms_per_connection = 2;
+    node.limits.new_rooms = 3;
+    session.enter("a", &node);
+    session.enter("b", &node);
+    let third = r#"{"type":"join","room":"c"}"#;
+    assert_eq!(session.refusal(third, &node), ErrorCode::RoomLimit);
+    session.ask(LEAVE, &node).unwrap();
+    session.enter("c", &node);
+    session
+        .ask(r#"{"type":"leave","room":"c"}"#, &node)
+        .unwrap();
+    assert_eq!(session.refusal(JOIN, &node), ErrorCode::RateLimited);
+    assert_eq!(session.refusal(NEWS, &node), ErrorCode::RateLimited);
+    node.now.set(node.now.get() + Duration::from_secs(20));
+    let position = Position {
+        epoch: Epoch::from_bits(1),
+        offset: 1,
+    };
+    assert!(session.ask(NEWS, &node).is_some());
+    session.published(Some(position), &node);
+    assert_eq!(
+        session.refusal(NEWS, &node),
+        ErrorCode::RateLimited,
+        "it began a log"
+    );
+}
+
+#[test]
+fn malformed_commands_in_a_row_end_the_connection() {
+    let (mut session, mut node) = (Session::default(), node());
+    node.limits.bad_commands = 3;
+    for last in [false, false] {
+        let effect = session.ask("{", &node);
+        assert!(matches!(effect, Some(Effect::Refuse { close, .. }) if close.is_some() == last));
+    }
+    session.ask(PING, &node).unwrap();
+    for last in [false, false, true] {
+        let effect = session.ask("{", &node);
+        assert!(matches!(effect, Some(Effect::Refuse { close, .. }) if close.is_some() == last));
+    }
+}
+
+#[test]
+fn a_membership_keeps_the_rule_of_its_room() {
+    let node = node_with(PublishRule::Server);
+    let mut session = Session::default();
+    session.enter("news:a", &node);
+    assert!(Arc::ptr_eq(&session.rooms[0].rule, node.rules.of("news:b")));
+    let publish = r#"{"type":"publish","room":"news:a","data":1}"#;
+    assert_eq!(session.refusal(publish, &node), ErrorCode::Forbidden);
+    let presence = r#"{"type":"presence","room":"news:a"}"#;
+    assert_eq!(session.refusal(presence, &node), ErrorCode::Forbidden);
+    let elsewhere = r#"{"type":"presence","room":"a"}"#;
+    assert!(session.ask(elsewhere, &node).is_some());
+}
+
+#[test]
+fn a_message_goes_into_the_one_room_or_waits_for_it() {
+    let node = node_with(PublishRule::Server);
+    let message = || Incoming::Message {
+        data: Data {
+            encoding: Encoding::Text,
+            bytes: b"hi",
+        },
+        echo: true,
+    };
+    let mut session = Session::default();
+    let effect = session.join_at_once(RoomName::new("a").unwrap(), false, &node);
+    assert!(matches!(
+        effect,
+        Effect::Join {
+            announced: false,
+            ..
+        }
+    ));
+    assert!(matches!(session.take(message(), &node), Taken::Wait));
+    session.is_answered("a");
+    assert!(matches!(
+        session.take(message(), &node),
+        Taken::Do(Effect::Publish { publish, id: None }) if publish.echo
+    ));
+    let mut session = Session::default();
+    session.join_at_once(RoomName::new("news").unwrap(), false, &node);
+    session.is_answered("news");
+    assert!(matches!(
+        session.take(message(), &node),
+        Taken::Do(Effect::Close {
+            code: CloseCode::Forbidden,
+            ..
+        })
+    ));
+}

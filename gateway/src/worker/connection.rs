@@ -1,0 +1,68 @@
+//! One connection of a worker: its socket, its door and its session.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use fanfare_broker::{Ticket, Wire};
+use fanfare_shared::ClientId;
+use tokio::net::TcpStream;
+
+use crate::door::Door;
+use crate::session::Session;
+use crate::socket::{Carrier, Socket};
+
+/// One connection.
+///
+/// What a delivery looks at comes first, with what it looks at of the [`Socket`].
+#[repr(C)]
+pub(crate) struct Connection {
+    pub(crate) client: ClientId,
+    pub(crate) wire: Wire,
+    pub(crate) socket: Socket,
+    pub(crate) door: Arc<dyn Door>,
+    /// Where the worker keeps it.
+    pub(crate) slot: usize,
+    pub(crate) opened: Instant,
+    pub(crate) session: RefCell<Session>,
+}
+
+impl Connection {
+    pub(crate) fn new(
+        stream: TcpStream,
+        slot: usize,
+        client: ClientId,
+        door: &Arc<dyn Door>,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            client,
+            wire: door.wire(),
+            socket: Socket::new(stream, client),
+            door: Arc::clone(door),
+            slot,
+            opened: Instant::now(),
+            session: RefCell::default(),
+        })
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.socket.is_open()
+    }
+
+    /// Leads an answer back to it.
+    pub(super) const fn ticket(&self, id: Option<u64>, announced: bool) -> Ticket {
+        Ticket {
+            slot: self.slot,
+            client: self.client,
+            id,
+            announced,
+        }
+    }
+}
+
+impl Carrier for Connection {
+    fn socket(&self) -> &Socket {
+        &self.socket
+    }
+}

@@ -1,0 +1,46 @@
+//! What all workers of a node share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize};
+
+use fanfare_broker::{Hub, Roster};
+use fanfare_shared::config::Config;
+
+use crate::auth::Rules;
+use crate::door::Doors;
+use crate::metrics::Metrics;
+
+/// How much is read from a socket at once. One such buffer per worker serves all its connections.
+pub(super) const SCRATCH_BYTES: usize = 64 * 1024;
+
+/// What all workers of a node share.
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) rules: Rules,
+    pub(crate) doors: Doors,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) roster: Arc<Roster>,
+    pub(crate) metrics: Metrics,
+    /// Names this run of this node in the ids of its clients.
+    pub(crate) node: u32,
+    /// How many clients have been named.
+    pub(crate) clients: AtomicU32,
+    /// Open connections of the node.
+    pub(crate) connections: AtomicUsize,
+}
+
+impl Shared {
+    /// A worker's share of what may wait in the outboxes of the node, in bytes.
+    pub(super) fn backlog_share(&self) -> usize {
+        let limits = &self.config.limits;
+        (limits.backlog_bytes / self.hub.workers().max(1)).max(limits.outbox_bytes)
+    }
+
+    /// A worker's share of what the node may hold of unfinished input, in bytes. Room for one
+    /// message, whatever the bound.
+    pub(super) fn inbound_share(&self) -> usize {
+        let limits = &self.config.limits;
+        let least = 2 * limits.max_message + SCRATCH_BYTES;
+        (limits.inbound_bytes / self.hub.workers().max(1)).max(least)
+    }
+}
