@@ -10,6 +10,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use fanfare_socket::handshake;
 use redis_server::RedisServer;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -94,9 +95,7 @@ impl Node {
     fn plain(&self) -> TcpStream {
         let mut socket = TcpStream::connect(self.public).unwrap();
         socket.set_read_timeout(Some(DEADLINE)).unwrap();
-        let request = "GET /plain/a HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\
-            Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
-            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        let request = handshake::request("x", "/plain/a", "");
         socket.write_all(request.as_bytes()).unwrap();
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {

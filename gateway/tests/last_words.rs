@@ -8,6 +8,8 @@ use std::net::TcpStream;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
+use fanfare_socket::handshake;
+
 /// A node on free ports; dropping it stops it.
 struct Node {
     process: Child,
@@ -43,9 +45,7 @@ impl Node {
         socket
             .set_read_timeout(Some(Duration::from_secs(30)))
             .unwrap();
-        let request = "GET /plain/alone HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\
-            Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
-            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        let request = handshake::request("x", "/plain/alone", "");
         socket.write_all(request.as_bytes()).unwrap();
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {

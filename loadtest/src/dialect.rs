@@ -4,15 +4,9 @@
 //! Everything else is the same for all of them; a stamp is found wherever a dialect puts it.
 
 use clap::ValueEnum;
-use fanfare_shared::frame::Opcode;
+use fanfare_socket::frame::{FIN, TEXT, binary, frame, text};
+use fanfare_socket::handshake;
 use serde::{Deserialize, Serialize};
-
-/// The masking key of the frames that a client sends (RFC 6455, section 5.3). Ours is no secret:
-/// no proxy is to be protected here.
-const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
-
-/// The one `Sec-WebSocket-Key` that the clients use.
-const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
 /// A way to speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -61,11 +55,7 @@ impl Dialect {
         let subprotocol = subprotocol
             .map(|name| format!("Sec-WebSocket-Protocol: {name}\r\n"))
             .unwrap_or_default();
-        format!(
-            "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n{subprotocol}\r\n"
-        )
-        .into_bytes()
+        handshake::request(host, &path, &subprotocol).into_bytes()
     }
 
     /// Whether the handshake alone makes a member.
@@ -76,14 +66,14 @@ impl Dialect {
     /// The frame to send first once the WebSocket is open.
     pub(crate) fn hello(self) -> Option<Vec<u8>> {
         match self {
-            Self::Centrifugo => Some(client_frame(Opcode::Text, br#"{"id":1,"connect":{}}"#)),
+            Self::Centrifugo => Some(text(r#"{"id":1,"connect":{}}"#)),
             _ => None,
         }
     }
 
     /// Looks at a frame without a stamp. `room` is the one that the connection is for.
     pub(crate) fn react(self, payload: &[u8], room: &str) -> Reaction {
-        let text = |text: &str| Reaction::Send(client_frame(Opcode::Text, text.as_bytes()));
+        let send = |message: &str| Reaction::Send(text(message));
         match self {
             Self::Json | Self::Msgpack => {
                 // The type comes first, in both encodings.
@@ -97,9 +87,9 @@ impl Dialect {
                 }
             }
             Self::SocketIo => match payload {
-                [b'0', ..] => text("40"),
-                [b'2'] => text("3"),
-                [b'4', b'0', ..] => text(&format!(r#"42["join","{room}"]"#)),
+                [b'0', ..] => send("40"),
+                [b'2'] => send("3"),
+                [b'4', b'0', ..] => send(&format!(r#"42["join","{room}"]"#)),
                 [b'4', b'2', ..] if contains(payload, b"joined") => Reaction::Joined,
                 [b'4', b'4', ..] => Reaction::Refused,
                 _ => Reaction::None,
@@ -110,9 +100,9 @@ impl Dialect {
                 } else if contains(payload, b"\"subscribe\"") {
                     Reaction::Joined
                 } else if contains(payload, b"\"connect\"") {
-                    text(&format!(r#"{{"id":2,"subscribe":{{"channel":"{room}"}}}}"#))
+                    send(&format!(r#"{{"id":2,"subscribe":{{"channel":"{room}"}}}}"#))
                 } else if payload == b"{}" {
-                    text("{}")
+                    send("{}")
                 } else {
                     Reaction::None
                 }
@@ -124,8 +114,8 @@ impl Dialect {
     /// The frame that publishes `payload` into `room`.
     pub(crate) fn publish(self, room: &str, payload: &[u8]) -> Vec<u8> {
         let framed = |before: String, after: &str| {
-            client_frame(
-                Opcode::Text,
+            frame(
+                FIN | TEXT,
                 &[before.as_bytes(), payload, after.as_bytes()].concat(),
             )
         };
@@ -140,28 +130,16 @@ impl Dialect {
                     push_msgpack_str(&mut map, text.as_bytes());
                 }
                 push_msgpack_str(&mut map, payload);
-                client_frame(Opcode::Binary, &map)
+                binary(&map)
             }
             Self::SocketIo => framed(format!(r#"42["publish","{room}",""#), "\"]"),
             Self::Centrifugo => framed(
                 format!(r#"{{"id":3,"publish":{{"channel":"{room}","data":""#),
                 "\"}}",
             ),
-            Self::Plain | Self::Bare => client_frame(Opcode::Text, payload),
+            Self::Plain | Self::Bare => frame(FIN | TEXT, payload),
         }
     }
-}
-
-/// Builds the masked frame that RFC 6455, section 5.1, asks of a client.
-pub(crate) fn client_frame(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
-    let mut frame = fanfare_shared::frame::frame(opcode, payload).to_vec();
-    frame[1] |= 0x80;
-    let at = frame.len() - payload.len();
-    for (byte, key) in frame[at..].iter_mut().zip(MASK.iter().cycle()) {
-        *byte ^= key;
-    }
-    frame.splice(at..at, MASK);
-    frame
 }
 
 fn push_msgpack_str(out: &mut Vec<u8>, text: &[u8]) {
@@ -232,7 +210,7 @@ mod tests {
     #[test]
     fn socket_io_is_answered_step_by_step() {
         let react = |payload: &str| Dialect::SocketIo.react(payload.as_bytes(), "r");
-        let sent = |text: &str| Reaction::Send(client_frame(Opcode::Text, text.as_bytes()));
+        let sent = |message: &str| Reaction::Send(text(message));
         assert_eq!(react(r#"0{"sid":"x"}"#), sent("40"));
         assert_eq!(react(r#"40{"sid":"x"}"#), sent(r#"42["join","r"]"#));
         assert_eq!(react(r#"42["joined"]"#), Reaction::Joined);

@@ -14,7 +14,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use fanfare_shared::frame::{Opcode, parse_header};
+use fanfare_socket::frame::{self, BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, TEXT};
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
@@ -24,7 +24,7 @@ use serde::Deserialize;
 pub(crate) use self::connect::{WINDOW, use_sources_of};
 use self::member::{Member, Phase};
 use crate::clock::{self, Schedule};
-use crate::dialect::{Dialect, Reaction, client_frame};
+use crate::dialect::{Dialect, Reaction};
 use crate::latency::Latency;
 use crate::ledger::{Faults, Ledger};
 use crate::progress;
@@ -383,29 +383,21 @@ impl Swarm {
             }
         }
         let mut now = 0;
-        while let Some(header) = parse_header(&bytes[used..]).context("the server's frame")? {
-            let start = used + header.size;
-            let Some(payload) = usize::try_from(header.len)
-                .ok()
-                .and_then(|len| bytes.get(start..start.checked_add(len)?))
-            else {
-                break;
-            };
-            let frame = used;
-            used = start + payload.len();
-            match header.opcode {
-                Opcode::Text | Opcode::Binary | Opcode::Continuation => {
-                    self.seen.frame_bytes = used - frame;
+        while let Some(place) = frame::find(&bytes[used..]).context("the server's frame")? {
+            let frame = &bytes[used..used + place.payload.end];
+            let payload = &frame[place.payload.start..];
+            used += frame.len();
+            match place.opcode {
+                TEXT | BINARY | CONTINUATION => {
+                    self.seen.frame_bytes = frame.len();
                     self.message(index, payload, &mut now)?;
                 }
-                Opcode::Ping => self.send(index, &client_frame(Opcode::Pong, payload))?,
-                Opcode::Pong => {}
-                Opcode::Close => {
-                    let code = payload
-                        .first_chunk()
-                        .map_or(1005, |c| u16::from_be_bytes(*c));
+                PING => self.send(index, &frame::frame(FIN | PONG, payload))?,
+                CLOSE => {
+                    let code = frame::close_code(payload).unwrap_or(1005);
                     self.members[index].close_code = code;
                 }
+                _ => {}
             }
         }
         self.seen.bytes += used as u64;

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use fanfare_socket::handshake;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -10,22 +11,18 @@ use crate::http::Response;
 use crate::node::{Backend, Node};
 use crate::socket::{self, BINARY, CLOSE, FIN, Frame, PING, PONG, Socket, TEXT, close, frame};
 
-/// The key of every handshake and what has to come back: the RFC's own example (section 1.3).
-const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
-const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
-
 /// A handshake's request, with more header lines if need be.
 pub(crate) fn request(path: &str, extra: &str) -> String {
-    format!(
-        "GET {path} HTTP/1.1\r\nHost: fanfare.test\r\nUpgrade: websocket\r\n\
-         Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n{extra}\r\n"
-    )
+    handshake::request("fanfare.test", path, extra)
 }
 
 /// Checks that a response opens a WebSocket.
 pub(crate) fn check_accepted(response: &Response) {
     assert_eq!(response.status, 101, "{response:?}");
-    assert_eq!(response.header("sec-websocket-accept"), Some(ACCEPT));
+    assert_eq!(
+        response.header("sec-websocket-accept"),
+        Some(handshake::ACCEPT)
+    );
     assert_eq!(response.header("sec-websocket-extensions"), None);
 }
 

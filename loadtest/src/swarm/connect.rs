@@ -6,14 +6,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use fanfare_shared::frame::Opcode;
+use fanfare_socket::{frame, handshake};
 use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with, sockopt};
 
 use super::member::{Member, Phase};
 use super::{Since, Swarm};
-use crate::dialect::client_frame;
 use crate::ledger::Ledger;
 use crate::{clock, progress};
 
@@ -146,7 +145,7 @@ impl Swarm {
 
     /// Looks for the end of the response's head; answers how long the head is.
     pub(super) fn response(&mut self, index: usize, bytes: &[u8]) -> anyhow::Result<Option<usize>> {
-        let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
+        let Some(head) = handshake::head_len(bytes) else {
             return Ok(None);
         };
         if !bytes.starts_with(b"HTTP/1.1 101 ") {
@@ -171,14 +170,14 @@ impl Swarm {
                 let join = format!(
                     r#"{{"type":"join","id":1,"room":"{room}","since":{{"epoch":"{epoch}","offset":{offset}}}}}"#
                 );
-                Some(client_frame(Opcode::Text, join.as_bytes()))
+                Some(frame::text(&join))
             }
             None => self.dialect.hello(),
         };
         if let Some(hello) = hello {
             self.send(index, &hello)?;
         }
-        Ok(Some(end + 4))
+        Ok(Some(head))
     }
 
     pub(super) fn join(&mut self, index: usize) {
