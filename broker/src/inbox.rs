@@ -1,11 +1,12 @@
 //! What the hub has for one worker, in order.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
 use fanfare_shared::{Position, Publication, RoomName};
+use parking_lot::Mutex;
 
 use crate::backend::BackendError;
 use crate::{Delivery, Notice, RoomKey, Ticket};
@@ -77,7 +78,7 @@ pub enum Post {
 /// healed link (Redis).
 #[derive(Debug)]
 pub struct Inbox {
-    /// Held only to push one post or to take them all.
+    /// Held only to push one post or to take them all, which a panic leaves whole.
     queue: Mutex<Queue>,
     len: AtomicUsize,
     bound: usize,
@@ -103,7 +104,7 @@ impl Inbox {
 
     /// Appends a post, and wakes the worker if it was idle.
     pub fn push(&self, post: Post) {
-        let mut queue = self.lock();
+        let mut queue = self.queue.lock();
         queue.posts.push(post);
         // Under the lock, so that it cannot overtake the store in `take`.
         self.len.store(queue.posts.len(), Ordering::Relaxed);
@@ -120,7 +121,7 @@ impl Inbox {
     pub async fn take(&self, batch: &mut Vec<Post>) {
         debug_assert!(batch.is_empty());
         poll_fn(|context| {
-            let mut queue = self.lock();
+            let mut queue = self.queue.lock();
             if queue.posts.is_empty() {
                 queue.idle = Some(context.waker().clone());
                 return Poll::Pending;
@@ -142,11 +143,6 @@ impl Inbox {
     #[must_use]
     pub fn full(&self) -> bool {
         self.len.load(Ordering::Relaxed) >= self.bound
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        // Pushing and swapping leave the queue whole, whatever panicked elsewhere.
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

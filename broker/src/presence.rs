@@ -14,10 +14,11 @@ mod queue;
 
 use std::collections::HashSet;
 use std::collections::hash_map::{Entry as MapEntry, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare_shared::{ClientId, Identity, Member, Roll, RoomName};
+use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -34,6 +35,7 @@ const RENEWAL: Duration = Duration::from_secs(6 * 60 * 60);
 /// The members of this node, and the way to those of all.
 pub struct Roster {
     backend: Arc<dyn Presence>,
+    /// No code panics under the lock.
     state: Mutex<State>,
     /// Wakes the task that tells the backend.
     filled: Notify,
@@ -95,7 +97,7 @@ impl Roster {
 
     /// Notes that a connection became a member.
     pub fn enter(&self, room: &RoomName, member: Member, announce: bool) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let Member { client, identity } = member;
         let entry = Entry {
             identity,
@@ -126,7 +128,7 @@ impl Roster {
 
     /// Notes that a connection ceased to be a member.
     pub fn exit(&self, room: &RoomName, client: ClientId) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let MapEntry::Occupied(mut known) = state.members.entry((room.clone(), client)) else {
             return;
         };
@@ -155,7 +157,7 @@ impl Roster {
     /// Lists members of a room on all nodes; sees every change noted before the call.
     pub fn members(&self, room: &RoomName, page: Page, announce: bool) -> Pending<Roll> {
         let (answer, answered) = oneshot::channel();
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         // Where the backend cannot be asked it is dropped, and so answered.
         if state.open {
             state.parts.of(self.backend.part(room)).query(Query {
@@ -173,12 +175,12 @@ impl Roster {
     /// Takes everyone out, and then the node itself. To be awaited before the process ends, for as
     /// long as there is time: what is not done by then, the other nodes do when the lease ends.
     pub fn resign(&self) -> Pending<()> {
-        let members: Vec<_> = self.lock().members.keys().cloned().collect();
+        let members: Vec<_> = self.state.lock().members.keys().cloned().collect();
         for (room, client) in &members {
             self.exit(room, *client);
         }
         let (answer, answered) = oneshot::channel();
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.open {
             state.parts.resume();
             state.parts.resign(answer);
@@ -234,7 +236,7 @@ impl Roster {
                 self.enter_all();
             }
             if now.departures != last.departures {
-                self.lock().survey = true;
+                self.state.lock().survey = true;
             }
             if now.open != last.open {
                 self.set_open(now.open);
@@ -245,7 +247,7 @@ impl Roster {
                 self.tell(batch).await;
                 continue;
             }
-            let retry = self.lock().parts.paused();
+            let retry = self.state.lock().parts.paused();
             tokio::select! {
                 changed = standing.changed() => if changed.is_err() {
                     return;
@@ -263,7 +265,7 @@ impl Roster {
 
     /// Has every member told anew.
     fn enter_all(&self) {
-        let state = &mut *self.lock();
+        let state = &mut *self.state.lock();
         for entry in state.members.values_mut() {
             entry.due = true;
         }
@@ -272,7 +274,7 @@ impl Roster {
     }
 
     fn set_open(&self, open: bool) {
-        let state = &mut *self.lock();
+        let state = &mut *self.state.lock();
         state.open = open;
         state.parts.drop_queries();
         state.parts.resume();
@@ -280,7 +282,7 @@ impl Roster {
 
     /// Takes what is next, and makes the calls.
     fn take(&self) -> Vec<Call> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if !state.open {
             return Vec::new();
         }
@@ -359,7 +361,7 @@ impl Roster {
                     let done = pending.await.is_ok();
                     if !done {
                         let part = self.backend.part(&room);
-                        self.lock().parts.of(part).survey(room, announce);
+                        self.state.lock().parts.of(part).survey(room, announce);
                     }
                     (part, done)
                 }
@@ -371,14 +373,14 @@ impl Roster {
             };
             *parts.entry(part).or_default() |= !done;
         }
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         for (part, failed) in parts {
             state.parts.settle(part, failed);
         }
     }
 
     fn told(&self, room: RoomName, client: ClientId, present: bool, done: bool) {
-        let state = &mut *self.lock();
+        let state = &mut *self.state.lock();
         let key = (room, client);
         let Some(entry) = state.members.get_mut(&key).filter(|entry| !entry.due) else {
             // Changed meanwhile: its turn comes again.
@@ -391,11 +393,6 @@ impl Roster {
         } else if !present {
             state.members.remove(&key);
         }
-    }
-
-    /// No code panics under the lock.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

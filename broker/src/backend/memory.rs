@@ -4,12 +4,13 @@ mod log;
 mod presence;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use ahash::RandomState;
 use fanfare_shared::{Position, RoomName};
 use lru::LruCache;
+use parking_lot::{Mutex, MutexGuard};
 use prometheus::{IntCounter, IntGauge, Registry};
 
 use self::log::RoomLog;
@@ -38,6 +39,7 @@ pub struct Bounds {
 pub struct Memory {
     sink: OnceLock<Arc<dyn Sink>>,
     hasher: RandomState,
+    /// A panic under the lock leaves a log that is at worst one publication short.
     stripes: [Mutex<Logs>; STRIPES],
     bounds: Bounds,
     rooms: AtomicUsize,
@@ -95,7 +97,7 @@ impl Memory {
     pub fn sweep(&self) {
         let now = Instant::now();
         for stripe in &self.stripes {
-            let mut logs = lock(stripe);
+            let mut logs = stripe.lock();
             let mut ended = Vec::new();
             for (room, log) in &mut *logs {
                 let before = log.weight();
@@ -125,7 +127,7 @@ impl Memory {
             reason = "any bits of a hash will do"
         )]
         let index = self.hasher.hash_one(room) as usize % STRIPES;
-        lock(&self.stripes[index])
+        self.stripes[index].lock()
     }
 
     /// Does something with a room's log, begun if there was none, and renews its life.
@@ -189,13 +191,13 @@ impl Memory {
     /// Forgets the log that was used least recently, or the older part of one that is large by
     /// itself. Answers whether there was one.
     fn forget_one(&self) -> bool {
-        let used = |stripe: &Mutex<Logs>| Some(lock(stripe).peek_lru()?.1.touched());
+        let used = |stripe: &Mutex<Logs>| Some(stripe.lock().peek_lru()?.1.touched());
         let stripes = self.stripes.iter();
         let least = stripes.filter_map(|stripe| Some((used(stripe)?, stripe)));
         let Some((_, stripe)) = least.min_by_key(|(used, _)| *used) else {
             return false;
         };
-        let mut logs = lock(stripe);
+        let mut logs = stripe.lock();
         let Some((room, log)) = logs.pop_lru() else {
             return true;
         };
@@ -244,11 +246,6 @@ impl Metrics {
         registry.register(Box::new(metrics.forgotten.clone()))?;
         Ok(metrics)
     }
-}
-
-/// A panic under the lock leaves a log that is at worst one publication short: go on with it.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Backend for Memory {

@@ -2,9 +2,10 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::task::coop::unconstrained;
 
@@ -50,7 +51,7 @@ where
 {
     fn wake(self: Arc<Self>) {
         // Held while the waker is left with the outcome, so that it is not used before that.
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.0.lock();
         let Some((pending, _)) = &mut *waiting else {
             return;
         };

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use prometheus::Registry;
-use tokio::task::JoinHandle;
 use tokio::time::sleep;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
 use crate::backend::BackendError;
@@ -29,7 +29,7 @@ impl Refusing {
         let outcome = if self.refuses.load(Ordering::SeqCst) && !takes {
             Err(BackendError::Overloaded)
         } else {
-            change(&mut self.entered.lock().unwrap());
+            change(&mut self.entered.lock());
             Ok(())
         };
         answer.send(outcome).unwrap();
@@ -71,7 +71,7 @@ impl Presence for Refusing {
 struct Fixture {
     backend: Arc<Refusing>,
     roster: Arc<Roster>,
-    keeping: JoinHandle<()>,
+    _keeping: AbortOnDropHandle<()>,
 }
 
 impl Fixture {
@@ -95,7 +95,7 @@ impl Fixture {
         Self {
             backend,
             roster,
-            keeping,
+            _keeping: AbortOnDropHandle::new(keeping),
         }
     }
 
@@ -112,17 +112,11 @@ impl Fixture {
     }
 
     fn waiting(&self) -> usize {
-        self.roster.lock().parts.changes()
+        self.roster.state.lock().parts.changes()
     }
 
     fn calls(&self) -> usize {
         self.backend.calls.load(Ordering::SeqCst)
-    }
-}
-
-impl Drop for Fixture {
-    fn drop(&mut self) {
-        self.keeping.abort();
     }
 }
 
@@ -151,7 +145,7 @@ async fn a_refused_crowd_is_tried_one_by_one_and_ever_later_and_then_comes_in_wh
 
     node.backend.refuses.store(false, Ordering::SeqCst);
     sleep(Duration::from_secs(6)).await;
-    let entered = node.backend.entered.lock().unwrap().len();
+    let entered = node.backend.entered.lock().len();
     assert_eq!((entered, node.waiting()), (crowd.count(), 0));
 }
 
@@ -168,7 +162,7 @@ async fn members_who_come_and_go_while_changes_are_refused_leave_nothing_behind(
         assert!(node.waiting() <= 2 * 3 + BATCH + 1, "{}", node.waiting());
     }
     // Some were under way when they went, and the backend may know of them.
-    assert!(node.roster.lock().members.len() < 600);
+    assert!(node.roster.state.lock().members.len() < 600);
     node.backend.refuses.store(false, Ordering::SeqCst);
 }
 
@@ -186,14 +180,7 @@ async fn what_is_refused_now_and_then_is_done_in_the_end() {
     }
     node.backend.refuses.store(false, Ordering::SeqCst);
     sleep(Duration::from_secs(10)).await;
-    let mut entered: Vec<_> = node
-        .backend
-        .entered
-        .lock()
-        .unwrap()
-        .iter()
-        .copied()
-        .collect();
+    let mut entered: Vec<_> = node.backend.entered.lock().iter().copied().collect();
     entered.sort_unstable();
     let expected: Vec<_> = (0..1_000)
         .filter(|client| client % 3 != 0)
@@ -234,7 +221,7 @@ async fn a_part_that_takes_changes_does_not_wait_for_one_that_refuses_them() {
         node.roster.enter(&room, member, false);
     }
     sleep(Duration::from_millis(1)).await;
-    let entered = node.backend.entered.lock().unwrap().len();
+    let entered = node.backend.entered.lock().len();
     assert_eq!(entered as u64, CROWD, "all of b at once");
     assert_eq!(node.waiting() as u64, CROWD, "those of a, each once");
     // Those of a are not tried oftener for it.
@@ -245,7 +232,7 @@ async fn a_part_that_takes_changes_does_not_wait_for_one_that_refuses_them() {
     let gone = node.roster.resign();
     node.backend.refuses.store(false, Ordering::SeqCst);
     assert!(gone.await.is_ok());
-    assert!(node.backend.entered.lock().unwrap().is_empty());
+    assert!(node.backend.entered.lock().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -255,7 +242,7 @@ async fn a_look_at_a_room_waits_once_however_many_nodes_go() {
     node.enter(1);
     sleep(Duration::from_secs(1)).await;
     let room = room();
-    let mut state = node.roster.lock();
+    let mut state = node.roster.state.lock();
     let queue = state.parts.of(7);
     (0..9).for_each(|_| queue.survey(room.clone(), true));
     let mut looks = 0;

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use fanfare_shared::{ClientId, Headcount, Identity, Member, MemberChange, Roll, RoomName};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::{Memory, Pending, lock};
+use super::{Memory, Pending};
 use crate::backend::{Announcement, Page, Presence, Standing};
 
 /// The members of every room that has some. Announced under the lock, so that the order of changes
@@ -107,7 +108,7 @@ impl Memory {
 
 impl Presence for Memory {
     fn enter(&self, room: &RoomName, member: &Member, announce: bool) -> Pending<()> {
-        let mut rooms = lock(&self.presence.rooms);
+        let mut rooms = self.presence.rooms.lock();
         let members = rooms.entry(room.clone()).or_default();
         if members.insert(member).is_none() && announce {
             let change = MemberChange::Join(member.clone());
@@ -117,7 +118,7 @@ impl Presence for Memory {
     }
 
     fn exit(&self, room: &RoomName, client: ClientId, announce: bool) -> Pending<()> {
-        let mut rooms = lock(&self.presence.rooms);
+        let mut rooms = self.presence.rooms.lock();
         if let Some(members) = rooms.get_mut(room.as_str()) {
             let gone = members.remove(client);
             if let Some(identity) = gone.filter(|_| announce) {
@@ -132,7 +133,7 @@ impl Presence for Memory {
     }
 
     fn members(&self, room: &RoomName, page: Page, _announce: bool) -> Pending<Roll> {
-        let rooms = lock(&self.presence.rooms);
+        let rooms = self.presence.rooms.lock();
         let room = rooms.get(room.as_str());
         Pending::ready(Ok(room.map(|room| room.page(page)).unwrap_or_default()))
     }

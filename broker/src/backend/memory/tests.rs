@@ -49,14 +49,14 @@ fn read(memory: &Memory, room: &str, read: Read) -> Snapshot {
 }
 
 fn logs(memory: &Memory) -> usize {
-    memory.stripes.iter().map(|logs| lock(logs).len()).sum()
+    memory.stripes.iter().map(|logs| logs.lock().len()).sum()
 }
 
 /// Counts again what is kept as a sum.
 fn check_sums(memory: &Memory) {
     assert_eq!(memory.rooms.load(Ordering::Relaxed), logs(memory));
     let weights = memory.stripes.iter().map(|stripe| {
-        let logs = lock(stripe);
+        let logs = stripe.lock();
         logs.iter().map(|(_, log)| log.weight()).sum::<usize>()
     });
     assert_eq!(memory.bytes.load(Ordering::Relaxed), weights.sum::<usize>());
