@@ -11,7 +11,6 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use clap::Args;
-use serde_json::Value;
 
 use crate::baseline::{self, Measured, Record, figure};
 use crate::progress;
@@ -39,11 +38,8 @@ pub(crate) struct Bench {
     bin: Option<PathBuf>,
 }
 
-/// A run of this program.
-struct Run {
-    arguments: &'static str,
-    figures: &'static [Figure],
-}
+/// A run of this program: its arguments, and the figures that are taken out of it.
+type Run = (&'static str, &'static [Figure]);
 
 /// One figure out of a run.
 struct Figure {
@@ -61,189 +57,151 @@ struct Figure {
     optional: bool,
 }
 
-const fn ratio(name: &'static str, path: &'static str, target: f64) -> Figure {
+/// A figure that is to be at most `target`.
+const fn at_most(name: &'static str, path: &'static str, target: f64) -> Figure {
     Figure {
         name,
         path,
         target,
         at_least: false,
         scale: 1.0,
-        checked: true,
+        checked: false,
         optional: false,
-    }
-}
-
-/// A ratio to the floor that sends by io_uring.
-const fn ratio_to_uring(name: &'static str, target: f64) -> Figure {
-    Figure {
-        optional: true,
-        ..ratio(name, "servers/-1/ratio_to_uring", target)
     }
 }
 
 const fn at_least(name: &'static str, path: &'static str, target: f64) -> Figure {
     Figure {
-        name,
-        path,
-        target,
         at_least: true,
-        scale: 1.0,
-        checked: false,
-        optional: false,
+        ..at_most(name, path, target)
     }
 }
 
-const fn absolute(name: &'static str, path: &'static str, target: f64, scale: f64) -> Figure {
+/// A figure that is divided by the floor's.
+const fn ratio(name: &'static str, target: f64) -> Figure {
     Figure {
-        name,
-        path,
-        target,
-        at_least: false,
-        scale,
-        checked: false,
-        optional: false,
+        checked: true,
+        ..at_most(name, "servers/-1/ratio", target)
+    }
+}
+
+/// A ratio to the floor that sends by io_uring.
+const fn ratio_to_uring(name: &'static str) -> Figure {
+    Figure {
+        path: "servers/-1/ratio_to_uring",
+        optional: true,
+        ..ratio(name, 1.10)
     }
 }
 
 const RUNS: &[Run] = &[
-    Run {
-        arguments: "fanout --members 1000 --pin --compare-floor --seconds 0.5",
-        figures: &[
-            ratio(
-                "fanout, 1,000 members, CPU per delivery ÷ floor",
-                "servers/-1/ratio",
-                1.12,
-            ),
-            ratio_to_uring(
-                "fanout, 1,000 members, CPU per delivery ÷ floor with io_uring",
-                1.10,
-            ),
-            absolute(
-                "user-mode time per delivery, ns",
-                "servers/-1/user_per_delivery",
-                350.0,
-                1e3,
-            ),
+    (
+        "fanout --members 1000 --pin --compare-floor --seconds 0.5",
+        &[
+            ratio("fanout, 1,000 members, CPU per delivery ÷ floor", 1.12),
+            ratio_to_uring("fanout, 1,000 members, CPU per delivery ÷ floor with io_uring"),
+            Figure {
+                scale: 1e3,
+                ..at_most(
+                    "user-mode time per delivery, ns",
+                    "servers/-1/user_per_delivery",
+                    350.0,
+                )
+            },
         ],
-    },
-    Run {
-        arguments: "fanout --members 5000 --pin --compare-floor --seconds 0.5",
-        figures: &[
-            ratio(
-                "fanout, 5,000 members, CPU per delivery ÷ floor",
-                "servers/-1/ratio",
-                1.12,
-            ),
-            ratio_to_uring(
-                "fanout, 5,000 members, CPU per delivery ÷ floor with io_uring",
-                1.10,
-            ),
+    ),
+    (
+        "fanout --members 5000 --pin --compare-floor --seconds 0.5",
+        &[
+            ratio("fanout, 5,000 members, CPU per delivery ÷ floor", 1.12),
+            ratio_to_uring("fanout, 5,000 members, CPU per delivery ÷ floor with io_uring"),
         ],
-    },
-    Run {
-        arguments: "rooms --rooms 500 --members 10 --pin --compare-floor --seconds 0.5",
-        figures: &[ratio(
-            "rooms of ten, CPU per delivery ÷ floor",
-            "servers/-1/ratio",
-            1.10,
-        )],
-    },
+    ),
+    (
+        "rooms --rooms 500 --members 10 --pin --compare-floor --seconds 0.5",
+        &[ratio("rooms of ten, CPU per delivery ÷ floor", 1.10)],
+    ),
     // What there is where a container's profile forbids io_uring.
-    Run {
-        arguments: "fanout --members 1000 --pin --compare-floor --seconds 0.5 --env FANFARE_IO_URING=false",
-        figures: &[ratio(
+    (
+        "fanout --members 1000 --pin --compare-floor --seconds 0.5 --env FANFARE_IO_URING=false",
+        &[ratio(
             "fanout, 1,000 members, without io_uring ÷ floor",
-            "servers/-1/ratio",
             1.12,
         )],
-    },
-    Run {
-        arguments: "fanout --members 5000 --pin --compare-floor --seconds 0.5 --env FANFARE_IO_URING=false",
-        figures: &[ratio(
+    ),
+    (
+        "fanout --members 5000 --pin --compare-floor --seconds 0.5 --env FANFARE_IO_URING=false",
+        &[ratio(
             "fanout, 5,000 members, without io_uring ÷ floor",
-            "servers/-1/ratio",
             1.12,
         )],
-    },
-    Run {
-        arguments: "rooms --rooms 500 --members 10 --pin --compare-floor --seconds 0.5 --env FANFARE_IO_URING=false",
-        figures: &[ratio(
-            "rooms of ten, without io_uring ÷ floor",
-            "servers/-1/ratio",
-            1.10,
-        )],
-    },
-    Run {
-        arguments: "burst --members 1000 --burst 8 --pin --compare-floor --seconds 0.5",
-        figures: &[ratio(
+    ),
+    (
+        "rooms --rooms 500 --members 10 --pin --compare-floor --seconds 0.5 --env FANFARE_IO_URING=false",
+        &[ratio("rooms of ten, without io_uring ÷ floor", 1.10)],
+    ),
+    (
+        "burst --members 1000 --burst 8 --pin --compare-floor --seconds 0.5",
+        &[ratio(
             "burst of 8, CPU per delivery ÷ floor of single sends",
-            "servers/-1/ratio",
             0.25,
         )],
-    },
-    Run {
-        arguments: "idle --connections 15000 --pin --hold 10 --rounds 1 --env FANFARE_HEARTBEAT=4s",
-        figures: &[
-            absolute(
+    ),
+    (
+        "idle --connections 15000 --pin --hold 10 --rounds 1 --env FANFARE_HEARTBEAT=4s",
+        &[
+            at_most(
                 "idle connection after traffic, bytes",
                 "servers/-1/used_per_connection",
                 1536.0,
-                1.0,
             ),
-            absolute(
-                "empty process, MiB",
-                "servers/-1/empty",
-                12.0,
-                1.0 / 1_048_576.0,
-            ),
+            Figure {
+                scale: 1.0 / 1_048_576.0,
+                ..at_most("empty process, MiB", "servers/-1/empty", 12.0)
+            },
         ],
-    },
-    Run {
-        arguments: "idle --connections 5000 --publications 0 --hold 0 --pin --compare-floor",
-        figures: &[ratio(
-            "handshake, CPU ÷ floor",
-            "servers/-1/handshake_ratio",
-            2.0,
-        )],
-    },
-    Run {
-        arguments: "nodes --members 1 --rate 500 --one-core",
-        figures: &[absolute(
+    ),
+    (
+        "idle --connections 5000 --publications 0 --hold 0 --pin --compare-floor",
+        &[Figure {
+            path: "servers/-1/handshake_ratio",
+            ..ratio("handshake, CPU ÷ floor", 2.0)
+        }],
+    ),
+    (
+        "nodes --members 1 --rate 500 --one-core",
+        &[at_most(
             "two nodes, p99 ÷ bare Redis, all on one core",
             "p99_ratio",
             2.0,
-            1.0,
         )],
-    },
-    Run {
-        arguments: "nodes --members 1 --rate 500 --workers 1",
-        figures: &[
-            absolute(
+    ),
+    (
+        "nodes --members 1 --rate 500 --workers 1",
+        &[
+            at_most(
                 "two nodes of one worker, p99 ÷ bare Redis",
                 "p99_ratio",
                 2.0,
-                1.0,
             ),
-            absolute(
+            at_most(
                 "publications that a node without members receives",
                 "bystander/received",
                 0.0,
-                1.0,
             ),
         ],
-    },
-    Run {
-        arguments: "nodes --members 1 --rate 500",
-        figures: &[absolute(
+    ),
+    (
+        "nodes --members 1 --rate 500",
+        &[at_most(
             "two nodes of two workers, p99 ÷ bare Redis",
             "p99_ratio",
             2.0,
-            1.0,
         )],
-    },
-    Run {
-        arguments: "saturate --seconds 1",
-        figures: &[
+    ),
+    (
+        "saturate --seconds 1",
+        &[
             at_least(
                 "one Redis, publications/s ÷ redis-benchmark's",
                 "rate_ratio",
@@ -260,39 +218,23 @@ const RUNS: &[Run] = &[
                 0.95,
             ),
         ],
-    },
-    Run {
-        arguments: "fanout --members 100 --pin --compare-floor --seconds 0.5",
-        figures: &[ratio(
-            "growth: 100 members ÷ floor",
-            "servers/-1/ratio",
-            1.12,
-        )],
-    },
-    Run {
-        arguments: "fanout --members 15000 --pin --compare-floor --seconds 0.5",
-        figures: &[ratio(
-            "growth: 15,000 members ÷ floor",
-            "servers/-1/ratio",
-            1.12,
-        )],
-    },
-    Run {
-        arguments: "rooms --rooms 10 --members 10 --pin --compare-floor --seconds 0.5",
-        figures: &[ratio(
-            "growth: 10 rooms of ten ÷ floor",
-            "servers/-1/ratio",
-            1.10,
-        )],
-    },
-    Run {
-        arguments: "rooms --rooms 1500 --members 10 --pin --compare-floor --seconds 0.5",
-        figures: &[ratio(
-            "growth: 1,500 rooms of ten ÷ floor",
-            "servers/-1/ratio",
-            1.10,
-        )],
-    },
+    ),
+    (
+        "fanout --members 100 --pin --compare-floor --seconds 0.5",
+        &[ratio("growth: 100 members ÷ floor", 1.12)],
+    ),
+    (
+        "fanout --members 15000 --pin --compare-floor --seconds 0.5",
+        &[ratio("growth: 15,000 members ÷ floor", 1.12)],
+    ),
+    (
+        "rooms --rooms 10 --members 10 --pin --compare-floor --seconds 0.5",
+        &[ratio("growth: 10 rooms of ten ÷ floor", 1.10)],
+    ),
+    (
+        "rooms --rooms 1500 --members 10 --pin --compare-floor --seconds 0.5",
+        &[ratio("growth: 1,500 rooms of ten ÷ floor", 1.10)],
+    ),
 ];
 
 impl Bench {
@@ -304,26 +246,22 @@ impl Bench {
             figures: Vec::new(),
             runs: Vec::new(),
         };
-        for (index, run) in RUNS.iter().enumerate() {
+        for (index, (arguments, figures)) in RUNS.iter().enumerate() {
             let wanted = |figure: &&Figure| baseline.is_none() || figure.checked;
-            if run.figures.iter().filter(wanted).count() == 0 {
+            if figures.iter().filter(wanted).count() == 0 {
                 continue;
             }
-            progress::line(&format!(
-                "{} of {}: {}",
-                index + 1,
-                RUNS.len(),
-                run.arguments
-            ));
-            let output = self.measure(run)?;
-            for figure in run.figures.iter().filter(wanted) {
+            progress::line(&format!("{} of {}: {arguments}", index + 1, RUNS.len()));
+            let rounds = (!arguments.contains("--rounds")).then_some(self.rounds);
+            let output = rerun::run(arguments, rounds, self.bin.as_deref())?;
+            for figure in figures.iter().filter(wanted) {
                 let value = rerun::find(&output, figure.path);
                 if figure.optional && value.is_none() {
                     progress::line(&format!("left out: {}", figure.name));
                     continue;
                 }
                 let value =
-                    value.with_context(|| format!("`{}` has no {}", run.arguments, figure.path))?;
+                    value.with_context(|| format!("`{arguments}` has no {}", figure.path))?;
                 record.figures.push(Measured {
                     name: figure.name.to_owned(),
                     value: value * figure.scale,
@@ -338,11 +276,6 @@ impl Bench {
             Some(then) => baseline::compare(&record, &then),
             None => self.write(&record),
         }
-    }
-
-    fn measure(&self, run: &Run) -> anyhow::Result<Value> {
-        let rounds = (!run.arguments.contains("--rounds")).then_some(self.rounds);
-        rerun::run(run.arguments, rounds, self.bin.as_deref())
     }
 
     fn write(&self, record: &Record) -> anyhow::Result<()> {

@@ -16,6 +16,9 @@ use anyhow::{Context as _, bail, ensure};
 use crate::child::Dependent;
 use crate::usage::Process;
 
+/// The setting that names a node's Redis.
+const URL: &str = "FANFARE_REDIS__URL";
+
 /// A Redis that ends with this value.
 pub(crate) struct Redis {
     pub(crate) address: SocketAddr,
@@ -51,9 +54,9 @@ impl Redis {
         bail!("redis-server does not listen on {address}");
     }
 
-    /// As a configuration names it.
-    pub(crate) fn url(&self) -> String {
-        format!("redis://{}", self.address)
+    /// What tells a node to use it.
+    pub(crate) fn setting(&self) -> (&'static str, String) {
+        (URL, format!("redis://{}", self.address))
     }
 
     /// Sends a command and answers the reply's first line; of an array its first element's, of a

@@ -129,6 +129,11 @@ pub(crate) fn spread(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
     })
 }
 
+/// A figure with so many digits, or a dash where there is none.
+pub(crate) fn number(value: Option<f64>, digits: usize) -> String {
+    value.map_or_else(|| "–".into(), |value| format!("{value:.digits$}"))
+}
+
 /// A table of text: the first column to the left, figures to the right.
 #[derive(Debug)]
 pub(crate) struct Table {

@@ -133,14 +133,14 @@ impl Common {
                 .with_context(|| format!("--url: `{url}` has no address such as 127.0.0.1:8080"))?;
             return Server::attach(address, self.pid);
         }
-        self.start("fanfare", Vec::new())
+        self.start("fanfare", [])
     }
 
     /// Starts one Fanfare node, with settings of the scenario's own.
     pub(crate) fn start(
         &self,
         name: &str,
-        mut environment: Vec<(String, String)>,
+        settings: impl IntoIterator<Item = (&'static str, String)>,
     ) -> anyhow::Result<Server> {
         let bin = match &self.bin {
             Some(bin) => bin.clone(),
@@ -151,6 +151,10 @@ impl Common {
             "there is no {}; build it (cargo build --release) or name one with --bin",
             bin.display()
         );
+        let settings = settings.into_iter();
+        let mut environment: Vec<_> = settings
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect();
         for pair in &self.env {
             let (key, value) = pair
                 .split_once('=')

@@ -85,8 +85,6 @@ pub(crate) struct Seen {
     pub(crate) bytes: u64,
     /// Members that were told `recovered: true`.
     pub(crate) recovered: u64,
-    /// Refusals.
-    pub(crate) refused: u64,
     /// What went wrong with publications, losses excepted: see [`Swarm::lost`].
     pub(crate) faults: Faults,
     /// Connections that ended, by close code; 0 is none.
@@ -462,7 +460,6 @@ impl Swarm {
                 self.join(index);
             }
             Reaction::Refused => {
-                self.seen.refused += 1;
                 self.seen.refusal = Some(String::from_utf8_lossy(payload).into_owned());
             }
         }

@@ -61,12 +61,8 @@ pub(crate) struct Tally {
     pub(crate) recovered: u64,
     /// `reset` and `recovered: false`, the needless ones included.
     pub(crate) resets: u64,
-    /// Messages that named a new epoch.
-    pub(crate) epochs: u64,
     /// Connections closed with 4008.
     pub(crate) slow: u64,
-    /// Connections that ended otherwise, whoever ended them.
-    pub(crate) reconnects: u64,
     /// The longest that a subscriber heard nothing of any room before it heard something.
     pub(crate) silence: Duration,
 }
@@ -156,7 +152,6 @@ impl Ledger {
     pub(crate) fn message(&mut self, subscriber: usize, room: usize, message: &Message) {
         self.hear(subscriber);
         self.tally.delivered += 1;
-        self.tally.epochs += u64::from(message.epoch.is_some());
         let mut broken = self.members[subscriber][room].message(message, &mut self.logs[room]);
         self.note(subscriber, room, &mut broken);
     }
@@ -176,11 +171,7 @@ impl Ledger {
 
     /// A connection ended, and all its memberships with it.
     pub(crate) fn disconnected(&mut self, subscriber: usize, code: Option<u16>) {
-        if code == Some(4008) {
-            self.tally.slow += 1;
-        } else {
-            self.tally.reconnects += 1;
-        }
+        self.tally.slow += u64::from(code == Some(4008));
         self.clients[subscriber] = None;
         self.members[subscriber].iter_mut().for_each(Member::left);
     }

@@ -17,9 +17,6 @@ pub(crate) struct Row {
     delivered: u64,
     recovered: u64,
     resets: u64,
-    epochs: u64,
-    slow: u64,
-    reconnects: u64,
     silence: Duration,
     void: u32,
     broken: Vec<Violation>,
@@ -109,9 +106,6 @@ impl Row {
             delivered: 0,
             recovered: 0,
             resets: 0,
-            epochs: 0,
-            slow: 0,
-            reconnects: 0,
             silence: Duration::ZERO,
             void: 0,
             broken: Vec::new(),
@@ -125,9 +119,6 @@ impl Row {
         self.delivered += tally.delivered;
         self.recovered += tally.recovered;
         self.resets += tally.resets;
-        self.epochs += tally.epochs;
-        self.slow += tally.slow;
-        self.reconnects += tally.reconnects;
         self.silence = self.silence.max(tally.silence);
         self.void += u32::from(round.void.is_some());
         self.broken.extend(round.violations);
@@ -180,9 +171,6 @@ impl Row {
             "deliveries": self.delivered,
             "recovered": self.recovered,
             "honest_resets": self.honest(),
-            "new_epochs": self.epochs,
-            "slow_consumers": self.slow,
-            "reconnects": self.reconnects,
             "lost": self.count(Kind::Lost),
             "duplicated": self.count(Kind::Duplicated),
             "out_of_order": self.count(Kind::OutOfOrder),

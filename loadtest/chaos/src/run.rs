@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::fault::Fault;
 use crate::report::{self, Report};
 use crate::topology::Kind;
-use crate::world::{Round, Size, World};
+use crate::world::{Round, World};
 
 /// How many broken promises of a round are printed; the table counts all.
 const SHOWN: usize = 12;
@@ -51,18 +51,6 @@ pub(crate) struct Options {
     /// Where logs and data go; deleted after a run that passes
     #[arg(long, value_name = "DIR", default_value = "target/chaos")]
     directory: PathBuf,
-    /// How many nodes
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=100))]
-    nodes: u8,
-    /// How many rooms; the last keeps a short history
-    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u8).range(2..))]
-    rooms: u8,
-    /// How many publishers
-    #[arg(long, default_value_t = 14)]
-    publishers: u8,
-    /// How many subscribers
-    #[arg(long, default_value_t = 12)]
-    subscribers: u8,
 }
 
 /// Runs; whether every promise was kept.
@@ -97,19 +85,13 @@ async fn rounds(options: &Options) -> anyhow::Result<bool> {
         .map(|minutes| Duration::from_secs_f64(minutes * 60.0));
     let directory = options.directory.join(format!("{}-{seed}", kind.name()));
     let directory = fresh(&directory)?;
-    let size = Size {
-        nodes: options.nodes.into(),
-        rooms: options.rooms.into(),
-        publishers: options.publishers.into(),
-        subscribers: options.subscribers.into(),
-    };
     report::line(&format!(
         "chaos: {}, seed {seed}, logs in {}",
         kind.name(),
         directory.display()
     ));
     let begun = Instant::now();
-    let mut world = World::start(kind, size, &options.bin, &directory, seed).await?;
+    let mut world = World::start(kind, &options.bin, &directory, seed).await?;
     let mut report = Report::default();
     for (number, fault) in plan.iter().cycle().take(count).enumerate() {
         if until.is_some_and(|until| begun.elapsed() >= until) {

@@ -26,14 +26,11 @@ use crate::toll::Toll;
 use crate::topology::{self, Topology};
 use crate::wire::{Event, Format, Message};
 
-/// How large a run is.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Size {
-    pub(crate) nodes: usize,
-    pub(crate) rooms: usize,
-    pub(crate) publishers: usize,
-    pub(crate) subscribers: usize,
-}
+/// How large a run is. The last of the rooms keeps a short history.
+const NODES: usize = 3;
+const ROOMS: usize = 7;
+const PUBLISHERS: usize = 14;
+const SUBSCRIBERS: usize = 12;
 
 /// What a log keeps in most rooms: all of a round.
 const DEEP: u64 = 10_000;
@@ -85,15 +82,14 @@ impl World {
     /// Starts all of it and waits until every subscriber is where it wants to be.
     pub(crate) async fn start(
         kind: topology::Kind,
-        size: Size,
         program: &Path,
         directory: &Path,
         seed: u64,
     ) -> anyhow::Result<Self> {
-        let topology = Topology::start(kind, directory, size.nodes).await?;
+        let topology = Topology::start(kind, directory, NODES).await?;
         std::fs::write(directory.join("fanfare.toml"), config())?;
         let mut nodes = Vec::new();
-        for number in 0..size.nodes {
+        for number in 0..NODES {
             let mut environment = topology.environment(number);
             // Both ways of a node to do its work.
             let workers = if number == 0 { "1" } else { "2" };
@@ -106,8 +102,8 @@ impl World {
             });
             nodes.push(started.await?);
         }
-        let rooms: Vec<_> = (0..size.rooms)
-            .map(|number| match number + 1 < size.rooms {
+        let rooms: Vec<_> = (0..ROOMS)
+            .map(|number| match number + 1 < ROOMS {
                 true => Room {
                     name: format!("deep-{number}"),
                     size: DEEP,
@@ -119,8 +115,8 @@ impl World {
             })
             .collect();
         let addresses = nodes.iter().map(|node| node.public).collect();
-        let stage = Arc::new(Stage::new(addresses, rooms, size.subscribers));
-        let clients = populate(&stage, size, &mut fastrand::Rng::with_seed(seed));
+        let stage = Arc::new(Stage::new(addresses, rooms, SUBSCRIBERS));
+        let clients = populate(&stage, &mut fastrand::Rng::with_seed(seed));
         let mut world = Self {
             topology,
             nodes,
@@ -343,13 +339,13 @@ publish = "anyone"
 }
 
 /// Sends the clients out.
-fn populate(stage: &Arc<Stage>, size: Size, random: &mut fastrand::Rng) -> JoinSet<()> {
+fn populate(stage: &Arc<Stage>, random: &mut fastrand::Rng) -> JoinSet<()> {
     let mut clients = JoinSet::new();
-    for number in 0..size.subscribers {
-        let mut rooms: Vec<_> = (0..size.rooms).collect();
+    for number in 0..SUBSCRIBERS {
+        let mut rooms: Vec<_> = (0..ROOMS).collect();
         random.shuffle(&mut rooms);
         // Few enough that nodes open and close rooms all the time.
-        rooms.truncate(random.usize(1..=size.rooms.div_ceil(2)));
+        rooms.truncate(random.usize(1..=ROOMS.div_ceil(2)));
         let subscriber = Subscriber {
             number,
             rooms,
@@ -360,18 +356,18 @@ fn populate(stage: &Arc<Stage>, size: Size, random: &mut fastrand::Rng) -> JoinS
         };
         clients.spawn(subscriber.run());
     }
-    for number in 0..size.publishers {
+    for number in 0..PUBLISHERS {
         let publisher = Publisher {
             number: u32::try_from(number).unwrap_or(u32::MAX),
-            room: number % size.rooms,
+            room: number % ROOMS,
             stage: Arc::clone(stage),
             random: random.fork(),
         };
         clients.spawn(publisher.run());
     }
-    for number in 0..size.rooms {
+    for number in 0..ROOMS {
         let talker = Talker {
-            number: u32::try_from(size.publishers + number).unwrap_or(u32::MAX),
+            number: u32::try_from(PUBLISHERS + number).unwrap_or(u32::MAX),
             room: number,
             stage: Arc::clone(stage),
             random: random.fork(),

@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use fanfare_shared::codec::Format;
+use fanfare_socket::handshake;
 use sha1::{Digest as _, Sha1};
 
 /// The GUID that proves a server understood the handshake (section 1.3).
@@ -23,7 +24,7 @@ pub(super) struct Request {
 impl Request {
     /// Reads a request; `None` while it is not whole, or no request at all.
     pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
-        let head = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
+        let head = handshake::head_len(bytes)?;
         let text = std::str::from_utf8(&bytes[..head]).ok()?;
         let path = text.split(' ').nth(1)?;
         let header = |name: &str| {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::{io, thread};
 
+use super::URL;
 use crate::stamp::{self, Stamp};
 
 /// Bytes taken at once.
@@ -41,9 +42,9 @@ impl Tap {
         Ok(Self { address, counts })
     }
 
-    /// As a configuration names it.
-    pub(crate) fn url(&self) -> String {
-        format!("redis://{}", self.address)
+    /// What tells a node to use it.
+    pub(crate) fn setting(&self) -> (&'static str, String) {
+        (URL, format!("redis://{}", self.address))
     }
 
     /// How many publications Redis has sent, and how many bytes of all kinds.

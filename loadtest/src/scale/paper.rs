@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use self::estimate::{BUSY, Costs, Estimate, PER_NODE, ROOM};
 use super::{IDLE, INTEREST, Record, SATURATE};
+use crate::report;
 use crate::rerun::find;
 
 /// `scaling.md`.
@@ -119,10 +120,7 @@ fn interest(page: &mut String, record: &Record, costs: &Costs) -> anyhow::Result
         find(&record.interest, "rate").unwrap_or_default()
     )?;
     for level in record.interest["levels"].as_array().into_iter().flatten() {
-        let cell = |key: &str, digits: usize| {
-            let value = level[key].as_f64();
-            value.map_or_else(|| "–".into(), |value| format!("{value:.digits$}"))
-        };
+        let cell = |key: &str, digits| report::number(level[key].as_f64(), digits);
         writeln!(
             page,
             "| {} | {} | {} | {} | {} | {} | {} |",

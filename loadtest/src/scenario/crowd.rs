@@ -34,17 +34,16 @@ impl Crowd {
         self.connections.div_ceil(self.members)
     }
 
-    /// Has all come, at most `window` at once; answers them, and what the server was charged.
+    /// Has all come; answers them, and what the server was charged.
     pub(super) fn come(
         &self,
         server: &Server,
         protocol: Dialect,
-        window: usize,
     ) -> anyhow::Result<(Swarm, Option<Usage>)> {
         let mut swarm = Swarm::new(protocol, Common::rooms(), server.address)?;
         let before = server.usage()?;
         let rooms = self.rooms();
-        swarm.open((0..self.connections).map(|index| index % rooms), window)?;
+        swarm.open((0..self.connections).map(|index| index % rooms))?;
         Ok((swarm, server.used_since(before)?))
     }
 }

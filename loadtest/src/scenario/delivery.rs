@@ -13,7 +13,6 @@ use crate::latency::Quantiles;
 use crate::ledger::Faults;
 use crate::report::{Run, Table, median, spread};
 use crate::server::Server;
-use crate::swarm::WINDOW;
 use crate::usage::Usage;
 use crate::{nofile, progress, report};
 
@@ -156,7 +155,7 @@ fn run(
     let names = Common::rooms();
     let mut rigs = Vec::new();
     for (server, protocol) in servers {
-        let mut rig = Rig::new(server, protocol, names, plan, WINDOW)?;
+        let mut rig = Rig::new(server, protocol, names, plan)?;
         if !at_once {
             // Too many for all servers together: its members come back for each round.
             rig.swarm.cut();
@@ -173,7 +172,7 @@ fn run(
             let name = rig.server.name.clone();
             progress::show(&format!("round {} of {}: {name}", round + 1, common.rounds));
             if !at_once {
-                rig.fill(WINDOW).with_context(|| name.clone())?;
+                rig.fill().with_context(|| name.clone())?;
             }
             rig.round().with_context(|| name.clone())?;
             if !at_once {
@@ -265,9 +264,6 @@ fn show(result: &Result) -> anyhow::Result<()> {
         "server", "CPU µs", "user µs", "÷ floor", "(range)", "switches", "k/s", "p50 µs", "p99 µs",
         "max µs", "lost", "dup", "late", "bytes",
     ]);
-    let number = |value: Option<f64>, digits: usize| {
-        value.map_or_else(|| "–".into(), |value| format!("{value:.digits$}"))
-    };
     for figures in &result.servers {
         let faults = figures.faults();
         let range = figures
@@ -275,11 +271,11 @@ fn show(result: &Result) -> anyhow::Result<()> {
             .map_or_else(|| "–".into(), |(low, high)| format!("{low:.2}–{high:.2}"));
         table.row([
             figures.server.clone(),
-            number(figures.cpu_per_delivery, 3),
-            number(figures.user_per_delivery, 3),
-            number(figures.ratio, 3),
+            report::number(figures.cpu_per_delivery, 3),
+            report::number(figures.user_per_delivery, 3),
+            report::number(figures.ratio, 3),
             range,
-            number(figures.switches, 4),
+            report::number(figures.switches, 4),
             format!("{:.0}", figures.deliveries_per_second / 1000.0),
             format!("{:.0}", figures.latency.p50),
             format!("{:.0}", figures.latency.p99),

@@ -75,7 +75,6 @@ impl Rig {
         dialect: Dialect,
         names: Rooms,
         plan: Plan,
-        window: usize,
     ) -> anyhow::Result<Self> {
         let mut swarm = Swarm::new(dialect, names, server.address)?;
         swarm.sample_every(plan.members as usize * plan.rooms as usize / SAMPLES);
@@ -87,16 +86,16 @@ impl Rig {
             rounds: Vec::new(),
             latency: Latency::default(),
         };
-        rig.fill(window)?;
+        rig.fill()?;
         Ok(rig)
     }
 
     /// Opens all members, and shows that each is reached.
-    pub(crate) fn fill(&mut self, window: usize) -> anyhow::Result<()> {
+    pub(crate) fn fill(&mut self) -> anyhow::Result<()> {
         // Neighbours in one room would have neighbouring sockets; nobody's users come like that.
         let rooms = self.plan.rooms;
         let order = (0..rooms * self.plan.members).map(|index| index % rooms);
-        self.swarm.open(order, window)?;
+        self.swarm.open(order)?;
         self.warm_up()
     }
 

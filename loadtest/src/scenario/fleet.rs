@@ -214,9 +214,8 @@ impl Fleet<'_> {
 
     fn servers(&self, redis: Option<&Redis>) -> anyhow::Result<Vec<Server>> {
         let start = |index| {
-            let url = redis.map(|redis| ("FANFARE_REDIS__URL".to_owned(), redis.url()));
             let name = format!("gateway {}", index + 1);
-            self.idle.common.start(&name, url.into_iter().collect())
+            self.idle.common.start(&name, redis.map(Redis::setting))
         };
         (0..self.spread.gateways).map(start).collect()
     }

@@ -12,7 +12,7 @@ use crate::dialect::Dialect;
 use crate::latency::Quantiles;
 use crate::ledger::Faults;
 use crate::report::Run;
-use crate::swarm::{Swarm, WINDOW};
+use crate::swarm::Swarm;
 use crate::{clock, nofile, progress, report};
 
 /// How long one publication may take to be acknowledged by its delivery.
@@ -30,9 +30,6 @@ pub(crate) struct History {
     /// Publications that each room has had meanwhile; what the server keeps bounds it
     #[arg(long, default_value_t = 50)]
     missed: u32,
-    /// Handshakes under way at once
-    #[arg(long, default_value_t = WINDOW)]
-    window: usize,
     #[command(flatten)]
     common: Common,
 }
@@ -68,7 +65,7 @@ impl History {
         let names = Common::rooms();
         // One in each room stays, and publishes.
         let mut staying = Swarm::new(Dialect::Json, names, server.address)?;
-        staying.open(0..self.rooms, WINDOW)?;
+        staying.open(0..self.rooms)?;
         let mut since = Vec::new();
         for room in 0..self.rooms as usize {
             since.push(
@@ -83,10 +80,7 @@ impl History {
         returning.come_back_since(since);
         let before = server.usage()?;
         let start = clock::now();
-        returning.open(
-            (0..self.members).map(|index| index % self.rooms),
-            self.window,
-        )?;
+        returning.open((0..self.members).map(|index| index % self.rooms))?;
         let seconds = (clock::now() - start) as f64 / 1e9;
         let cpu = server.used_since(before)?.map(|used| used.cpu);
         let mut faults = returning.seen.faults;
@@ -109,7 +103,6 @@ impl History {
 }
 
 fn show(result: &Result) -> anyhow::Result<()> {
-    let cpu = result.cpu_per_member;
     report::print(&format!(
         "history: {} members come back to {} rooms at once, each {} publications behind\n\n\
          recovered   {} of {}\n\
@@ -125,6 +118,6 @@ fn show(result: &Result) -> anyhow::Result<()> {
         result.recovery.p50 / 1000.0,
         result.recovery.p99 / 1000.0,
         result.recovery.max / 1000.0,
-        cpu.map_or_else(|| "–".into(), |cpu| format!("{cpu:.1}")),
+        report::number(result.cpu_per_member, 1),
     ))
 }

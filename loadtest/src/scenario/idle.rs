@@ -16,7 +16,6 @@ use crate::floor::Method;
 use crate::latency::Quantiles;
 use crate::report::{Run, Table, median};
 use crate::server::Server;
-use crate::swarm::WINDOW;
 use crate::{progress, report};
 
 /// How long all members may take to get a publication.
@@ -113,7 +112,7 @@ impl Idle {
         let process = server.process.as_ref().context("--pid is needed")?;
         thread::sleep(REST);
         let empty = process.rss()?;
-        let (mut swarm, handshakes) = self.crowd.come(server, protocol, WINDOW)?;
+        let (mut swarm, handshakes) = self.crowd.come(server, protocol)?;
         let handshakes = handshakes.context("--pid is needed")?;
         swarm.turn_until(REST, |_| false)?;
         let fresh = process.rss()?;
@@ -181,14 +180,13 @@ fn show(result: &Result) -> anyhow::Result<()> {
         "closed",
     ]);
     for figures in &result.servers {
-        let ratio = figures.handshake_ratio;
         table.row([
             figures.server.clone(),
             format!("{:.1}", figures.empty / 1024.0 / 1024.0),
             format!("{:.0}", figures.fresh_per_connection),
             format!("{:.0}", figures.used_per_connection),
             format!("{:.1}", figures.cpu_per_handshake),
-            ratio.map_or_else(|| "–".into(), |ratio| format!("{ratio:.2}")),
+            report::number(figures.handshake_ratio, 2),
             format!("{:.0}", figures.cpu_per_idle_second),
             format!("{:.1}", figures.handshake.p50 / 1000.0),
             format!("{:.1}", figures.handshake.p99 / 1000.0),

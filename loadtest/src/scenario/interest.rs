@@ -13,7 +13,7 @@ use crate::redis::Redis;
 use crate::report::{Run, Table, median};
 use crate::server::Server;
 use crate::stamp::Stamp;
-use crate::swarm::{Rooms, Swarm, WINDOW};
+use crate::swarm::{Rooms, Swarm};
 use crate::{nofile, progress, report};
 
 /// How long the last deliveries may take.
@@ -21,6 +21,9 @@ const SETTLE: Duration = Duration::from_secs(10);
 
 /// The longest that a node's members are left unread while another's are waited for.
 const TURN: Duration = Duration::from_millis(1);
+
+/// Rooms in which nothing happens, at the end.
+const QUIET: u32 = 2000;
 
 /// How often the nodes compare a room's position with the log's: so often that it shows.
 const COMPARE_EVERY: (&str, f64) = ("1s", 1.0);
@@ -37,9 +40,6 @@ pub(crate) struct Interest {
     /// How long each number of nodes is measured in each round, and as long at rest
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
-    /// Rooms in which nothing happens, at the end
-    #[arg(long, default_value_t = 2000)]
-    quiet: u32,
     #[command(flatten)]
     common: Common,
 }
@@ -116,7 +116,7 @@ impl Interest {
         self.common.ensure_own_nodes()?;
         ensure!(self.rate > 0.0, "--rate: more than 0");
         ensure!(self.seconds > 0.0, "--seconds: more than 0");
-        nofile::ensure(self.quiet as usize)?;
+        nofile::ensure(QUIET as usize)?;
         let names = Common::rooms();
         let mut rig = self.start()?;
         let mut rounds = Vec::new();
@@ -131,7 +131,7 @@ impl Interest {
                 ));
                 let node = &rig.nodes[usize::from(interested) - 1];
                 let mut member = Swarm::new(self.common.protocol, names, node.address)?;
-                member.open([rig.room].into_iter(), WINDOW)?;
+                member.open([rig.room].into_iter())?;
                 rig.members.push(member);
                 let rest = self.rest(&mut rig)?;
                 let busy = self.publish(&mut rig)?;
@@ -144,7 +144,7 @@ impl Interest {
         let after = self.rest(&mut rig)?;
         drop(quiet);
         progress::clear();
-        let comparisons = f64::from(self.quiet) / COMPARE_EVERY.1;
+        let comparisons = f64::from(QUIET) / COMPARE_EVERY.1;
         let result = Result {
             run: Run::of("interest"),
             rate: self.rate,
@@ -159,12 +159,8 @@ impl Interest {
     fn start(&self) -> anyhow::Result<Rig> {
         let redis = Redis::start()?;
         let start = |_| {
-            let url = ("FANFARE_REDIS__URL".to_owned(), redis.url());
-            let every = (
-                "FANFARE_REDIS__SYNC_INTERVAL".to_owned(),
-                COMPARE_EVERY.0.to_owned(),
-            );
-            self.common.start("node", vec![url, every])
+            let every = ("FANFARE_REDIS__SYNC_INTERVAL", COMPARE_EVERY.0.to_owned());
+            self.common.start("node", [redis.setting(), every])
         };
         Ok(Rig {
             nodes: (0..self.nodes).map(start).collect::<anyhow::Result<_>>()?,
@@ -178,8 +174,8 @@ impl Interest {
     /// Gives the first node members of many rooms.
     fn open_quiet_rooms(&self, rig: &Rig, names: Rooms) -> anyhow::Result<Swarm> {
         let mut quiet = Swarm::new(self.common.protocol, names, rig.nodes[0].address)?;
-        let rooms = (0..self.quiet).map(|index| rig.room + 1 + index);
-        quiet.open(rooms, WINDOW)?;
+        let rooms = (0..QUIET).map(|index| rig.room + 1 + index);
+        quiet.open(rooms)?;
         Ok(quiet)
     }
 
@@ -325,7 +321,6 @@ fn show(result: &Result) -> anyhow::Result<()> {
         "each with a member µs",
         "each without µs",
     ]);
-    let optional = |value: Option<f64>| value.map_or_else(|| "–".into(), |cpu| format!("{cpu:.1}"));
     for level in &result.levels {
         table.row([
             level.interested.to_string(),
@@ -333,8 +328,8 @@ fn show(result: &Result) -> anyhow::Result<()> {
             format!("{:.0}", level.redis_out),
             format!("{:.1}", level.redis_cpu),
             format!("{:.1}", level.publisher_cpu),
-            optional(level.member_cpu),
-            optional(level.bystander_cpu),
+            report::number(level.member_cpu, 1),
+            report::number(level.bystander_cpu, 1),
         ]);
     }
     report::print(&format!(

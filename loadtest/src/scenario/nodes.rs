@@ -29,7 +29,7 @@ use crate::redis::tap::Tap;
 use crate::report::{Run, Table, median};
 use crate::server::Server;
 use crate::stamp::Stamp;
-use crate::swarm::{Rooms, Swarm, WINDOW};
+use crate::swarm::{Rooms, Swarm};
 use crate::usage::{Process, Usage};
 use crate::{nofile, pin, progress, report};
 
@@ -163,28 +163,24 @@ impl Nodes {
         let mut file = tempfile::NamedTempFile::with_suffix(".toml")?;
         file.write_all(b"[[rooms]]\nmatch = '*'\npublish = 'anyone'\n")?;
         let rules = file.path().display().to_string();
-        let start = |name, url| {
-            let environment = [
-                ("FANFARE_REDIS__URL", url),
-                ("FANFARE_CONFIG", rules.clone()),
-            ];
-            let environment = environment.map(|(name, value)| (name.to_owned(), value));
-            self.common.start(name, environment.into())
+        let start = |name, redis| {
+            let rules = ("FANFARE_CONFIG", rules.clone());
+            self.common.start(name, [redis, rules])
         };
         let nodes = [
-            start("publisher's", redis.url())?,
-            start("members'", redis.url())?,
-            start("bystander", tap.url())?,
+            start("publisher's", redis.setting())?,
+            start("members'", redis.setting())?,
+            start("bystander", tap.setting())?,
         ];
         let names = Common::rooms();
         let mut publisher = Swarm::new(self.common.protocol, names, nodes[0].address)?;
         let of_its_own = if self.publisher_joins { 0 } else { 2 };
-        publisher.open([of_its_own].into_iter(), WINDOW)?;
+        publisher.open([of_its_own].into_iter())?;
         let mut members = Swarm::new(self.common.protocol, names, nodes[1].address)?;
-        members.open((0..self.members).map(|_| 0), WINDOW)?;
+        members.open((0..self.members).map(|_| 0))?;
         // The bystander has clients, too, in a room of their own.
         let mut others = Swarm::new(self.common.protocol, names, nodes[2].address)?;
-        others.open([1].into_iter(), WINDOW)?;
+        others.open([1].into_iter())?;
         let mut rig = Rig {
             bare: Bare::connect(redis.address)?,
             redis,
@@ -277,7 +273,7 @@ impl Nodes {
         bystander: &mut Bystander,
     ) -> anyhow::Result<()> {
         let mut joining = Swarm::new(self.common.protocol, names, rig.nodes[2].address)?;
-        joining.open([0].into_iter(), WINDOW)?;
+        joining.open([0].into_iter())?;
         // Joining may read the log, which is no publication sent by Redis of its own accord.
         let (before, _) = rig.tap.counts();
         let first = rig.published;

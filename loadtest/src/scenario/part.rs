@@ -21,7 +21,7 @@ use crate::dialect::Dialect;
 use crate::latency::Quantiles;
 use crate::report;
 use crate::server::keep_last_line;
-use crate::swarm::{self, Rooms, Swarm, WINDOW};
+use crate::swarm::{self, Rooms, Swarm};
 use crate::usage::Process;
 
 /// How long an order may wait while the clients answer heartbeats.
@@ -82,7 +82,7 @@ impl Part {
             match orders.try_recv() {
                 Ok(Order::Open) => {
                     let (connections, rooms) = (self.crowd.connections, self.crowd.rooms());
-                    swarm.open((0..connections).map(|index| index % rooms), WINDOW)?;
+                    swarm.open((0..connections).map(|index| index % rooms))?;
                 }
                 Ok(Order::Publish(count)) => {
                     swarm.publish_in_step(self.crowd.rooms(), count, self.payload, SETTLE)?;

@@ -21,7 +21,7 @@ use crate::redis::benchmark::Benchmark;
 use crate::report::{Run, Table, median, spread};
 use crate::server::Server;
 use crate::stamp::Stamp;
-use crate::swarm::{Swarm, WINDOW};
+use crate::swarm::Swarm;
 use crate::{clock, nofile, progress, report};
 
 /// How long the last publications may take.
@@ -32,6 +32,9 @@ const TURN: Duration = Duration::from_micros(200);
 
 /// How often heartbeats are looked for while redis-benchmark publishes.
 const ATTENTION: Duration = Duration::from_millis(10);
+
+/// Publications under way of each room.
+const WINDOW: u32 = 192;
 
 /// Publications that a client writes at once.
 const BURST: u32 = 16;
@@ -55,9 +58,6 @@ pub(crate) struct Saturate {
     /// Rooms, each with one member, who publishes
     #[arg(long, default_value_t = 8)]
     rooms: u32,
-    /// Publications under way of each room
-    #[arg(long, default_value_t = 192)]
-    window: u32,
     /// How long each round publishes
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
@@ -128,9 +128,9 @@ impl Group {
         self.sent = 0;
     }
 
-    /// Publishes until `window` publications are under way for each room, into all in turn.
-    fn fill(&mut self, window: u32, payload: usize) -> anyhow::Result<()> {
-        let most = u64::from(window) * self.published.len() as u64;
+    /// Publishes until [`WINDOW`] publications are under way for each room, into all in turn.
+    fn fill(&mut self, payload: usize) -> anyhow::Result<()> {
+        let most = u64::from(WINDOW) * self.published.len() as u64;
         while self.sent - self.swarm.seen.deliveries + u64::from(BURST) <= most {
             #[allow(clippy::cast_possible_truncation, reason = "below the number of rooms")]
             let room = (self.sent / u64::from(BURST) % self.published.len() as u64) as u32;
@@ -178,7 +178,6 @@ impl Saturate {
             self.rooms >= u32::from(self.nodes),
             "--rooms: at least --nodes"
         );
-        ensure!(self.window >= BURST, "--window: at least {BURST}");
         ensure!(self.seconds > 0.0, "--seconds: more than 0");
         nofile::ensure(self.rooms as usize)?;
         let mut rig = self.start()?;
@@ -238,11 +237,10 @@ impl Saturate {
         let redis = pin::alone(Redis::start)?;
         let mut groups = Vec::new();
         for index in 0..u32::from(self.nodes) {
-            let url = ("FANFARE_REDIS__URL".to_owned(), redis.url());
-            let node = self.common.start("node", vec![url])?;
+            let node = self.common.start("node", [redis.setting()])?;
             let mut swarm = Swarm::new(self.common.protocol, Common::rooms(), node.address)?;
             let rooms = (self.rooms + index) / u32::from(self.nodes);
-            swarm.open(0..rooms, WINDOW)?;
+            swarm.open(0..rooms)?;
             groups.push(Group {
                 node,
                 swarm,
@@ -320,7 +318,7 @@ impl Saturate {
         let end = start + clock::nanos(Duration::from_secs_f64(seconds));
         while clock::now() < end {
             for group in &mut rig.groups {
-                group.fill(self.window, self.common.payload())?;
+                group.fill(self.common.payload())?;
                 group.swarm.turn(TURN)?;
             }
         }

@@ -13,8 +13,11 @@ use crate::clock::{self, Schedule};
 use crate::latency::Quantiles;
 use crate::report::{Run, Table};
 use crate::stamp::Stamp;
-use crate::swarm::{Swarm, WINDOW};
+use crate::swarm::Swarm;
 use crate::{nofile, progress, report};
+
+/// Bytes of each publication: enough to fill buffers soon.
+const SIZE: usize = 4096;
 
 /// How long the last publications may take to reach everyone.
 const SETTLE: Duration = Duration::from_secs(5);
@@ -31,9 +34,6 @@ pub(crate) struct Slow {
     /// Publications a second
     #[arg(long, default_value_t = 100.0)]
     rate: f64,
-    /// Bytes of each publication: enough to fill buffers soon
-    #[arg(long, default_value_t = 4096)]
-    size: u32,
     /// How long each half publishes
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
@@ -74,7 +74,7 @@ impl Slow {
         nofile::ensure(self.members as usize)?;
         let server = self.common.server()?;
         let mut swarm = Swarm::new(self.common.protocol, Common::rooms(), server.address)?;
-        swarm.open((0..self.members).map(|_| 0), WINDOW)?;
+        swarm.open((0..self.members).map(|_| 0))?;
         let mut published = 0;
 
         let mut halves = Vec::new();
@@ -118,7 +118,7 @@ impl Slow {
                 seq: *published,
                 due: plan.due(index),
             };
-            swarm.publish(0, &[stamp], self.size as usize)?;
+            swarm.publish(0, &[stamp], SIZE)?;
             *published += 1;
             progress::show(&format!("{index} of {count} publications"));
         }
@@ -148,7 +148,7 @@ fn show(result: &Result) -> anyhow::Result<()> {
             format!("{:.0}", half.latency.p99),
             format!("{:.0}", half.latency.max),
             half.lost.to_string(),
-            rss.map_or_else(|| "–".into(), |rss| format!("{rss:.1}")),
+            report::number(rss, 1),
         ]);
     }
     let closed: Vec<_> = result

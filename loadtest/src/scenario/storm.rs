@@ -14,9 +14,12 @@ use crate::floor::Method;
 use crate::latency::Quantiles;
 use crate::report::{Run, Table};
 use crate::server::Server;
-use crate::swarm::Swarm;
+use crate::swarm::{Swarm, WINDOW};
 use crate::usage::Usage;
 use crate::{clock, progress, report};
+
+/// Over how long the clients spread their attempts to come back.
+const SPREAD: Duration = Duration::from_secs(1);
 
 /// How long all may take to come back.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -26,15 +29,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Storm {
     #[command(flatten)]
     crowd: Crowd,
-    /// Handshakes under way at once
-    #[arg(long, default_value_t = 512)]
-    window: usize,
-    /// Over how many seconds the clients spread their attempts to come back
-    #[arg(long, default_value_t = 1.0)]
-    spread: f64,
-    /// Do not kill the server
-    #[arg(long)]
-    no_kill: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -57,7 +51,7 @@ struct Wave {
 struct Figures {
     server: String,
     first: Wave,
-    again: Option<Wave>,
+    again: Wave,
 }
 
 #[derive(Debug, Serialize)]
@@ -72,8 +66,6 @@ struct Result {
 impl Storm {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         self.crowd.ensure_possible()?;
-        ensure!(self.window > 0, "--window: at least 1");
-        ensure!(self.spread >= 0.0, "--spread: not below 0");
         let mut servers = Vec::new();
         for (server, protocol) in self.common.servers(&[Method::Send])? {
             servers.push(self.measure(server, protocol)?);
@@ -90,19 +82,15 @@ impl Storm {
 
     fn measure(&self, mut server: Server, protocol: Dialect) -> anyhow::Result<Figures> {
         let start = clock::now();
-        let (mut swarm, charged) = self.crowd.come(&server, protocol, self.window)?;
+        let (mut swarm, charged) = self.crowd.come(&server, protocol)?;
         let first = self.wave(&mut swarm, start, charged, 0);
-        let again = if self.no_kill {
-            None
-        } else {
-            progress::show(&format!("{}: killed, coming back", server.name));
-            swarm.forgiving = true;
-            server.restart()?;
-            let before = server.usage()?;
-            let start = clock::now();
-            let failed = self.come_back(&mut swarm)?;
-            Some(self.wave(&mut swarm, start, server.used_since(before)?, failed))
-        };
+        progress::show(&format!("{}: killed, coming back", server.name));
+        swarm.forgiving = true;
+        server.restart()?;
+        let before = server.usage()?;
+        let start = clock::now();
+        let failed = self.come_back(&mut swarm)?;
+        let again = self.wave(&mut swarm, start, server.used_since(before)?, failed);
         Ok(Figures {
             server: server.name.clone(),
             first,
@@ -112,7 +100,7 @@ impl Storm {
 
     /// Has every member come back, each at its time; answers how many attempts failed.
     fn come_back(&self, swarm: &mut Swarm) -> anyhow::Result<u64> {
-        let spread = clock::nanos(Duration::from_secs_f64(self.spread)).max(1);
+        let spread = clock::nanos(SPREAD);
         let deadline = clock::now() + clock::nanos(PATIENCE);
         let connections = self.crowd.connections;
         let wanted = connections as usize;
@@ -124,7 +112,7 @@ impl Storm {
             let ended = swarm.ended.drain(..);
             plan.extend(ended.map(|index| (now + fastrand::u64(..spread), index)));
             plan.sort_unstable_by(|left, right| right.cmp(left));
-            while swarm.pending() < self.window
+            while swarm.pending() < WINDOW
                 && plan.last().is_some_and(|(due, _)| *due <= now)
                 && let Some((_, index)) = plan.pop()
             {
@@ -166,19 +154,13 @@ fn show(result: &Result) -> anyhow::Result<()> {
         "server", "wave", "seconds", "per s", "CPU µs", "p50 ms", "p99 ms", "max ms", "failed",
     ]);
     for figures in &result.servers {
-        let waves = [
-            ("first", Some(&figures.first)),
-            ("again", figures.again.as_ref()),
-        ];
-        for (name, wave) in waves {
-            let Some(wave) = wave else { continue };
-            let cpu = wave.cpu_per_handshake;
+        for (name, wave) in [("first", &figures.first), ("again", &figures.again)] {
             table.row([
                 figures.server.clone(),
                 name.to_owned(),
                 format!("{:.2}", wave.seconds),
                 format!("{:.0}", wave.per_second),
-                cpu.map_or_else(|| "–".into(), |cpu| format!("{cpu:.1}")),
+                report::number(wave.cpu_per_handshake, 1),
                 format!("{:.1}", wave.handshake.p50 / 1000.0),
                 format!("{:.1}", wave.handshake.p99 / 1000.0),
                 format!("{:.1}", wave.handshake.max / 1000.0),

@@ -19,7 +19,7 @@ use crate::{clock, progress};
 /// Connections from one source address: well below the kernel's range of ports for it.
 const PER_SOURCE: u32 = 8192;
 
-/// Handshakes under way at once, where nothing else is asked for.
+/// Handshakes under way at once.
 pub(crate) const WINDOW: usize = 256;
 
 /// How long no handshake may end before the server counts as stuck.
@@ -32,18 +32,13 @@ const SOURCES_PER_PROCESS: u32 = 8;
 static CONNECTIONS: AtomicU32 = AtomicU32::new(0);
 
 impl Swarm {
-    /// Opens one member for each of `rooms`, at most `window` handshakes at once, and waits until
-    /// all have joined.
-    pub(crate) fn open(
-        &mut self,
-        rooms: impl ExactSizeIterator<Item = u32>,
-        window: usize,
-    ) -> anyhow::Result<()> {
+    /// Opens one member for each of `rooms`, [`WINDOW`] at once, and waits until all have joined.
+    pub(crate) fn open(&mut self, rooms: impl ExactSizeIterator<Item = u32>) -> anyhow::Result<()> {
         let wanted = self.joined + rooms.len();
         let (mut joined, mut since) = (self.joined, clock::now());
         let mut rooms = rooms.peekable();
         while self.joined < wanted {
-            while self.pending < window {
+            while self.pending < WINDOW {
                 let Some(room) = rooms.next() else { break };
                 self.connect(room)?;
             }
