@@ -34,7 +34,7 @@ use tokio_util::task::AbortOnDropHandle;
 use members::{anonymous, clients, first, headcount, until_open, user};
 use node::{linked, options, subscribe};
 use publications::named;
-use recording::{DEADLINE, Recording};
+use recording::{DEADLINE, Recording, eventually};
 use redis_cluster::{MASTERS, RedisCluster};
 use redis_server::RedisServer;
 
@@ -477,11 +477,6 @@ async fn a_full_redis_is_not_stormed_and_has_everyone_when_it_is_not_full_any_mo
         "{asked} commands for {CROWD} that are refused"
     );
     server.tell(&["CONFIG", "SET", "maxmemory", "0"]).await;
-    let all_there = async {
-        while node.members(first(0)).await.headcount.count < CROWD {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    let there = tokio::time::timeout(DEADLINE, all_there).await;
-    there.expect("everyone is there in time");
+    let there = || node.members(first(0));
+    eventually("everyone", there, |there| there.headcount.count >= CROWD).await;
 }

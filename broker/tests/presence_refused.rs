@@ -23,13 +23,13 @@ use std::time::Duration;
 use fanfare_broker::backend::Presence;
 use fanfare_broker::{Metrics, Roster};
 use prometheus::Registry;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
 use members::{anonymous, first, until_open};
 use node::{linked, options, several};
 use publications::named;
-use recording::DEADLINE;
+use recording::eventually;
 use redis_server::RedisServer;
 
 /// How long a server that refuses is watched.
@@ -105,24 +105,14 @@ async fn members_of_a_server_that_takes_them_do_not_wait_for_those_of_another() 
         counts
     };
     let until = async |server: &RedisServer, expected: &[u64]| {
-        let there = async {
-            while known(server).await != expected {
-                sleep(Duration::from_millis(20)).await;
-            }
-        };
-        let there = timeout(DEADLINE, there).await;
-        there.expect("they are there in time");
+        eventually("them", || known(server), |known| known == expected).await;
     };
     enter(0..ROOMS);
-    let all = async {
-        while known(&servers[0]).await.iter().sum::<u64>()
-            + known(&servers[1]).await.iter().sum::<u64>()
-            < ROOMS
-        {
-            sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(DEADLINE, all).await.expect("one in each room");
+    let all = async || [known(&servers[0]).await, known(&servers[1]).await].concat();
+    eventually("one in each room", all, |known| {
+        known.iter().sum::<u64>() >= ROOMS
+    })
+    .await;
     let has_leases: bool = servers[0]
         .ask(&["EXISTS", "fanfare:{presence}:leases"])
         .await;

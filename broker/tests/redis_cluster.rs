@@ -25,9 +25,9 @@ use std::time::Duration;
 use fanfare_broker::backend::redis::{ConnectError, Options, Redis};
 use fanfare_broker::backend::{Backend, BackendError, Read, Refused};
 
-use node::{linked, options, publish, subscribe};
+use node::{is_done, linked, options, publish, subscribe};
 use publications::{LOG, keyed, named, text};
-use recording::{DEADLINE, Recording};
+use recording::{DEADLINE, Recording, eventually};
 use redis_cluster::{MASTERS, RedisCluster};
 use redis_server::{RedisServer, free_port};
 use stream::Stream;
@@ -120,17 +120,9 @@ async fn what_the_cluster_cannot_do_in_the_midst_of_a_move_waits_and_keeps_its_o
             Err(error) => assert!(matches!(error, BackendError::Unavailable), "{error}"),
         }
     }
-    let again = async {
-        loop {
-            match node.publish(keyed(room, LOG, "with a key", "k")).await {
-                Ok(position) => return position,
-                Err(error) => assert!(matches!(error, BackendError::Unavailable), "{error}"),
-            }
-        }
-    };
-    let position = tokio::time::timeout(DEADLINE, again)
-        .await
-        .expect("accepted");
+    let again = || node.publish(keyed(room, LOG, "with a key", "k"));
+    let position = eventually("the key", again, is_done).await;
+    let position = position.expect("accepted");
     if let Ok(first) = &outcomes[0] {
         assert_eq!(&position, first, "accepted once");
     } else {
@@ -138,16 +130,8 @@ async fn what_the_cluster_cannot_do_in_the_midst_of_a_move_waits_and_keeps_its_o
     }
     // The room is read once it is subscribed at its new master.
     let newest = Read::Newest { limit: 10 };
-    let reading = async {
-        loop {
-            match node.read(&named(room), LOG, newest).await {
-                Ok(read) => return read,
-                Err(error) => assert!(matches!(error, BackendError::Unavailable), "{error}"),
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
-    let read = tokio::time::timeout(DEADLINE, reading).await.expect("read");
+    let read = || node.read(&named(room), LOG, newest);
+    let read = eventually("the log", read, is_done).await.expect("read");
     let found = read
         .publications
         .iter()
@@ -254,15 +238,9 @@ async fn rooms_that_come_and_go_while_slots_move_are_subscribed_as_last_asked() 
 
     // What was answered is there, wherever it has moved since.
     for room in &there {
-        let heard = async {
-            while sink.texts(room).is_empty() {
-                let _ = node.publish(text(room, LOG, "a")).await;
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        };
-        tokio::time::timeout(DEADLINE, heard)
-            .await
-            .unwrap_or_else(|_| panic!("{room} is deaf; {refused} were refused"));
+        let deaf = format!("what is said in {room}; {refused} were refused");
+        let say = || node.publish(text(room, LOG, "a"));
+        let _ = eventually(&deaf, say, |_| !sink.texts(room).is_empty()).await;
     }
     // And what was not is not.
     let mut subscribed = 0;
@@ -347,13 +325,10 @@ async fn a_master_that_a_script_keeps_busy_refuses_new_rooms_and_takes_them_afte
     );
     publish(&node, &rooms[1], "elsewhere").await;
     cluster.nodes[0].end_busy().await;
-    let taken = async {
-        while node.subscribe(&new, 0).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    let taken = tokio::time::timeout(DEADLINE, taken).await;
-    taken.expect("taken in time");
+    let taken = || node.subscribe(&new, 0);
+    eventually("the subscription", taken, Result::is_ok)
+        .await
+        .expect("taken");
     publish(&node, &rooms[0], "afterwards").await;
     sink.until("all", |sink| {
         sink.texts(&rooms[0]) == ["first", "afterwards"]

@@ -23,7 +23,7 @@ use fanfare_broker::backend::Backend;
 use fanfare_broker::backend::redis::{ConnectError, Options, Redis};
 
 use node::{complaint, linked, options, publish, subscribe};
-use recording::DEADLINE;
+use recording::{DEADLINE, eventually};
 use redis_sentinel::{NAME, Watched, follow};
 use redis_server::{RedisServer, free_port};
 use stream::Stream;
@@ -121,13 +121,8 @@ async fn sentinels_are_asked_seldom_about_a_master_that_lacks_replicas_for_long(
     let options = behind(&watched);
     assert!(options.probe_interval <= Duration::from_millis(50));
     let (node, _) = linked(options).await;
-    let refusing = async {
-        while node.refusing().is_none() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    let refusing = tokio::time::timeout(DEADLINE, refusing).await;
-    refusing.expect("it lacks replicas in time");
+    let refusing = async || node.refusing();
+    eventually("the lack of replicas", refusing, Option::is_some).await;
     let connections = || watched.sentinels[0].count("stats", "total_connections_received:");
     let before = connections().await;
     tokio::time::sleep(Duration::from_secs(5)).await;

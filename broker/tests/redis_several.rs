@@ -19,9 +19,11 @@ use std::sync::Arc;
 use fanfare_broker::backend::redis::{ConnectError, Options, Redis};
 use fanfare_broker::backend::{Backend, BackendError, Read};
 
-use node::{attached, complaint, linked, options, publish, several, subscribe, until_linked};
+use node::{
+    attached, complaint, is_done, linked, options, publish, several, subscribe, until_linked,
+};
 use publications::{LOG, named, text};
-use recording::DEADLINE;
+use recording::eventually;
 use redis_server::RedisServer;
 
 const ROOMS: usize = 30;
@@ -46,15 +48,9 @@ async fn rooms_at(server: &RedisServer) -> Vec<String> {
 
 /// Waits until publications of a room get through.
 async fn until_published(node: &Redis, room: &str, content: &str) {
-    let published = async {
-        while let Err(error) = node.publish(text(room, LOG, content)).await {
-            assert!(matches!(error, BackendError::Unavailable), "{error}");
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, published)
-        .await
-        .expect("published in the end");
+    let publish = || node.publish(text(room, LOG, content));
+    let published = eventually(room, publish, is_done).await;
+    published.expect("published in the end");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -61,12 +61,10 @@ mod log;
 mod nodes;
 mod publishing;
 
-use std::time::Duration;
-
 use fanfare_broker::backend::{Read, Snapshot};
 use fanfare_shared::Position;
 
-use recording::DEADLINE;
+use recording::eventually;
 
 fn texts(snapshot: &Snapshot) -> Vec<String> {
     let bytes = snapshot
@@ -90,24 +88,4 @@ const ALL: Read = Read::Newest { limit: 10_000 };
 
 fn after(position: Position, limit: usize) -> Read {
     Read::After { position, limit }
-}
-
-/// Asks again until the answer is as wanted, for what only time brings about.
-async fn eventually<T, F: Future<Output = T>>(
-    what: &str,
-    mut ask: impl FnMut() -> F,
-    wanted: impl Fn(&T) -> bool,
-) -> T {
-    let asking = async {
-        loop {
-            let answer = ask().await;
-            if wanted(&answer) {
-                return answer;
-            }
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, asking)
-        .await
-        .unwrap_or_else(|_| panic!("waited in vain for {what}"))
 }

@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 
 use crate::node::{linked, options, publish, subscribe, until_linked};
 use crate::publications::{LOG, NO_LOG, named, text};
-use crate::recording::{DEADLINE, Event};
+use crate::recording::Event;
 use crate::redis_server::RedisServer;
 use crate::{IMPATIENT, after, texts};
 
@@ -253,15 +253,6 @@ async fn a_dropped_backend_leaves_redis() {
     subscribe(&node, "room").await;
     drop(node);
     sink.until("the end", |sink| sink.lost() == 1).await;
-    let gone = async {
-        loop {
-            let channels: Vec<String> = server.ask(&["PUBSUB", "CHANNELS"]).await;
-            if channels.is_empty() {
-                return;
-            }
-        }
-    };
-    tokio::time::timeout(DEADLINE, gone)
-        .await
-        .expect("no subscription is left");
+    let none = |channels: &Vec<String>| channels.is_empty();
+    server.until(&["PUBSUB", "CHANNELS"], none).await;
 }

@@ -10,7 +10,7 @@ use fanfare_broker::backend::{Backend, BackendError, Read, Refused};
 
 use crate::node::{linked, options, publish, subscribe};
 use crate::publications::{LOG, NO_LOG, named, text};
-use crate::recording::DEADLINE;
+use crate::recording::eventually;
 use crate::redis_server::RedisServer;
 use crate::texts;
 
@@ -125,13 +125,9 @@ async fn a_read_is_answered_however_often_the_scripts_are_flushed() {
 
 /// Asks again until what the backend says of writes is this.
 async fn until_refusing(node: &Redis, refusing: Option<Refused>) {
-    let said = async {
-        while node.refusing() != refusing || node.ready() != refusing.is_none() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    let said = tokio::time::timeout(DEADLINE, said).await;
-    said.unwrap_or_else(|_| panic!("waited in vain for {refusing:?}"));
+    let wanted = (refusing, refusing.is_none());
+    let said = async || (node.refusing(), node.ready());
+    eventually(&format!("{refusing:?}"), said, |said| *said == wanted).await;
 }
 
 /// Has a server refuse, and take again, what nodes write; looks at what they say.
@@ -244,13 +240,8 @@ async fn a_redis_that_a_script_keeps_busy_is_linked_still_and_goes_on_afterwards
     assert!(node.subscribe(&named("new"), 0).await.is_err_and(is_busy));
     // However long it takes.
     let before = refused();
-    let probes = async {
-        while refused() < before + 5.0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    let probes = tokio::time::timeout(DEADLINE, probes).await;
-    probes.expect("probes in time");
+    let probed = |refused: &f64| *refused >= before + 5.0;
+    eventually("probes", async || refused(), probed).await;
 
     server.end_busy().await;
     until_refusing(&node, None).await;
@@ -271,13 +262,7 @@ async fn the_probe_leaves_and_changes_nothing() {
     let probes = || server.calls("publish");
     let changes = || server.count("persistence", "rdb_changes_since_last_save:");
     let (sent, changed) = (probes().await, changes().await);
-    let enough = async {
-        while probes().await < sent + PROBES {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    let enough = tokio::time::timeout(DEADLINE, enough).await;
-    enough.expect("probes in time");
+    eventually("probes", probes, |probes| *probes >= sent + PROBES).await;
     // The node's lease is renewed meanwhile.
     let changed = changes().await - changed;
     assert!(changed < PROBES / 2, "{changed} changes");

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanfare_broker::backend::Backend;
 use fanfare_broker::backend::redis::{ConnectError, Options, Redis};
+use fanfare_broker::backend::{Backend, BackendError};
 use fanfare_shared::{Position, RoomName};
 use tokio::runtime::Handle;
 
@@ -73,6 +73,14 @@ pub(crate) async fn until_linked(redis: &Redis) {
 pub(crate) async fn publish(redis: &Redis, room: &str, content: &str) -> Position {
     let published = redis.publish(text(room, LOG, content)).await;
     published.expect("published").expect("a position")
+}
+
+/// Whether something was done: if not, it has to be something to try again.
+pub(crate) fn is_done<T>(outcome: &Result<T, BackendError>) -> bool {
+    if let Err(error) = outcome {
+        assert!(matches!(error, BackendError::Unavailable), "{error}");
+    }
+    outcome.is_ok()
 }
 
 /// Whose member wants a room: rooms of all workers are to be had.

@@ -10,10 +10,30 @@ use fanfare_broker::backend::{Announcement, Scope, Sink};
 use fanfare_shared::{Publication, RoomName};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// How long a test waits for what has to come. Generous: it is reached only when it does not.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(90);
+
+/// Asks again until the answer is as wanted, for what only time brings about.
+pub(crate) async fn eventually<T, F: Future<Output = T>>(
+    what: &str,
+    mut ask: impl FnMut() -> F,
+    wanted: impl Fn(&T) -> bool,
+) -> T {
+    let asking = async {
+        loop {
+            let answer = ask().await;
+            if wanted(&answer) {
+                return answer;
+            }
+            sleep(Duration::from_millis(2)).await;
+        }
+    };
+    timeout(DEADLINE, asking)
+        .await
+        .unwrap_or_else(|_| panic!("waited in vain for {what}"))
+}
 
 /// What a sink was told, in order.
 #[derive(Debug, Clone)]

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::publications::{LOG, named, text};
-use crate::recording::{DEADLINE, Event, Recording};
+use crate::recording::{DEADLINE, Event, Recording, eventually};
 
 /// Keeps whatever a test publishes.
 const ENDLESS: Log = Log {
@@ -161,17 +161,9 @@ impl Account {
     }
 
     async fn read(&self, node: &Redis, read: Read) -> Snapshot {
-        let reading = async {
-            loop {
-                match node.read(&named(&self.room), ENDLESS, read).await {
-                    Ok(snapshot) => return snapshot,
-                    // A link may just be made anew.
-                    Err(_) => tokio::time::sleep(Duration::from_millis(2)).await,
-                }
-            }
-        };
-        tokio::time::timeout(DEADLINE, reading)
-            .await
-            .expect("the log can be read")
+        // A link may just be made anew.
+        let reading = || node.read(&named(&self.room), ENDLESS, read);
+        let read = eventually("the log", reading, Result::is_ok).await;
+        read.expect("a log that can be read")
     }
 }

@@ -22,11 +22,15 @@ const DATA: usize = 8_000;
 const SMALL: &str = "workers = 1\n[limits]\nmax_message = 16384\noutbox_bytes = 65536\n\
     close_timeout = '30s'\n";
 
-/// A member of `a` that has joined and reads no more until the test does.
-async fn slow_member(node: &Node) -> Client {
+/// A client that has been welcomed and reads no more until the test does.
+async fn slow_client(node: &Node, path: &str) -> Client {
     let socket = Socket::connect_with_little_room(node.public).await;
-    let socket = open_on(socket, "/ws", "").await;
-    let mut client = Client::welcomed(socket, Format::Json).await;
+    Client::welcomed(open_on(socket, path, "").await, Format::Json).await
+}
+
+/// One that has joined `a`.
+async fn slow_member(node: &Node) -> Client {
+    let mut client = slow_client(node, "/ws").await;
     let joined = client.call(json!({"type": "join", "room": "a"})).await;
     assert_eq!(joined["type"], "joined");
     client
@@ -41,17 +45,22 @@ async fn publish_many(member: &mut Client) {
     }
 }
 
-/// The offsets that still come until `until` is true of one, or the connection is closed.
-async fn offsets(client: &mut Client, last: u64) -> Vec<u64> {
-    let mut offsets = Vec::new();
-    while offsets.last() != Some(&last) {
-        offsets.push(
-            client.message().await["offset"]
-                .as_u64()
-                .expect("an offset"),
-        );
+/// A node whose room `a` thins out what waits for the slow; a slow member of it, and a fast one,
+/// which has published [`MANY`]; and the offsets that the slow one still gets.
+async fn thinned_out(slow_consumer: &str) -> (Node, Client, Client, Vec<u64>) {
+    let rule = format!("[[rooms]]\nmatch = 'a'\nslow_consumer = '{slow_consumer}'\n");
+    let node = Node::with(&format!("{SMALL}{rule}")).await;
+    let mut slow = slow_member(&node).await;
+    let mut fast = Client::join(&node, "a").await;
+    publish_many(&mut fast).await;
+    let mut seen = Vec::new();
+    while seen.last() != Some(&MANY) {
+        let message = slow.message().await;
+        seen.push(message["offset"].as_u64().expect("an offset"));
     }
-    offsets
+    assert!(seen.is_sorted_by(|a, b| a < b), "{seen:?}");
+    assert!(seen.len() < MANY as usize, "{seen:?}");
+    (node, slow, fast, seen)
 }
 
 #[tokio::test]
@@ -146,9 +155,7 @@ async fn the_slowest_is_shed_when_many_outboxes_take_too_much_memory_together() 
     let mut publisher = Client::connect(&node, "/ws").await;
     let mut members = Vec::new();
     for room in ["r0", "r1", "r2", "r3"] {
-        let socket = Socket::connect_with_little_room(node.public).await;
-        let socket = open_on(socket, &format!("/ws?room={room}"), "").await;
-        let mut member = Client::welcomed(socket, Format::Json).await;
+        let mut member = slow_client(&node, &format!("/ws?room={room}")).await;
         assert_eq!(member.event().await["type"], "joined");
         members.push(member);
     }
@@ -177,19 +184,12 @@ async fn the_slowest_is_shed_when_many_outboxes_take_too_much_memory_together() 
 
 #[tokio::test]
 async fn with_drop_oldest_the_oldest_give_way_and_the_connection_lives() {
-    let rule = "[[rooms]]\nmatch = 'a'\nslow_consumer = 'drop_oldest'\n";
-    let node = Node::with(&format!("{SMALL}{rule}")).await;
-    let mut slow = slow_member(&node).await;
-    let mut fast = Client::join(&node, "a").await;
-    publish_many(&mut fast).await;
-
-    let seen = offsets(&mut slow, MANY).await;
-    assert!(seen.is_sorted_by(|a, b| a < b), "{seen:?}");
+    let (node, mut slow, _fast, seen) = thinned_out("drop_oldest").await;
     let gaps = seen
         .windows(2)
         .filter(|pair| pair[1] != pair[0] + 1)
         .count();
-    assert!(gaps >= 1 && seen.len() < MANY as usize, "{seen:?}");
+    assert!(gaps >= 1, "{seen:?}");
     // The newest are together: as many as the outbox holds.
     let newest = MANY - 65_536 / (DATA as u64 + 200) + 1;
     assert!(
@@ -204,15 +204,7 @@ async fn with_drop_oldest_the_oldest_give_way_and_the_connection_lives() {
 
 #[tokio::test]
 async fn with_latest_only_the_newest_waits_and_the_connection_lives() {
-    let rule = "[[rooms]]\nmatch = 'a'\nslow_consumer = 'latest'\n";
-    let node = Node::with(&format!("{SMALL}{rule}")).await;
-    let mut slow = slow_member(&node).await;
-    let mut fast = Client::join(&node, "a").await;
-    publish_many(&mut fast).await;
-
-    let seen = offsets(&mut slow, MANY).await;
-    assert!(seen.is_sorted_by(|a, b| a < b), "{seen:?}");
-    assert!(seen.len() < MANY as usize, "{seen:?}");
+    let (node, mut slow, mut fast, seen) = thinned_out("latest").await;
     assert_ne!(
         seen[seen.len() - 2],
         MANY - 1,
@@ -299,8 +291,7 @@ async fn a_replay_that_takes_longer_than_the_heartbeat_to_read_arrives() {
     let node = Node::with("heartbeat = '4s'").await;
     let mut publisher = Client::join(&node, "a").await;
     publish_many(&mut publisher).await;
-    let socket = Socket::connect_with_little_room(node.public).await;
-    let mut slow = Client::welcomed(open_on(socket, "/ws", "").await, Format::Json).await;
+    let mut slow = slow_client(&node, "/ws").await;
     // Two of them, so that a command waits for the first as well.
     slow.send_all(&[
         json!({"type": "join", "id": 1, "room": "a", "history": 256}),
