@@ -1,7 +1,8 @@
 /** A double for the server's side of one socket, and what tests of the client begin with. */
 
+import assert from "node:assert/strict";
 import { mock } from "node:test";
-import { Fanfare } from "../client.js";
+import { Fanfare, LIMITS } from "../client.js";
 
 export class FakeSocket {
   /** @type {FakeSocket[]} */
@@ -49,6 +50,31 @@ export function inLobby(options, joinOptions) {
   FakeSocket.last.welcome();
   FakeSocket.last.joined({ offset: 2 });
   return { client, room, socket: FakeSocket.last };
+}
+
+/** The same, and all that its room hears. */
+export function hearLobby(options, joinOptions) {
+  const { client, room, socket } = inLobby(options, joinOptions);
+  const heard = [];
+  room.on("message", (message) => heard.push(message.data));
+  room.on("reset", () => heard.push("RESET"));
+  room.on("error", (error) => heard.push(error.code));
+  return { client, room, heard, socket };
+}
+
+/** The log's messages of these offsets. */
+export const kept = (from, to) =>
+  Array.from({ length: to - from + 1 }, (_, index) => from + index)
+    .map((offset) => ({ type: "message", data: `m${offset}`, offset }));
+
+/** Lets the wait for the next attempt pass and opens that connection. */
+export function reconnect(client) {
+  const before = FakeSocket.all.length;
+  mock.timers.tick(LIMITS.BACKOFF_CAP);
+  assert.equal(FakeSocket.all.length, before + 1, "one new connection");
+  FakeSocket.last.welcome();
+  assert.equal(client.state, "open");
+  return FakeSocket.last;
 }
 
 /** For `beforeEach`: no sockets, and a clock that the test moves. */
