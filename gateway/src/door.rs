@@ -10,7 +10,7 @@ use std::sync::Arc;
 use fanfare_broker::Wire;
 use fanfare_shared::codec::Format;
 
-use self::fanfare::{Json, MsgPack};
+use self::fanfare::Fanfare;
 use self::plain::Plain;
 pub use self::speech::Door;
 
@@ -28,13 +28,15 @@ impl Default for Doors {
     fn default() -> Self {
         let mut wires = (0..).map_while(Wire::new);
         let mut wire = || wires.next().expect("one for each door");
+        let [json, msgpack] = [Format::Json, Format::MsgPack].map(|format| {
+            let wire = wire();
+            Arc::new(Fanfare { wire, format }) as _
+        });
+        let plain = wire();
         Self {
-            json: Arc::new(Json(wire())),
-            msgpack: Arc::new(MsgPack(wire())),
-            plain: {
-                let wire = wire();
-                [false, true].map(|echo| Arc::new(Plain { wire, echo }) as _)
-            },
+            json,
+            msgpack,
+            plain: [false, true].map(|echo| Arc::new(Plain { wire: plain, echo }) as _),
         }
     }
 }

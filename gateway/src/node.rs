@@ -30,7 +30,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use self::cpu::CpuSeconds;
 use self::duties::Duties;
-use self::listener::Door;
+use self::listener::Dispatcher;
 use self::workers::{WorkerHandle, Workers};
 use crate::auth::Rules;
 use crate::door::Doors;
@@ -100,14 +100,15 @@ pub async fn run(
     let threads = workers.runtimes().iter().take(config.redis.subscribers);
     let threads = threads.cloned().collect();
     let mut started = Duties::default();
+    let rules = Rules::new(&config);
     let (hub, roster) = tokio::select! {
-        broker = build_broker(&config, &registry, wait, home, threads, &mut started) => broker?,
+        broker = build_broker(&config, &rules, &registry, wait, home, threads, &mut started) => broker?,
         fault = panic::faulty() => return Err(broken_by(fault)),
         ended = duties.ended() => return Err(ended),
         _ = signals.recv() => return Ok(()),
     };
     let shared = Arc::new(Shared {
-        rules: Rules::new(&config),
+        rules,
         doors: Doors::default(),
         config: config.clone(),
         hub: Arc::clone(&hub),
@@ -121,8 +122,8 @@ pub async fn run(
     let _ = readiness.backend.set(Arc::clone(hub.backend()));
     let is_ready = hub.backend().ready();
     announce(&config, is_ready, public.local_addr()?, private_address)?;
-    let door = Door::new(workers.clone(), &config.limits, shared.metrics.clone());
-    duties.spawn("public-listener", listener::accept(public, door));
+    let dispatcher = Dispatcher::new(workers.clone(), &config.limits, shared.metrics.clone());
+    duties.spawn("public-listener", listener::accept(public, dispatcher));
     panic::begin_to_inject();
 
     // Half a node is worse than none: its clients would wait for what never comes.
@@ -206,13 +207,14 @@ fn worker_count(config: &Config) -> usize {
 /// `duties`.
 async fn build_broker(
     config: &Config,
+    rules: &Rules,
     registry: &Registry,
     wait: bool,
     runtime: Handle,
     threads: Vec<Handle>,
     duties: &mut Duties,
 ) -> anyhow::Result<(Arc<Hub>, Arc<Roster>)> {
-    let rules = Rules::new(config);
+    let rules = rules.clone();
     let options = Options {
         workers: worker_count(config),
         inbox: config.limits.inbox,

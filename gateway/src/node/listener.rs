@@ -60,7 +60,7 @@ pub(crate) fn bind(address: SocketAddr, backlog: u32, key: &str) -> anyhow::Resu
 }
 
 /// Where accepted sockets go.
-pub(crate) struct Door {
+pub(crate) struct Dispatcher {
     workers: Vec<WorkerHandle>,
     /// How many sockets of clients there may be: connections and handshakes.
     sockets: usize,
@@ -72,20 +72,22 @@ pub(crate) struct Door {
 }
 
 /// Accepts until it is dropped.
-pub(crate) async fn accept(listener: TcpListener, mut door: Door) {
-    let failures = door.metrics.accept_failures("public");
+pub(crate) async fn accept(listener: TcpListener, mut dispatcher: Dispatcher) {
+    let failures = dispatcher.metrics.accept_failures("public");
     let mut acceptor = Acceptor::new(listener, "public", 1, failures);
     loop {
         let socket = acceptor.next().await;
         if acceptor.is_short_of_files() {
-            door.refuse(socket, "the node has no open files left").await;
+            dispatcher
+                .refuse(socket, "the node has no open files left")
+                .await;
         } else {
-            door.pass(socket).await;
+            dispatcher.pass(socket).await;
         }
     }
 }
 
-impl Door {
+impl Dispatcher {
     pub(crate) fn new(workers: Vec<WorkerHandle>, limits: &Limits, metrics: Metrics) -> Self {
         Self {
             workers,
@@ -185,8 +187,8 @@ mod tests {
         let listener = bind((Ipv4Addr::LOCALHOST, 0).into(), 64, "listen").unwrap();
         let address = listener.local_addr().unwrap();
         let metrics = Metrics::register(&Registry::new()).unwrap();
-        let door = Door::new(workers, limits, metrics);
-        tokio::spawn(accept(listener, door));
+        let dispatcher = Dispatcher::new(workers, limits, metrics);
+        tokio::spawn(accept(listener, dispatcher));
         let mut connected = Vec::new();
         for _ in 0..clients {
             connected.push(TcpStream::connect(address).await.unwrap());
