@@ -177,8 +177,8 @@ pub struct Limits {
     /// socket. Default 5 s.
     #[serde(with = "humantime_serde")]
     pub close_timeout: Duration,
-    /// Deliveries waiting for one worker; with as many waiting, the backend's reader waits.
-    /// Default 65536.
+    /// Deliveries waiting for one worker; with as many waiting, publishes are answered
+    /// `unavailable` without Redis, and with it the link is dropped and healed. Default 65536.
     pub inbox: usize,
     /// Publications that a node keeps of each room it serves, to answer short recoveries
     /// without asking Redis for the log. Default 64.

@@ -15,7 +15,7 @@ use crate::{ClientId, Data, Encoding, Position, Publication, Publisher, RoomName
 /// The version that this build writes, and the newest it reads.
 pub const VERSION: u8 = 1;
 
-/// What goes into an envelope, borrowed from the buffer the command arrived in.
+/// What goes into an envelope, borrowed from the publication.
 #[derive(Debug, Clone, Copy)]
 pub struct Draft<'a> {
     /// When it was accepted, in milliseconds since 1970.
