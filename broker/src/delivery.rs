@@ -14,8 +14,13 @@ use crate::Wire;
 pub struct Delivery {
     publication: Arc<Publication>,
     new_epoch: bool,
-    frames: [OnceLock<Bytes>; Wire::COUNT],
+    frames: [OnceLock<Bytes>; INLINE],
+    /// Those of the other wires, which most publications are never encoded for.
+    more: OnceLock<Box<[OnceLock<Bytes>; Wire::COUNT - INLINE]>>,
 }
+
+/// The first wires, whose frames need no allocation.
+const INLINE: usize = 2;
 
 impl Delivery {
     /// Prepares a delivery; nothing is encoded yet. `new_epoch` says whether it is the first that
@@ -26,6 +31,7 @@ impl Delivery {
             publication,
             new_epoch,
             frames: Default::default(),
+            more: OnceLock::new(),
         }
     }
 
@@ -44,6 +50,10 @@ impl Delivery {
     /// The frame for members on `wire`. `encode` makes it of the publication and of whether it is
     /// the first of its epoch, if nobody has yet.
     pub fn frame(&self, wire: Wire, encode: impl FnOnce(&Publication, bool) -> Bytes) -> &Bytes {
-        self.frames[wire.index()].get_or_init(|| encode(&self.publication, self.new_epoch))
+        let frame = match self.frames.get(wire.index()) {
+            Some(frame) => frame,
+            None => &self.more.get_or_init(Box::default)[wire.index() - INLINE],
+        };
+        frame.get_or_init(|| encode(&self.publication, self.new_epoch))
     }
 }

@@ -22,6 +22,8 @@ pub struct Outbox {
     bytes: usize,
     /// How many bytes of the first frame the socket has taken.
     written: usize,
+    /// How long the first frame is, so that a push need not look at it; 0 without one.
+    first: usize,
     /// Where frames were dropped out of the middle; none before the first.
     holes: Option<Box<Holes>>,
 }
@@ -56,6 +58,7 @@ impl Outbox {
     }
 
     /// Appends a publication, within the same bound.
+    #[inline]
     pub fn push_publication(
         &mut self,
         frame: Frame,
@@ -65,19 +68,20 @@ impl Outbox {
         self.append(frame, Some(room), bound)
     }
 
+    #[inline]
     fn append(
         &mut self,
         frame: Frame,
         room: Option<RoomKey>,
         bound: usize,
     ) -> Result<(), Overflow> {
-        if let Some(first) = self.first() {
-            let waiting = self.bytes + self.written - first.len();
-            if waiting + frame.len() > bound {
-                return Err(Overflow);
-            }
+        let size = frame.len();
+        if self.queue.is_empty() {
+            self.first = size;
+        } else if self.bytes + self.written - self.first + size > bound {
+            return Err(Overflow);
         }
-        self.bytes += frame.len();
+        self.bytes += size;
         if let (Some(holes), Some(room)) = (&mut self.holes, room) {
             holes.note(room, self.queue.len());
         }
@@ -86,8 +90,10 @@ impl Outbox {
         Ok(())
     }
 
-    fn first(&self) -> Option<&Frame> {
-        self.queue.front()?.frame.as_ref()
+    /// Notes that the first frame may be another.
+    fn note_first(&mut self) {
+        let first = self.queue.front().and_then(|first| first.frame.as_ref());
+        self.first = first.map_or(0, |frame| frame.len());
     }
 
     /// Drops everything that waits but a frame that is written in part, whose rest the peer needs.
@@ -101,6 +107,7 @@ impl Outbox {
         });
         self.bytes -= bytes;
         self.holes = None;
+        self.note_first();
         count
     }
 
@@ -167,6 +174,7 @@ impl Outbox {
             holes.popped(true);
         }
         self.holes = (!self.queue.is_empty()).then_some(holes);
+        self.note_first();
     }
 
     /// What is to be written next if it is one frame; none if there are several, or nothing.
@@ -182,20 +190,49 @@ impl Outbox {
 
     /// Fills `slices` from the front with what is to be written next; answers how many.
     pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        let mut count = 0;
-        let frames = self.queue.iter().filter_map(|entry| entry.frame.as_ref());
-        for (slice, frame) in slices.iter_mut().zip(frames) {
-            let start = if count == 0 { self.written } else { 0 };
+        let (mut count, mut start) = (0, self.written);
+        for entry in &self.queue {
+            let Some(frame) = &entry.frame else { continue };
+            let Some(slice) = slices.get_mut(count) else {
+                break;
+            };
             *slice = IoSlice::new(&frame[start..]);
-            count += 1;
+            (count, start) = (count + 1, 0);
         }
         count
     }
 
     /// Notes that the socket took `count` bytes.
+    #[inline]
     pub fn advance(&mut self, count: usize) {
         self.bytes -= count;
-        let mut taken = self.written + count;
+        let taken = self.written + count;
+        self.written = match self.holes {
+            None => self.pop_taken(taken),
+            Some(_) => self.pop_taken_and_holes(taken),
+        };
+        if self.queue.is_empty() && self.queue.capacity() > BURST_CAPACITY {
+            self.trim();
+        }
+    }
+
+    /// Removes the frames that the socket took whole, of a queue without holes. Answers how much it
+    /// took of the next.
+    fn pop_taken(&mut self, mut taken: usize) -> usize {
+        while let Some(frame) = self.queue.front().and_then(|first| first.frame.as_ref()) {
+            self.first = frame.len();
+            if taken < self.first {
+                break;
+            }
+            taken -= self.first;
+            self.queue.pop_front();
+        }
+        taken
+    }
+
+    /// The same for a queue with holes, which go with the frames before them.
+    #[cold]
+    fn pop_taken_and_holes(&mut self, mut taken: usize) -> usize {
         while let Some(first) = self.queue.front() {
             let length = first.frame.as_ref().map_or(0, |frame| frame.len());
             let is_hole = first.frame.is_none();
@@ -208,17 +245,16 @@ impl Outbox {
                 holes.popped(is_hole);
             }
         }
-        self.written = taken;
         if self.queue.is_empty() {
             self.holes = None;
         }
-        if self.queue.is_empty() && self.queue.capacity() > BURST_CAPACITY {
-            self.queue.shrink_to(KEPT_CAPACITY);
-        }
+        self.note_first();
+        taken
     }
 
     /// Gives the memory of the last burst back, unless it is in use. To be called every few
     /// seconds.
+    #[cold]
     pub fn trim(&mut self) {
         if self.queue.is_empty() {
             self.queue.shrink_to(KEPT_CAPACITY);

@@ -72,7 +72,9 @@ impl Holes {
         })
     }
 
-    /// Notes a publication that is appended to a queue of this length.
+    /// Notes a publication that is appended to a queue of this length. Not inlined: an outbox without
+    /// holes should not pay for it.
+    #[cold]
     pub(super) fn note(&mut self, room: RoomKey, queue: usize) {
         let Some(rooms) = &mut self.rooms else { return };
         if self.noted > 2 * queue + FEW {
