@@ -1,20 +1,22 @@
-//! Who may do what. So far nobody has a name, and the rules of the rooms decide.
+//! Who may do what: tokens, what they grant, and the one decision.
 
+mod grants;
+mod key;
+mod keyring;
+mod mint;
+mod origin;
 mod rules;
+mod token;
 
 use fanfare_shared::code::ErrorCode;
-use fanfare_shared::config::{PublishRule, RoomRule};
+use fanfare_shared::config::{Access, RoomRule};
 
+pub use self::grants::{Grants, Verb, Verbs};
+pub use self::keyring::KeyError;
+pub use self::mint::Signer;
+pub use self::origin::OriginPolicy;
 pub use self::rules::Rules;
-
-/// What somebody wants to do in a room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verb {
-    /// Give a message to its members.
-    Publish,
-    /// Ask who is in it.
-    Presence,
-}
+pub use self::token::{Credential, Rejected, Tokens};
 
 /// Why something may not be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,36 +27,173 @@ pub struct Denied {
     pub message: String,
 }
 
-/// Decides whether something may be done in a room under its rule.
+/// Who wants to do something in a room.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Asker<'a> {
+    /// What its token says, if it has one.
+    pub credential: Option<&'a Credential>,
+    /// Whether it is a member of the room.
+    pub is_member: bool,
+}
+
+/// Decides whether something may be done in a room under its rule. The rule of a room gives a right,
+/// or a grant does; neither takes one away, but that nobody has what a rule keeps for the server.
 ///
 /// # Errors
 ///
-/// [`Denied`] names the room and what was missing.
-pub fn authorize(verb: Verb, room: &str, rule: &RoomRule, is_member: bool) -> Result<(), Denied> {
+/// [`Denied`] names the verb, the room and what would have allowed it.
+pub fn authorize(verb: Verb, room: &str, rule: &RoomRule, asker: Asker<'_>) -> Result<(), Denied> {
     let denied = |code, message| Err(Denied { code, message });
-    match verb {
-        Verb::Publish => match rule.publish {
-            PublishRule::Server => denied(
-                ErrorCode::Forbidden,
-                format!("room: only the server publishes in `{room}`"),
-            ),
-            PublishRule::Members if !is_member => denied(
-                ErrorCode::NotJoined,
-                format!("room: `{room}` is not joined, and only members publish there"),
-            ),
-            PublishRule::Members | PublishRule::Anyone => Ok(()),
-        },
-        Verb::Presence if !rule.presence => denied(
+    if verb == Verb::Presence && !rule.presence {
+        return denied(
             ErrorCode::Forbidden,
             format!("room: who is in `{room}` is not kept; its rule has no presence"),
+        );
+    }
+    let access = access(verb, rule);
+    let is_open = match access {
+        Access::Anyone => true,
+        Access::Users => asker.credential.is_some(),
+        Access::Members => asker.is_member,
+        Access::Grant | Access::Server => false,
+    };
+    let is_granted = || {
+        let grants = asker.credential.map(|credential| &credential.grants);
+        grants.is_some_and(|grants| grants.of(room).has(verb))
+    };
+    if is_open || (access != Access::Server && is_granted()) {
+        return Ok(());
+    }
+    let has_token = asker.credential.is_some();
+    match (access, verb) {
+        (Access::Server, Verb::Publish) => denied(
+            ErrorCode::Forbidden,
+            format!("room: only the server publishes in `{room}`"),
         ),
-        Verb::Presence => Ok(()),
+        (Access::Server, _) => denied(
+            ErrorCode::Forbidden,
+            format!("room: `{verb}` in `{room}` is for the server alone"),
+        ),
+        (Access::Members, Verb::Publish) => denied(
+            ErrorCode::NotJoined,
+            format!("room: `{room}` is not joined, and only members publish there"),
+        ),
+        (Access::Members, Verb::History | Verb::Presence) => denied(
+            ErrorCode::NotJoined,
+            format!("room: `{room}` is not joined, and `{verb}` there is for members"),
+        ),
+        (Access::Users, _) => denied(
+            ErrorCode::Unauthorized,
+            format!("room: `{verb}` in `{room}` needs a token; any will do"),
+        ),
+        _ if has_token => denied(
+            ErrorCode::Forbidden,
+            format!("room: the token does not grant `{verb}` in `{room}`"),
+        ),
+        _ => denied(
+            ErrorCode::Unauthorized,
+            format!("room: `{verb}` in `{room}` needs a token that grants it"),
+        ),
+    }
+}
+
+/// Who may do something in the rooms of a rule without a grant.
+const fn access(verb: Verb, rule: &RoomRule) -> Access {
+    match verb {
+        Verb::Join => rule.join,
+        Verb::Publish => rule.publish,
+        Verb::History => rule.history.read,
+        Verb::Presence => rule.members,
+        // A message to a user has no room, and so no rule.
+        Verb::Send => Access::Grant,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use fanfare_shared::config::History;
+    use serde_json::json;
+
     use super::*;
+
+    const ACCESSES: [Access; 5] = [
+        Access::Anyone,
+        Access::Users,
+        Access::Members,
+        Access::Grant,
+        Access::Server,
+    ];
+
+    fn rule(access: Access) -> RoomRule {
+        RoomRule {
+            join: access,
+            publish: access,
+            members: access,
+            history: History {
+                read: access,
+                ..History::default()
+            },
+            ..RoomRule::default()
+        }
+    }
+
+    fn credential(verbs: &[Verb]) -> Credential {
+        let verbs: Vec<_> = verbs.iter().map(|verb| verb.as_str()).collect();
+        let claim = json!({ "a": verbs });
+        Credential {
+            identity: Arc::default(),
+            grants: Grants::read(claim.as_object().unwrap(), None).unwrap(),
+            auto: Vec::new(),
+            expires: 0,
+            issued: None,
+            id: None,
+        }
+    }
+
+    /// Every combination of rule, token and membership, against what DESIGN says of each.
+    #[test]
+    fn a_rule_or_a_grant_gives_each_right() {
+        for verb in Verb::ALL {
+            let tokens = [None, Some(credential(&[])), Some(credential(&[verb]))];
+            let others: Vec<_> = Verb::ALL.into_iter().filter(|one| *one != verb).collect();
+            let useless = Some(credential(&others));
+            for access in ACCESSES {
+                for (token, is_member) in tokens
+                    .iter()
+                    .chain([&useless])
+                    .flat_map(|token| [(token, false), (token, true)])
+                {
+                    let granted = token
+                        .as_ref()
+                        .is_some_and(|token| token.grants.of("a").has(verb));
+                    let expected = match access {
+                        _ if verb == Verb::Send => granted,
+                        Access::Anyone => true,
+                        Access::Users => token.is_some(),
+                        Access::Members => is_member || granted,
+                        Access::Grant => granted,
+                        Access::Server => false,
+                    };
+                    let asker = Asker {
+                        credential: token.as_ref(),
+                        is_member,
+                    };
+                    let decided = authorize(verb, "a", &rule(access), asker);
+                    assert_eq!(decided.is_ok(), expected, "{verb} {access:?} {asker:?}");
+                    if let Err(denied) = decided {
+                        assert!(denied.message.contains("`a`"), "{denied:?}");
+                        let names_verb = denied.message.contains(verb.as_str());
+                        assert!(names_verb, "{denied:?}");
+                    }
+                    // Elsewhere the grant is worth nothing.
+                    let elsewhere = authorize(verb, "b", &rule(Access::Grant), asker);
+                    assert!(elsewhere.is_err());
+                }
+            }
+        }
+    }
 
     #[test]
     fn a_rule_says_who_may_publish() {
@@ -63,16 +202,25 @@ mod tests {
                 publish,
                 ..RoomRule::default()
             };
-            let decided = authorize(Verb::Publish, "a", &rule, is_member);
+            let asker = Asker {
+                credential: None,
+                is_member,
+            };
+            let decided = authorize(Verb::Publish, "a", &rule, asker);
             decided.map_err(|denied| denied.code)
         };
         for (publish, member, other) in [
-            (PublishRule::Anyone, Ok(()), Ok(())),
-            (PublishRule::Members, Ok(()), Err(ErrorCode::NotJoined)),
+            (Access::Anyone, Ok(()), Ok(())),
+            (Access::Members, Ok(()), Err(ErrorCode::NotJoined)),
             (
-                PublishRule::Server,
+                Access::Server,
                 Err(ErrorCode::Forbidden),
                 Err(ErrorCode::Forbidden),
+            ),
+            (
+                Access::Grant,
+                Err(ErrorCode::Unauthorized),
+                Err(ErrorCode::Unauthorized),
             ),
         ] {
             assert_eq!(missing(publish, true), member, "{publish:?}");
@@ -82,13 +230,18 @@ mod tests {
 
     #[test]
     fn a_rule_without_presence_shows_nobody() {
+        let token = credential(&Verb::ALL);
         for presence in [true, false] {
             let rule = RoomRule {
                 presence,
                 ..RoomRule::default()
             };
-            for is_member in [true, false] {
-                let decided = authorize(Verb::Presence, "a", &rule, is_member);
+            for (is_member, credential) in [(false, None), (true, Some(&token))] {
+                let asker = Asker {
+                    credential,
+                    is_member,
+                };
+                let decided = authorize(Verb::Presence, "a", &rule, asker);
                 assert_eq!(decided.is_ok(), presence);
             }
         }

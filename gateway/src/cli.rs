@@ -13,6 +13,7 @@ mod output;
 mod publish;
 mod serve;
 mod sub;
+mod token;
 
 use std::io;
 
@@ -27,6 +28,7 @@ Examples:
   fanfare --redis redis://10.0.0.5     serve together with other nodes
   fanfare sub lobby                    print what is published in a room
   fanfare pub lobby hello              publish to it
+  fanfare token --user ann --allow '*'  sign a token for development
   tail -f app.log | fanfare pub logs   publish each line
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 78 bad configuration";
@@ -56,6 +58,7 @@ enum Command {
     Serve(serve::ServeArgs),
     Sub(sub::SubArgs),
     Pub(publish::PubArgs),
+    Token(token::TokenArgs),
     CheckConfig(check_config::CheckConfigArgs),
     Healthcheck(healthcheck::HealthcheckArgs),
 }
@@ -77,6 +80,7 @@ impl Cli {
             Command::Serve(args) => serve::run(args),
             Command::Sub(args) => Ok(sub::run(args)?),
             Command::Pub(args) => Ok(publish::run(args)?),
+            Command::Token(args) => token::run(args),
             Command::CheckConfig(args) => check_config::run(args),
             Command::Healthcheck(args) => healthcheck::run(args),
         }

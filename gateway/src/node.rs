@@ -3,6 +3,7 @@
 mod cpu;
 mod duties;
 mod internal;
+mod keys;
 mod listener;
 mod workers;
 
@@ -32,7 +33,7 @@ use self::cpu::CpuSeconds;
 use self::duties::Duties;
 use self::listener::Dispatcher;
 use self::workers::{WorkerHandle, Workers};
-use crate::auth::Rules;
+use crate::auth::{OriginPolicy, Rules, Tokens};
 use crate::door::Doors;
 use crate::http::internal::{Internal, Readiness};
 use crate::log::lines::Lines;
@@ -71,6 +72,7 @@ pub async fn run(
     mut signals: mpsc::Receiver<()>,
 ) -> anyhow::Result<()> {
     nofile::raise();
+    let tokens = Tokens::new(&config.auth)?;
     let threads = worker_count(&config);
     nofile::fit(&mut config, threads);
     let public = listener::bind(config.listen, config.limits.accept_backlog, "listen")?;
@@ -107,8 +109,17 @@ pub async fn run(
         ended = duties.ended() => return Err(ended),
         _ = signals.recv() => return Ok(()),
     };
+    let tokens = tokens.map(Arc::new);
+    if let Some(tokens) = &tokens {
+        for warning in tokens.warnings() {
+            tracing::warn!("{warning}");
+        }
+        duties.spawn("key-file", keys::watch(Arc::clone(tokens)));
+    }
     let shared = Arc::new(Shared {
         rules,
+        origins: OriginPolicy::new(&config.auth.origins, tokens.is_some()),
+        tokens,
         doors: Doors::default(),
         config: config.clone(),
         hub: Arc::clone(&hub),
@@ -343,7 +354,12 @@ fn announce(
     tracing::info!(
         node = config.node,
         backend,
-        "{state}; no authentication: whoever connects may join and publish"
+        "{state}; {}",
+        match (config.auth.has_keys(), config.auth.anonymous) {
+            (false, _) => "no authentication: whoever connects may join and publish",
+            (true, false) => "clients need a token",
+            (true, true) => "clients may come without a token, for what the rules open to anyone",
+        }
     );
     let lines = format!(
         "public    http://{public}/  (chat page; clients connect to ws://{public}/ws)\n\

@@ -12,19 +12,20 @@ mod commands;
 mod detached;
 mod effect;
 mod incoming;
+mod renewal;
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use fanfare_broker::{RoomKey, Slot};
 use fanfare_shared::config::{Limits, RoomRule};
-use fanfare_shared::{Position, RoomName};
+use fanfare_shared::{Identity, Position, RoomName};
 
 use self::budget::{Budget, begins_log};
 pub use self::detached::{Detached, Held};
 pub use self::effect::{Effect, Refusal, Taken};
 pub use self::incoming::Incoming;
-use crate::auth::Rules;
+use crate::auth::{Asker, Credential, Rules};
 
 /// A connection's memberships, and what it is waiting for.
 #[derive(Debug, Default)]
@@ -40,6 +41,8 @@ pub struct Session {
     new_rooms: Budget,
     /// Malformed commands since the last good one.
     bad: usize,
+    /// What its token says; none without one.
+    credential: Option<Arc<Credential>>,
     /// The room whose join the reader waits for.
     awaited: Option<RoomName>,
     /// Whether the reader waits until all else is answered and written.
@@ -79,6 +82,28 @@ pub trait Surroundings {
 }
 
 impl Session {
+    /// A session of nobody, or of the client that a token names.
+    #[must_use]
+    pub fn new(credential: Option<Arc<Credential>>) -> Self {
+        Self {
+            credential,
+            ..Self::default()
+        }
+    }
+
+    /// What its token says; none without one.
+    #[must_use]
+    pub const fn credential(&self) -> Option<&Arc<Credential>> {
+        self.credential.as_ref()
+    }
+
+    /// Who it belongs to; `None` of nobody.
+    #[must_use]
+    pub fn identity(&self) -> Option<Arc<Identity>> {
+        let credential = self.credential.as_ref()?;
+        Some(Arc::clone(&credential.identity))
+    }
+
     /// Gives up all rooms, since the connection ends.
     pub fn take_rooms(&mut self) -> Vec<Membership> {
         std::mem::take(&mut self.rooms)
@@ -171,6 +196,11 @@ impl Session {
         Some(self.joining.swap_remove(index).rule)
     }
 
+    /// The rooms that it is in.
+    pub fn rooms(&self) -> impl Iterator<Item = &Membership> {
+        self.rooms.iter()
+    }
+
     /// Whether it is in a room.
     #[must_use]
     pub fn is_in(&self, room: RoomKey) -> bool {
@@ -180,6 +210,16 @@ impl Session {
     /// Notes a new membership.
     pub fn add(&mut self, membership: Membership) {
         self.rooms.push(membership);
+    }
+
+    // --- decisions ---
+
+    /// This session, for a decision on a room.
+    fn asker(&self, is_member: bool) -> Asker<'_> {
+        Asker {
+            credential: self.credential.as_deref(),
+            is_member,
+        }
     }
 
     // --- new rooms ---

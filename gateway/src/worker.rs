@@ -4,6 +4,7 @@
 //! the listener, posts from the hub's inbox, and writes what both left in the outboxes.
 
 mod around;
+mod authenticate;
 mod commands;
 mod connection;
 mod deliver;
@@ -85,7 +86,7 @@ pub(crate) struct Worker {
     shared: Arc<Shared>,
     connections: RefCell<Slab<Rc<Connection>>>,
     members: RefCell<Members<usize>>,
-    /// Whose the connections are: nobody's, as long as there is no authentication.
+    /// Whose the connections without a token are: nobody's.
     anonymous: Arc<Identity>,
     /// Connections that were given publications, to be written when their batch is done.
     delivered: RefCell<Vec<Rc<Connection>>>,

@@ -61,6 +61,11 @@ pub enum Command<'a> {
         /// Only members after this one.
         after: Option<ClientId>,
     },
+    /// Show a token, the first or the next.
+    Auth {
+        /// The token, a JWT.
+        token: Cow<'a, str>,
+    },
     /// Ask for a sign of life.
     Ping,
 }

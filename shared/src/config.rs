@@ -4,6 +4,8 @@
 //! [`KEYS`] owns each key's range, [`Config::load`] joins the sources. Invariant: a loaded
 //! [`Config`] lies within every range of [`KEYS`]; nobody checks again.
 
+mod access;
+mod auth;
 mod error;
 mod key;
 mod load;
@@ -12,6 +14,7 @@ mod redis;
 mod redis_url;
 mod render;
 mod room;
+mod secret;
 #[cfg(test)]
 mod tests;
 mod together;
@@ -22,12 +25,15 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use access::Access;
+pub use auth::{Auth, AuthKey, Claims, Origins};
 pub use error::ConfigError;
-pub use key::{KEYS, Key, Kind, ROOM_KEYS};
+pub use key::{AUTH_KEYS, KEYS, Key, Kind, ROOM_KEYS};
 pub use load::{OTHER_VARIABLES, Sources};
 pub use redis::Redis;
 pub use redis_url::{RedisUrl, RedisUrls};
-pub use room::{History, PublishRule, RoomPattern, RoomRule, SlowConsumer};
+pub use room::{History, RoomPattern, RoomRule, SlowConsumer};
+pub use secret::Secret;
 
 /// Everything a node can be told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +66,8 @@ pub struct Config {
     pub memory: Memory,
     /// Who is in which room.
     pub presence: Presence,
+    /// Who clients are.
+    pub auth: Auth,
     /// What a node takes on before it refuses.
     pub limits: Limits,
     /// The stop.
@@ -249,6 +257,7 @@ impl Default for Config {
             redis: Redis::default(),
             memory: Memory::default(),
             presence: Presence::default(),
+            auth: Auth::default(),
             limits: Limits::default(),
             drain: Drain::default(),
             log: Log::default(),

@@ -28,10 +28,12 @@ pub enum Event<'a> {
     },
     /// The reply to `leave`.
     Left {
-        /// The command's id.
+        /// The command's id; none where the server took the membership away.
         id: Option<u64>,
         /// Which room.
         room: &'a str,
+        /// Why, where the server took the membership away.
+        reason: Option<LeftReason>,
     },
     /// The reply to `publish`: the publication is in the room's log.
     Published {
@@ -61,6 +63,15 @@ pub enum Event<'a> {
         room: &'a str,
         /// Who is there.
         roll: &'a Roll,
+    },
+    /// The reply to `auth`: the token is taken, and decides from now on.
+    Auth {
+        /// The command's id.
+        id: Option<u64>,
+        /// Who the session belongs to, where the token says so.
+        user: Option<&'a str>,
+        /// When the token runs out, in seconds since 1970.
+        expires: Option<u64>,
     },
     /// The reply to `ping`.
     Pong {
@@ -112,6 +123,39 @@ pub struct Welcome<'a> {
     pub heartbeat: u64,
     /// The largest message that is taken, in bytes.
     pub max_message: u64,
+    /// What the session shows for itself; left out where that is not said.
+    pub session: Option<Authentication>,
+}
+
+/// What a session shows for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Authentication {
+    /// Nothing, since the node asks for nothing.
+    Open,
+    /// Nothing, and is let in all the same.
+    Anonymous,
+    /// A token.
+    Token {
+        /// When it runs out, in seconds since 1970.
+        expires: Option<u64>,
+    },
+}
+
+/// Why the server took a membership away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeftReason {
+    /// The session may no longer be in the room.
+    Forbidden,
+}
+
+impl LeftReason {
+    /// The reason on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Forbidden => "forbidden",
+        }
+    }
 }
 
 impl Event<'_> {
@@ -140,6 +184,15 @@ impl Event<'_> {
                 w.word("type", "welcome");
                 w.hex("client", welcome.client.digits());
                 w.opt_str("user", welcome.user);
+                match welcome.session {
+                    None => {}
+                    Some(Authentication::Open) => w.word("auth", "none"),
+                    Some(Authentication::Anonymous) => w.word("auth", "anonymous"),
+                    Some(Authentication::Token { expires }) => {
+                        w.word("auth", "token");
+                        w.opt_u64("expires", expires);
+                    }
+                }
                 w.str("node", welcome.node);
                 w.u64("heartbeat", welcome.heartbeat);
                 w.u64("max_message", welcome.max_message);
@@ -160,7 +213,12 @@ impl Event<'_> {
                     w.map(|w| write_message(w, message, false));
                 });
             }
-            Self::Left { id, room } => write_reply(w, "left", *id, room),
+            Self::Left { id, room, reason } => {
+                write_reply(w, "left", *id, room);
+                if let Some(reason) = reason {
+                    w.word("reason", reason.as_str());
+                }
+            }
             Self::Published { id, room, position } => {
                 write_reply(w, "published", *id, room);
                 write_position(w, *position);
@@ -186,6 +244,12 @@ impl Event<'_> {
                 if let Some(next) = roll.next {
                     w.hex("next", next.digits());
                 }
+            }
+            Self::Auth { id, user, expires } => {
+                w.word("type", "auth");
+                w.opt_u64("id", *id);
+                w.opt_str("user", *user);
+                w.opt_u64("expires", *expires);
             }
             Self::Pong { id } => {
                 w.word("type", "pong");

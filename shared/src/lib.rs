@@ -20,7 +20,7 @@ mod publication;
 mod room;
 
 pub use command::{Command, Request};
-pub use event::{Event, Welcome};
+pub use event::{Authentication, Event, LeftReason, Welcome};
 pub use id::ClientId;
 pub use member::{Headcount, Identity, Member, MemberChange, Roll};
 pub use position::{Epoch, Position};

@@ -13,7 +13,7 @@ import type { ClientEvents, State, StateChange, Welcome } from "./protocol.js";
 import { Publishes } from "./publishes.js";
 import { Requests } from "./requests.js";
 import { Room, type JoinOptions } from "./room.js";
-import { Socket } from "./socket.js";
+import { constructorOf, Socket } from "./socket.js";
 import { Timers } from "./timers.js";
 import { hidden, watchPage } from "./wake.js";
 import { json, type Wire } from "./wire.js";
@@ -34,6 +34,8 @@ export class Fanfare extends Emitter<ClientEvents> {
   #socket: Socket | null = null;
   #state: State = "closed";
   #welcome: Welcome | null = null;
+  /** The attempt to connect that waits for its token. */
+  #attempt: object | null = null;
   /** Not yet told to connect. */
   #idle = true;
   #openedAt = 0;
@@ -65,16 +67,33 @@ export class Fanfare extends Emitter<ClientEvents> {
   /** Connects now instead of after the wait, or again after a close. */
   connect(): void {
     if (this.#state === "connecting" || this.#state === "open") return;
-    const socket: Socket = new Socket(this.#options.WebSocket, this.#url, this._wire.protocol, {
-      received: (data) => this.#receive(data),
-      ended: (code, reason) => this.#lost(code, reason),
-    });
+    const { token } = this.#options;
+    constructorOf(this.#options.WebSocket);
+    if (typeof token === "function") this.#fetch(token);
+    else this.#dial(token);
     if (this.#state === "closed") watchPage(true, this.#wake);
     this.#idle = false;
-    this.#socket = socket;
     this._timers.stop("reconnect");
     this._timers.after("connect", this._limits.CONNECT, () => this.#lost(1006, "no answer"), true);
     this.#become({ state: "connecting" });
+  }
+
+  /** Asks for a token and connects with it, unless that was given up meanwhile. */
+  #fetch(token: () => string | Promise<string>): void {
+    const attempt = this.#attempt = {};
+    const current = () => attempt === this.#attempt && this.#state === "connecting";
+    new Promise<string>((resolve) => resolve(token())).then(
+      (credential) => { if (current()) this.#dial(credential); },
+    ).catch((error) => { if (current()) this.#lost(1006, String(error)); });
+  }
+
+  #dial(credential: string | undefined): void {
+    const protocol = this._wire.protocol;
+    const protocols = credential ? [protocol, `fanfare.token.${credential}`] : protocol;
+    this.#socket = new Socket(this.#options.WebSocket, this.#url, protocols, {
+      received: (data) => this.#receive(data),
+      ended: (code, reason) => this.#lost(code, reason),
+    });
   }
 
   /** Closes until `connect`: what waits rejects, rooms keep their position. */
@@ -175,6 +194,9 @@ export class Fanfare extends Emitter<ClientEvents> {
         const error = new FanfareError(event.code, event.message, event.retry === true);
         return event.id ? this.#commands.answer(event.id, error) : this._trouble(error);
       }
+      case "left": if (!event.id) {
+        return room?._refused(new FanfareError(event.reason, "the token no longer grants the room"));
+      }
       default: if (event.id) this.#commands.answer(event.id, null, event);
     }
   }
@@ -182,43 +204,41 @@ export class Fanfare extends Emitter<ClientEvents> {
   #welcomed(welcome: Welcome): void {
     this.#welcome = welcome;
     this._emit("welcome", welcome);
-    if (this.#options.token === undefined) this.#opened();
-    else void this.#authenticate();
-  }
-
-  #opened(): void {
     if (this.#state !== "connecting") return;
+    this.#renewBefore(welcome.expires);
     this._timers.stop("connect");
     this.#openedAt = Date.now();
-    const seconds = this.#welcome?.heartbeat || this._limits.HEARTBEAT_SECONDS;
+    const seconds = welcome.heartbeat || this._limits.HEARTBEAT_SECONDS;
     this.#alive.start(seconds * 1000);
     for (const room of this.#rooms.values()) room._join();
     this.#become({ state: "open" });
     this.#requests.flush((body, done) => this._command(body, done));
   }
 
-  async #authenticate(): Promise<void> {
-    const socket = this.#socket;
+  /** Brings the next token a while before the last one runs out, where there is one to be had. */
+  #renewBefore(expires: number | undefined): void {
     const { token } = this.#options;
-    let credential: string | undefined;
+    if (typeof token !== "function" || !expires) return;
+    const left = Math.max(expires * 1000 - Date.now(), 1_000) * 0.8;
+    const wait = Math.min(left, this._limits.RENEW_CAP);
+    this._timers.after("renew", wait, () => void this.#renew(token, expires));
+  }
+
+  async #renew(token: () => string | Promise<string>, expires: number): Promise<void> {
+    const socket = this.#socket;
+    let credential: string;
     try {
-      credential = await (typeof token === "function" ? token() : token);
-    } catch (error) {
-      // No token to be had now: come back for one, unless the old one still serves.
-      if (socket === this.#socket && this.#state === "connecting") this.#lost(1006, String(error));
+      credential = await token();
+    } catch {
+      // The old one still serves for a while.
+      if (socket === this.#socket) this.#renewBefore(expires);
       return;
     }
     if (socket !== this.#socket) return;
     this._command(this._wire.body({ type: "auth", token: credential }), (error, reply) => {
       if (error?.code === "disconnected") return;
       if (error) return this.#lost(error.retry ? 1006 : 4001, error.message);
-      if (this.#welcome) this.#welcome = { ...this.#welcome, user: reply.user };
-      if (typeof token === "function" && reply.expires) {
-        const left = Math.max(reply.expires * 1000 - Date.now(), 1_000) * 0.8;
-        const wait = Math.min(left, this._limits.RENEW_CAP);
-        this._timers.after("renew", wait, () => void this.#authenticate());
-      }
-      this.#opened();
+      this.#renewBefore(reply.expires);
     });
   }
 
@@ -228,7 +248,7 @@ export class Fanfare extends Emitter<ClientEvents> {
     const { text, retryMs } = readReason(why, this._limits.RETRY_HINT_CAP);
     // A dead peer can hold the closing handshake for long: nobody waits for it.
     this.#socket?.drop(code === 1006 || code === 4011);
-    this.#socket = null;
+    this.#socket = this.#attempt = null;
     this.#alive.stop();
     this._timers.clear();
     const change: StateChange = { state: "closed", code, reason: text || rule.name };

@@ -16,8 +16,8 @@ export interface Options {
   /** Tells every state and frame: on the console, or to a function. */
   debug?: boolean | ((what: string, detail: unknown) => void);
   /**
-   * Sent in an `auth` command on every connection; a function is asked each time. For a server that
-   * authenticates: one that does not refuses it, and the client ends with 4001.
+   * The token that the server asks for. A function is asked on every connection, and again a while
+   * before the token runs out; where it fails, the client comes back later.
    */
   token?: string | (() => string | Promise<string>);
   /** In place of `Math.random`, for tests. */

@@ -44,7 +44,10 @@ export interface Welcome {
   node: string;
   heartbeat?: number;
   max_message?: number;
-  auth?: string;
+  /** `none` where the node asks for no token, `anonymous` where this connection showed none. */
+  auth?: "none" | "anonymous" | "token";
+  /** When the token runs out, in seconds since 1970. */
+  expires?: number;
 }
 
 /** `connecting` → `open` → `waiting` (to reconnect) → `connecting` …; `closed` until `connect()`. */

@@ -158,12 +158,13 @@ export class Room<Events extends object = {}> extends Emitter<Heard<Events>> {
     this.#client._command(this.#client._wire.body(command), (error, reply) => {
       this.#joining = false;
       if (this.#ended) return;
-      if (error) this.#refused(error);
+      if (error) this._refused(error);
       else this.#accepted(reply, since !== undefined, refill);
     });
   }
 
-  #refused(error: FanfareError): void {
+  /** @internal */
+  _refused(error: FanfareError): void {
     if (error.code === "disconnected") return;
     if (error.retry) {
       this.#timer = letGo(setTimeout(() => this._join(), this.#client._backoff.wait(this.#attempts++)));

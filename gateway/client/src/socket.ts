@@ -11,24 +11,27 @@ export interface SocketLike {
   send(data: any): void;
   close(code?: number): void;
 }
-export type SocketConstructor = new (url: string, protocol: string) => SocketLike;
+export type SocketConstructor = new (url: string, protocol: any) => SocketLike;
 
 export interface SocketEvents {
   received(data: unknown): void;
   ended(code: number, reason: unknown): void;
 }
 
+/** The constructor to use; throws where there is none. */
+export function constructorOf(given: SocketConstructor | undefined): SocketConstructor {
+  const found = given ?? (globalThis as any).WebSocket as SocketConstructor | undefined;
+  if (found) return found;
+  throw new FanfareError("no_websocket", "there is no WebSocket here: give one, as in"
+    + " connect(url, { WebSocket }) with that of the package ws; Node.js has its own from 22 on");
+}
+
 export class Socket {
   readonly #socket: SocketLike;
 
   /** Throws where there is no constructor, or it refuses the address. */
-  constructor(given: SocketConstructor | undefined, url: string, protocol: string, on: SocketEvents) {
-    const WebSocket = given ?? (globalThis as any).WebSocket as SocketConstructor | undefined;
-    if (!WebSocket) {
-      throw new FanfareError("no_websocket", "there is no WebSocket here: give one, as in"
-        + " connect(url, { WebSocket }) with that of the package ws; Node.js has its own from 22 on");
-    }
-    const socket = new WebSocket(url, protocol);
+  constructor(given: SocketConstructor | undefined, url: string, protocol: string | string[], on: SocketEvents) {
+    const socket = new (constructorOf(given))(url, protocol);
     socket.binaryType = "arraybuffer";
     socket.onmessage = (event: any) => on.received(event.data);
     socket.onclose = (event: any) => on.ended(event.code, event.reason);

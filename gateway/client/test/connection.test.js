@@ -141,38 +141,99 @@ test("a socket that never welcomes is given up", () => {
   assert.ok(FakeSocket.all[0].closed);
 });
 
-test("authenticates before it joins, renews in time, brings a fresh token after 4010", async () => {
+test("brings a token with the handshake, renews it in time, and a fresh one after 4010", async () => {
   let asked = 0;
   const client = start({ token: async () => `t${++asked}` });
   client.join("lobby");
-  FakeSocket.last.welcome();
+  assert.deepEqual([client.state, FakeSocket.all.length], ["connecting", 0]);
   await settle();
   const socket = FakeSocket.last;
-  assert.equal(client.state, "connecting");
-  assert.deepEqual(socket.sent.map(({ type, token }) => [type, token]), [["auth", "t1"]]);
+  assert.deepEqual(socket.protocol, ["fanfare.v1.json", "fanfare.token.t1"]);
   const expires = Date.now() / 1000 + 100;
-  socket.reply("authenticated", socket.command("auth"), { user: "ann", expires });
+  socket.welcome({ auth: "token", user: "ann", expires });
   assert.deepEqual([client.state, client.user], ["open", "ann"]);
-  assert.ok(socket.command("join"));
+  assert.deepEqual(socket.sent.map(({ type }) => type), ["join"]);
   mock.timers.tick(80_000);
   await settle();
   assert.equal(socket.command("auth").token, "t2");
-  socket.reply("authenticated", socket.command("auth"), { user: "ann" });
+  const later = Date.now() / 1000 + 10;
+  socket.reply("auth", socket.command("auth"), { user: "ann", expires: later });
+  mock.timers.tick(8_000);
+  await settle();
+  assert.equal(socket.command("auth").token, "t3");
   socket.drop(4010);
   mock.timers.tick(500);
-  FakeSocket.last.welcome();
   await settle();
-  assert.equal(FakeSocket.last.command("auth").token, "t3");
+  assert.deepEqual(FakeSocket.last.protocol, ["fanfare.v1.json", "fanfare.token.t4"]);
+});
+
+test("a token that cannot be had is asked for again later", async () => {
+  let asked = 0;
+  const client = start({ token: () => { if (!asked++) throw new Error("no network"); return "t"; } });
+  await settle();
+  assert.deepEqual([client.state, FakeSocket.all.length], ["waiting", 0]);
+  mock.timers.tick(LIMITS.BACKOFF_CAP);
+  await settle();
+  FakeSocket.last.welcome({ auth: "token" });
+  assert.equal(client.state, "open");
+});
+
+test("a token that comes too late opens nothing", async () => {
+  let give;
+  const client = start({ token: () => new Promise((resolve) => { give = resolve; }) });
+  await settle();
+  client.close();
+  give("t");
+  await settle();
+  assert.deepEqual([client.state, FakeSocket.all.length], ["closed", 0]);
+});
+
+test("a node that asks for no token is not told of it again", async () => {
+  const client = start({ token: "t" });
+  client.join("lobby");
+  FakeSocket.last.welcome({ auth: "none" });
+  assert.equal(client.state, "open");
+  assert.deepEqual(FakeSocket.last.sent.map(({ type }) => type), ["join"]);
 });
 
 test("a token that is refused ends it with 4001", async () => {
   const client = start({ token: "stale" });
   let last;
   client.on("state", (change) => { last = change; });
-  FakeSocket.last.welcome();
+  FakeSocket.last.drop(4001, "token: its signature fits no key here");
+  assert.deepEqual([client.state, last.code], ["closed", 4001]);
+  assert.equal(last.reason, "token: its signature fits no key here");
+});
+
+test("a renewal that is refused ends it, and one without a token does not", async () => {
+  let asked = 0;
+  const client = start({ token: () => { if (++asked === 2) throw new Error(); return `t${asked}`; } });
+  await settle();
+  const expires = () => Date.now() / 1000 + 100;
+  FakeSocket.last.welcome({ auth: "token", expires: expires(), heartbeat: 3600 });
+  mock.timers.tick(80_000);
+  await settle();
+  assert.deepEqual([client.state, FakeSocket.last.command("auth")], ["open", undefined]);
+  mock.timers.tick(17_000);
+  await settle();
+  assert.equal(FakeSocket.last.command("auth").token, "t3", "asked again while the old one serves");
+  FakeSocket.last.drop(4010);
+  mock.timers.tick(500);
+  await settle();
+  FakeSocket.last.welcome({ auth: "token", expires: expires() });
+  mock.timers.tick(80_000);
   await settle();
   FakeSocket.last.refuse(FakeSocket.last.command("auth"), "unauthorized", false);
-  assert.deepEqual([client.state, last.code, last.reason], ["closed", 4001, "unauthorized"]);
+  assert.equal(client.state, "closed");
+});
+
+test("a room that the token no longer grants ends, and says why", async () => {
+  const { client, room, socket } = hearLobby();
+  let told;
+  room.on("error", (error) => { told = error; });
+  socket.push({ type: "left", room: "lobby", reason: "forbidden" });
+  assert.deepEqual([told.code, room.joined, client.state], ["forbidden", false, "open"]);
+  await assert.rejects(room.publish(1), { code: "forbidden" });
 });
 
 test("the network's return ends the wait, but not the one the server asked for", () => {

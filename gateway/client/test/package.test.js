@@ -11,10 +11,10 @@ import { gzipSync } from "node:zlib";
 const root = new URL("..", import.meta.url);
 const require = createRequire(import.meta.url);
 
-test("the whole client has at most 6.6 KiB, gzipped", () => {
+test("the whole client has at most 6.8 KiB, gzipped", () => {
   for (const file of ["client.js", "dist/fanfare.js"]) {
     const size = gzipSync(readFileSync(new URL(file, root)), { level: 9 }).length;
-    assert.ok(size <= 6.6 * 1024, `${file}: ${size} bytes`);
+    assert.ok(size <= 6.8 * 1024, `${file}: ${size} bytes`);
   }
 });
 

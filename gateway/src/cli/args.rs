@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 use fanfare_shared::RoomName;
-use fanfare_shared::config::Sources;
+use fanfare_shared::config::{Secret, Sources};
 
 use super::client::Endpoint;
 use super::failure::usage_error;
@@ -26,12 +26,26 @@ pub(super) struct UrlArg {
     /// WebSocket address of a node [env: FANFARE_URL] [default: ws://127.0.0.1:8080/ws]
     #[arg(long, value_name = "URL", help_heading = "Connection")]
     url: Option<Endpoint>,
+    /// Token to connect with, for nodes that ask for one [env: FANFARE_TOKEN]
+    ///
+    /// The variable is the better place: other users of this machine see arguments.
+    #[arg(long, value_name = "TOKEN", help_heading = "Connection")]
+    token: Option<String>,
 }
 
 impl UrlArg {
     /// The flag's address, the environment's (an empty one counts as none), or the default.
     pub(super) fn endpoint(self) -> Endpoint {
-        if let Some(endpoint) = self.url {
+        let variable = || env::var("FANFARE_TOKEN").ok();
+        let token = self
+            .token
+            .or_else(variable)
+            .filter(|token| !token.is_empty());
+        Self::address(self.url).with_token(token.map(Secret::new))
+    }
+
+    fn address(url: Option<Endpoint>) -> Endpoint {
+        if let Some(endpoint) = url {
             return endpoint;
         }
         let url = env::var_os("FANFARE_URL").filter(|url| !url.is_empty());

@@ -19,13 +19,14 @@ use fastwebsockets::{
     FragmentCollectorRead, Frame, OpCode, Payload, Role, WebSocketError, WebSocketWrite,
     after_handshake_split, handshake,
 };
-use http_body_util::Empty;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Incoming as Body;
 use hyper::header::{
-    CONNECTION, HOST, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
-    SEC_WEBSOCKET_VERSION, UPGRADE,
+    AUTHORIZATION, CONNECTION, HOST, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use hyper::upgrade::Upgraded;
-use hyper::{Request, StatusCode};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use sha1::{Digest, Sha1};
 use tokio::io::{BufWriter, ReadHalf, WriteHalf, split};
@@ -46,6 +47,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 const INCOMING: usize = 64;
 /// Messages waiting to be written; at as many, the caller waits.
 const OUTGOING: usize = 512;
+/// The longest reason of a refusal that is read.
+const REASON_BYTES: usize = 1024;
 /// Heartbeats of the server that may fail to come before it counts as gone.
 const SILENT_HEARTBEATS: u32 = 3;
 
@@ -183,13 +186,17 @@ async fn shake_hands(endpoint: &Endpoint) -> Result<Socket, ConnectError> {
     // Its errors reach us through `send_request` or the upgraded socket.
     tokio::spawn(connection.with_upgrades());
     let key = handshake::generate_key();
-    let request = Request::get(endpoint.path())
+    let mut request = Request::get(endpoint.path())
         .header(HOST, endpoint.authority())
         .header(UPGRADE, "websocket")
         .header(CONNECTION, "Upgrade")
         .header(SEC_WEBSOCKET_KEY, &key)
         .header(SEC_WEBSOCKET_VERSION, "13")
-        .header(SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL)
+        .header(SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL);
+    if let Some(token) = endpoint.token() {
+        request = request.header(AUTHORIZATION, format!("Bearer {}", token.expose()));
+    }
+    let request = request
         .body(Empty::<Bytes>::new())
         .map_err(|error| failed(error.to_string()))?;
     let mut response = sender
@@ -200,6 +207,13 @@ async fn shake_hands(endpoint: &Endpoint) -> Result<Socket, ConnectError> {
         return Err(ConnectError::Refused {
             endpoint: endpoint.to_string(),
             status: response.status(),
+            reason: match response.status() {
+                // A node says what is wrong with a token or an address.
+                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST => {
+                    reason(response).await
+                }
+                _ => None,
+            },
         });
     }
     let header = |name| response.headers().get(name).map(HeaderValue::as_bytes);
@@ -216,6 +230,14 @@ async fn shake_hands(endpoint: &Endpoint) -> Result<Socket, ConnectError> {
         .await
         .map_err(|error| failed(chain(&error)))?;
     Ok(TokioIo::new(upgraded))
+}
+
+/// What a refusal says in its body, as far as it is short: what would be right.
+async fn reason(response: Response<Body>) -> Option<String> {
+    let body = Limited::new(response.into_body(), REASON_BYTES).collect();
+    let body = timeout(CLOSE_TIMEOUT, body).await.ok()?.ok()?.to_bytes();
+    let text = printable(String::from_utf8_lossy(&body).trim());
+    (!text.is_empty()).then_some(text)
 }
 
 /// The answer that proves a key was read (RFC 6455, section 4.2.2).

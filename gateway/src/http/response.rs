@@ -11,6 +11,10 @@ pub enum Status {
     Ok,
     /// 400.
     BadRequest,
+    /// 401.
+    Unauthorized,
+    /// 403.
+    Forbidden,
     /// 404.
     NotFound,
     /// 405.
@@ -36,6 +40,8 @@ impl Status {
         match self {
             Self::Ok => (200, "OK"),
             Self::BadRequest => (400, "Bad Request"),
+            Self::Unauthorized => (401, "Unauthorized"),
+            Self::Forbidden => (403, "Forbidden"),
             Self::NotFound => (404, "Not Found"),
             Self::MethodNotAllowed => (405, "Method Not Allowed"),
             Self::Timeout => (408, "Request Timeout"),
@@ -117,6 +123,7 @@ impl Response {
     pub fn error(status: Status, message: String) -> Self {
         let extra = match status {
             Status::UpgradeRequired => "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
+            Status::Unauthorized => "WWW-Authenticate: Bearer\r\n",
             Status::Unavailable => "Retry-After: 1\r\n",
             _ => "",
         };

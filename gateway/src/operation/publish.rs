@@ -8,7 +8,7 @@ use bytes::Bytes;
 use fanfare_broker::Hub;
 use fanfare_broker::backend::{self, Log, Pending};
 use fanfare_shared::config::RoomRule;
-use fanfare_shared::{ClientId, Data, Position, Publication, Publisher, RoomName};
+use fanfare_shared::{Data, Position, Publication, Publisher, RoomName};
 
 /// A message for a room.
 #[derive(Debug)]
@@ -28,15 +28,15 @@ pub struct Publish<'a> {
 }
 
 impl Publish<'_> {
-    /// Publishes it in a client's name.
-    pub fn act(self, client: ClientId, hub: &Hub) -> Pending<Option<Position>> {
+    /// Publishes it in the name of `from`, a connection; of the server without.
+    pub fn act(self, from: Option<Publisher>, hub: &Hub) -> Pending<Option<Position>> {
         hub.publish(backend::Publish {
             publication: Publication {
                 room: self.room,
                 position: None,
                 time: now(),
                 event: self.event.as_deref().map(Box::from),
-                from: Some(Publisher { client, user: None }),
+                from,
                 echo: self.echo,
                 data: Data {
                     encoding: self.data.encoding,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use fanfare_broker::Replay;
 use fanfare_shared::code::{CloseCode, ErrorCode};
 use fanfare_shared::codec::DecodeError;
-use fanfare_shared::config::RoomRule;
+use fanfare_shared::config::{Access, RoomRule};
 use fanfare_shared::{Command, Data, Request, RoomName};
 
 use super::{Effect, Incoming, Joining, Membership, Refusal, Session, Surroundings, Taken};
@@ -61,7 +61,8 @@ impl Session {
             };
         };
         let (room, rule) = (membership.name.clone(), Arc::clone(&membership.rule));
-        Taken::Do(match authorize(Verb::Publish, room.as_str(), &rule, true) {
+        let decided = authorize(Verb::Publish, room.as_str(), &rule, self.asker(true));
+        Taken::Do(match decided {
             Ok(()) => Effect::Publish {
                 publish: Publish {
                     room,
@@ -73,9 +74,13 @@ impl Session {
                 },
                 id: None,
             },
-            Err(_) => Effect::Close {
+            Err(_) if rule.publish == Access::Server => Effect::Close {
                 code: CloseCode::Forbidden,
                 reason: "only the server publishes in this room",
+            },
+            Err(_) => Effect::Close {
+                code: CloseCode::Forbidden,
+                reason: "publishing in this room needs a token that grants it",
             },
         })
     }
@@ -102,7 +107,6 @@ impl Session {
         command: Command<'a>,
         around: &impl Surroundings,
     ) -> Result<Taken<'a>, Refusal> {
-        let rules = around.rules();
         let effect = match command {
             Command::Join {
                 room,
@@ -122,6 +126,9 @@ impl Session {
                 }
                 if replay != Replay::None && self.must_wait_for_quiet(around) {
                     return Ok(Taken::Wait);
+                }
+                if matches!(replay, Replay::Newest(_)) {
+                    self.authorize(Verb::History, &room, around)?;
                 }
                 self.join(Join { room, replay }, id, id.is_some(), around)?
             }
@@ -163,7 +170,7 @@ impl Session {
                 if self.must_wait_for_quiet(around) {
                     return Ok(Taken::Wait);
                 }
-                let rule = Arc::clone(rules.of(room.as_str()));
+                let rule = self.authorize(Verb::History, &room, around)?;
                 let history = History {
                     room,
                     rule,
@@ -177,9 +184,7 @@ impl Session {
                 if self.must_wait_for_quiet(around) {
                     return Ok(Taken::Wait);
                 }
-                let rule = Arc::clone(rules.of(room.as_str()));
-                let is_member = self.membership(room.as_str()).is_some();
-                authorize(Verb::Presence, room.as_str(), &rule, is_member)?;
+                let rule = self.authorize(Verb::Presence, &room, around)?;
                 let presence = Presence {
                     room,
                     rule,
@@ -188,6 +193,7 @@ impl Session {
                 };
                 Effect::Presence { presence, id }
             }
+            Command::Auth { token } => Effect::Auth { id, token },
             Command::Ping => Effect::Pong { id },
         };
         Ok(Taken::Do(effect))
@@ -220,8 +226,9 @@ impl Session {
                 if !self.may_have_new_room(around) {
                     return Err(too_many_new_rooms(around));
                 }
+                let rule = self.authorize(Verb::Join, &name, around)?;
                 self.has_new_rooms(1, around);
-                Arc::clone(around.rules().of(name.as_str()))
+                rule
             }
         };
         self.joining.push(Joining { name, rule });
@@ -232,6 +239,21 @@ impl Session {
         })
     }
 
+    /// Says under which rule the session may do something in a room.
+    fn authorize(
+        &self,
+        verb: Verb,
+        room: &RoomName,
+        around: &impl Surroundings,
+    ) -> Result<Arc<RoomRule>, Refusal> {
+        let (rule, is_member) = match self.membership(room.as_str()) {
+            Some(membership) => (&membership.rule, true),
+            None => (around.rules().of(room.as_str()), false),
+        };
+        authorize(verb, room.as_str(), rule, self.asker(is_member))?;
+        Ok(Arc::clone(rule))
+    }
+
     /// Says under which name and rule the session may publish into a room; `None` while its join is
     /// under way.
     fn authorize_publish(
@@ -240,13 +262,13 @@ impl Session {
         around: &impl Surroundings,
     ) -> Result<Option<(RoomName, Arc<RoomRule>)>, Refusal> {
         if let Some(Membership { name, rule, .. }) = self.membership(room) {
-            authorize(Verb::Publish, room, rule, true)?;
+            authorize(Verb::Publish, room, rule, self.asker(true))?;
             return Ok(Some((name.clone(), Arc::clone(rule))));
         }
         let name = name(room)?;
         let is_joining = self.is_joining(room);
         let rule = around.rules().of(room);
-        authorize(Verb::Publish, room, rule, is_joining)?;
+        authorize(Verb::Publish, room, rule, self.asker(is_joining))?;
         if is_joining {
             return Ok(None);
         }

@@ -1,5 +1,7 @@
 //! What a session asks for.
 
+use std::borrow::Cow;
+
 use fanfare_shared::code::{CloseCode, ErrorCode};
 
 use super::Membership;
@@ -57,6 +59,13 @@ pub enum Effect<'a> {
         presence: Presence,
         /// Of the reply.
         id: Option<u64>,
+    },
+    /// Check a token, and let it decide from then on.
+    Auth {
+        /// Of the reply.
+        id: Option<u64>,
+        /// The token.
+        token: Cow<'a, str>,
     },
     /// Answer with a sign of life.
     Pong {

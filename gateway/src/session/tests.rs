@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 use fanfare_broker::{Members, Replay};
 use fanfare_shared::code::{CloseCode, ErrorCode};
 use fanfare_shared::codec::decode_json;
-use fanfare_shared::config::{Config, Limits, PublishRule, RoomPattern};
+use fanfare_shared::config::{Access, Config, Limits, RoomPattern};
 use fanfare_shared::{Data, Encoding, Epoch};
+use serde_json::json;
 
 use super::*;
+use crate::auth::Grants;
 
 /// A node's rules and limits; what was told is written unless a test says otherwise.
 struct Node {
@@ -39,7 +41,7 @@ impl Surroundings for Node {
 }
 
 /// A node where `publish` says who may publish into rooms called `news`.
-fn node_with(publish: PublishRule) -> Node {
+fn node_with(publish: Access) -> Node {
     let rule = RoomRule {
         r#match: RoomPattern::new("news*").unwrap(),
         presence: false,
@@ -59,7 +61,7 @@ fn node_with(publish: PublishRule) -> Node {
 }
 
 fn node() -> Node {
-    node_with(PublishRule::Members)
+    node_with(Access::Members)
 }
 
 fn request(text: &str) -> Incoming<'_> {
@@ -193,7 +195,7 @@ fn commands_under_way_are_bounded() {
 
 #[test]
 fn rooms_and_new_rooms_are_bounded() {
-    let (mut session, mut node) = (Session::default(), node_with(PublishRule::Anyone));
+    let (mut session, mut node) = (Session::default(), node_with(Access::Anyone));
     node.limits.rooms_per_connection = 2;
     node.limits.new_rooms = 3;
     session.enter("a", &node);
@@ -238,7 +240,7 @@ fn malformed_commands_in_a_row_end_the_connection() {
 
 #[test]
 fn a_membership_keeps_the_rule_of_its_room() {
-    let node = node_with(PublishRule::Server);
+    let node = node_with(Access::Server);
     let mut session = Session::default();
     session.enter("news:a", &node);
     assert!(Arc::ptr_eq(&session.rooms[0].rule, node.rules.of("news:b")));
@@ -252,7 +254,7 @@ fn a_membership_keeps_the_rule_of_its_room() {
 
 #[test]
 fn a_message_goes_into_the_one_room_or_waits_for_it() {
-    let node = node_with(PublishRule::Server);
+    let node = node_with(Access::Server);
     let message = || Incoming::Message {
         data: Data {
             encoding: Encoding::Text,
@@ -285,4 +287,84 @@ fn a_message_goes_into_the_one_room_or_waits_for_it() {
             ..
         })
     ));
+}
+
+/// What a token of a user says that grants these rooms to be joined.
+fn token(user: &str, rooms: &[&str]) -> Arc<Credential> {
+    let rooms = rooms
+        .iter()
+        .map(|room| ((*room).to_owned(), json!(["join"])));
+    Arc::new(Credential {
+        identity: Arc::new(Identity {
+            user: Some(user.into()),
+            info: None,
+        }),
+        grants: Grants::read(&rooms.collect(), Some(user)).unwrap(),
+        auto: Vec::new(),
+        expires: 0,
+        issued: None,
+        id: None,
+    })
+}
+
+/// A node where joining needs a grant.
+fn keyed() -> Node {
+    let rule = RoomRule {
+        join: Access::Grant,
+        ..RoomRule::default()
+    };
+    let mut node = node();
+    node.rules = Rules::new(&Config {
+        rooms: vec![rule],
+        ..Config::default()
+    });
+    node
+}
+
+#[test]
+fn what_the_next_token_does_not_grant_is_left() {
+    let node = keyed();
+    let mut session = Session::new(Some(token("ann", &["a", "b"])));
+    session.enter("a", &node);
+    session.enter("b", &node);
+    let elsewhere = r#"{"type":"join","room":"c"}"#;
+    assert_eq!(session.refusal(elsewhere, &node), ErrorCode::Forbidden);
+    let left = session.renew(token("ann", &["b", "c"])).unwrap();
+    let left: Vec<_> = left.iter().map(|room| room.name.as_str()).collect();
+    assert_eq!(left, ["a"]);
+    assert_eq!(session.rooms().count(), 1);
+    assert!(session.ask(elsewhere, &node).is_some());
+}
+
+#[test]
+fn a_join_under_way_is_looked_at_again_when_it_is_answered() {
+    let node = keyed();
+    let mut session = Session::new(Some(token("ann", &["a", "b"])));
+    for room in [
+        r#"{"type":"join","room":"a"}"#,
+        r#"{"type":"join","room":"b"}"#,
+    ] {
+        assert!(session.ask(room, &node).is_some());
+    }
+    session.renew(token("ann", &["b"])).unwrap();
+    let name = |room| RoomName::new(room).unwrap();
+    let refusal = session.revoked(&name("a")).unwrap();
+    assert_eq!(refusal.code, ErrorCode::Forbidden);
+    assert_eq!(session.revoked(&name("b")), None);
+    assert!(
+        session.joined(&name("a")).is_none(),
+        "it is no longer under way"
+    );
+    assert!(session.joined(&name("b")).is_some());
+}
+
+#[test]
+fn a_token_of_another_user_is_refused() {
+    let mut session = Session::new(Some(token("ann", &["a"])));
+    let refusal = session.renew(token("ben", &["a"])).unwrap_err();
+    assert_eq!(refusal.code, ErrorCode::Forbidden);
+    assert_eq!(session.identity().unwrap().user.as_deref(), Some("ann"));
+    let mut nobody = Session::default();
+    nobody.renew(token("ben", &["a"])).unwrap();
+    assert_eq!(nobody.identity().unwrap().user.as_deref(), Some("ben"));
 }

@@ -26,12 +26,13 @@ impl Worker {
             } => join.act(self.index, connection.ticket(id, announced), self.hub()),
             Effect::Leave { membership, id } => {
                 self.leave(connection, &membership);
-                let room = membership.name.as_str();
-                self.reply(connection, id, &Event::Left { id, room });
+                let (room, reason) = (membership.name.as_str(), None);
+                self.reply(connection, id, &Event::Left { id, room, reason });
             }
             Effect::Publish { publish, id } => self.publish(connection, publish, id),
             Effect::History { history, id } => self.history(connection, history, id),
             Effect::Presence { presence, id } => self.presence(connection, presence, id),
+            Effect::Auth { id, token } => self.authenticate(connection, id, &token),
             Effect::Pong { id } => self.reply(connection, id, &Event::Pong { id }),
             Effect::Refuse { id, refusal, close } => {
                 let Refusal { code, message } = refusal;
@@ -66,7 +67,8 @@ impl Worker {
     fn publish(&self, connection: &Rc<Connection>, publish: Publish<'_>, id: Option<u64>) {
         self.tally.publishes.inc();
         let room = id.map(|_| publish.room.clone());
-        let outcome = publish.act(connection.client, self.hub());
+        let from = connection.publisher();
+        let outcome = publish.act(Some(from), self.hub());
         let Some(room) = room else {
             return self.detach(connection, outcome);
         };
@@ -181,7 +183,7 @@ impl Worker {
     // --- telling ---
 
     /// Sends the reply to a command that asked for one.
-    fn reply(&self, connection: &Rc<Connection>, id: Option<u64>, event: &Event<'_>) {
+    pub(super) fn reply(&self, connection: &Rc<Connection>, id: Option<u64>, event: &Event<'_>) {
         if id.is_some() {
             self.say(connection, event);
         }
@@ -195,7 +197,13 @@ impl Worker {
     }
 
     /// Tells a connection that its command failed. One that has no words for it is closed.
-    fn refuse(&self, connection: &Rc<Connection>, id: Option<u64>, code: ErrorCode, message: &str) {
+    pub(super) fn refuse(
+        &self,
+        connection: &Rc<Connection>,
+        id: Option<u64>,
+        code: ErrorCode,
+        message: &str,
+    ) {
         match connection.door.encode(&Event::Error { id, code, message }) {
             Some(frame) => self.send(connection, frame),
             None => self.close(connection, close_code(code), message),
@@ -231,6 +239,7 @@ const fn close_code(code: ErrorCode) -> CloseCode {
     match code {
         ErrorCode::Unavailable | ErrorCode::Internal => CloseCode::Overloaded,
         ErrorCode::Forbidden => CloseCode::Forbidden,
+        ErrorCode::Unauthorized => CloseCode::Unauthorized,
         _ => CloseCode::Policy,
     }
 }
@@ -245,6 +254,7 @@ mod tests {
     use tokio::task::yield_now;
 
     use super::*;
+    use crate::session::Session;
     use crate::worker::fixture::shared;
 
     #[test]
@@ -260,7 +270,7 @@ mod tests {
             let _peer = TcpStream::connect(listener.local_addr().unwrap()).await;
             let (stream, _) = listener.accept().await.unwrap();
             let door = worker.shared.doors.of(Format::Json, true);
-            let connection = Connection::new(stream, 0, ClientId(0), door);
+            let connection = Connection::new(stream, 0, ClientId(0), door, Session::default());
             let (done, outcome) = oneshot::channel();
             let outcome = Pending::Waiting(outcome);
             worker.answer(&connection, None, outcome, |_, _, ()| {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use fanfare_broker::{Ticket, Wire};
-use fanfare_shared::ClientId;
+use fanfare_shared::{ClientId, Identity, Publisher};
 use tokio::net::TcpStream;
 
 use crate::door::Door;
@@ -34,6 +34,7 @@ impl Connection {
         slot: usize,
         client: ClientId,
         door: &Arc<dyn Door>,
+        session: Session,
     ) -> Rc<Self> {
         Rc::new(Self {
             client,
@@ -42,12 +43,27 @@ impl Connection {
             door: Arc::clone(door),
             slot,
             opened: Instant::now(),
-            session: RefCell::default(),
+            session: RefCell::new(session),
         })
     }
 
     pub(crate) fn is_open(&self) -> bool {
         self.socket.is_open()
+    }
+
+    /// Whose publications it makes.
+    pub(super) fn publisher(&self) -> Publisher {
+        let session = self.session.borrow();
+        let credential = session.credential();
+        Publisher {
+            client: self.client,
+            user: credential.and_then(|credential| credential.identity.user.clone()),
+        }
+    }
+
+    /// Who it belongs to; `None` of nobody.
+    pub(super) fn identity(&self) -> Option<Arc<Identity>> {
+        self.session.borrow().identity()
     }
 
     /// Leads an answer back to it.

@@ -12,7 +12,7 @@ use tokio::task::yield_now;
 use super::Worker;
 use super::connection::Connection;
 use super::turn::{APPEND, WRITES_PER_TURN};
-use crate::session::Membership;
+use crate::session::{Membership, Refusal};
 use crate::socket::{Slow, Socket};
 
 impl Worker {
@@ -116,6 +116,12 @@ impl Worker {
             self.hub().leave(&name, self.index);
             return;
         };
+        let revoked = connection.session.borrow_mut().revoked(&name);
+        if let Some(Refusal { code, message }) = revoked {
+            self.hub().leave(&name, self.index);
+            self.refuse(&connection, ticket.id, code, &message);
+            return connection.socket.wake_reader();
+        }
         self.add(&connection, room, name);
         if let Some(frame) = frame {
             self.send(&connection, frame);
@@ -138,7 +144,9 @@ impl Worker {
         if rule.presence {
             let member = Member {
                 client: connection.client,
-                identity: Arc::clone(&self.anonymous),
+                identity: session
+                    .identity()
+                    .unwrap_or_else(|| Arc::clone(&self.anonymous)),
             };
             self.roster().enter(&name, member, rule.announce);
         }

@@ -12,7 +12,7 @@ use prometheus::Registry;
 use tokio::runtime::Handle;
 
 use super::Shared;
-use crate::auth::Rules;
+use crate::auth::{OriginPolicy, Rules};
 use crate::door::Doors;
 use crate::metrics::Metrics;
 
@@ -43,6 +43,8 @@ pub(crate) fn shared() -> Arc<Shared> {
     let hub = Hub::new(options, backend, Handle::current(), metrics.clone());
     Arc::new(Shared {
         rules: Rules::new(&Config::default()),
+        tokens: None,
+        origins: OriginPolicy::Any,
         doors: Doors::default(),
         config: Config::default(),
         hub,

@@ -16,14 +16,17 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use self::head::{Ending, Head};
+use super::authenticate::Identified;
 use super::connection::Connection;
 use super::{Load, Worker, read};
 use crate::http::answer;
+use crate::http::credentials::Credentials;
 use crate::http::handshake::Upgrade;
 use crate::http::places::Place;
 use crate::http::response::{Response, Status};
 use crate::metrics::Handshake;
 use crate::panic;
+use crate::session::Session;
 use crate::socket::{self, Inbound};
 
 impl Worker {
@@ -42,7 +45,7 @@ impl Worker {
     async fn shake_hands(self: Rc<Self>, stream: TcpStream, place: Place, load: Load) {
         let patience = self.limits().handshake_timeout;
         let accepted = Instant::now();
-        let mut head = Head::new(self.limits().handshake_bytes);
+        let mut head = Head::new(self.limits().handshake_bytes, self.token_places());
         let (read, displaced) = tokio::select! {
             biased;
             read = timeout(patience, self.read_head(&stream, &mut head)) => (read.ok(), false),
@@ -51,13 +54,13 @@ impl Worker {
         let read =
             read.unwrap_or_else(|| head.read_the_rest(&stream, &mut self.scratch.borrow_mut()));
         let response = match read {
-            Ok(Ending::Upgrade(upgrade, first)) => match self.admit() {
-                Ok(seat) => {
+            Ok(Ending::Upgrade(upgrade, shown, first)) => match self.enter(shown) {
+                Ok((seat, identified)) => {
                     self.shared
                         .metrics
                         .handshake_seconds
                         .observe(accepted.elapsed().as_secs_f64());
-                    return seat.start(stream, upgrade, first, load);
+                    return seat.start(stream, upgrade, identified, first, load);
                 }
                 Err(response) => response,
             },
@@ -91,6 +94,12 @@ impl Worker {
         }
     }
 
+    /// Finds out who it is, and counts one more connection.
+    fn enter(&self, shown: Option<Credentials>) -> Result<(Seat, Identified), Response> {
+        let identified = self.identify(shown)?;
+        Ok((self.admit()?, identified))
+    }
+
     /// Counts one more connection, unless the node is full or going away.
     fn admit(&self) -> Result<Seat, Response> {
         let limit = self.limits().connections;
@@ -107,7 +116,7 @@ impl Worker {
     }
 
     /// Reads until the head is whole or refused.
-    async fn read_head(&self, stream: &TcpStream, head: &mut Head) -> io::Result<Ending> {
+    async fn read_head(&self, stream: &TcpStream, head: &mut Head<'_>) -> io::Result<Ending> {
         loop {
             stream.readable().await?;
             let mut scratch = self.scratch.borrow_mut();
@@ -152,7 +161,14 @@ impl Drop for Guest {
 
 impl Seat {
     /// Begins the WebSocket: the response, the welcome, the rooms named in the address.
-    fn start(self, stream: TcpStream, upgrade: Upgrade, first: Vec<u8>, load: Load) {
+    fn start(
+        self,
+        stream: TcpStream,
+        upgrade: Upgrade,
+        identified: Identified,
+        first: Vec<u8>,
+        load: Load,
+    ) {
         let Upgrade {
             format,
             rooms,
@@ -164,7 +180,11 @@ impl Seat {
         let sequence = worker.shared.clients.fetch_add(1, Ordering::Relaxed);
         let client = ClientId::new(worker.shared.node, sequence);
         let door = worker.shared.doors.of(format, echo);
-        let connection = worker.open(|slot| Connection::new(stream, slot, client, door));
+        let (session, refused) = match identified {
+            Identified::Session(credential) => (Session::new(credential), None),
+            Identified::Refused { code, reason } => (Session::default(), Some((code, reason))),
+        };
+        let connection = worker.open(|slot| Connection::new(stream, slot, client, door, session));
         let guest = Guest {
             connection,
             seat: self,
@@ -175,15 +195,32 @@ impl Seat {
         worker.write_after(|| {
             // Not a frame, but the first thing to be written all the same.
             worker.send(connection, response.into());
+            if let Some((code, reason)) = refused {
+                return worker.close(connection, code, &reason);
+            }
+            let session = connection.session.borrow();
+            let credential = session.credential().cloned();
+            drop(session);
             if format != Format::Plain {
+                let identity = credential.as_ref().map(|credential| &credential.identity);
                 let welcome = Welcome {
                     client,
-                    user: None,
+                    user: identity.and_then(|identity| identity.user.as_deref()),
                     node: &worker.config().node,
                     heartbeat: worker.config().heartbeat.as_secs(),
                     max_message: worker.limits().max_message as u64,
+                    session: Some(worker.authentication(credential.as_deref())),
                 };
                 worker.say(connection, &Event::Welcome(welcome));
+            }
+            let mut rooms = rooms;
+            if format != Format::Plain {
+                let auto = credential.iter().flat_map(|credential| &credential.auto);
+                rooms.extend(
+                    auto.filter(|room| !rooms.contains(room))
+                        .cloned()
+                        .collect::<Vec<_>>(),
+                );
             }
             worker.join_at_once(connection, rooms, format != Format::Plain);
         });

@@ -12,6 +12,7 @@ use fanfare_shared::code::CloseCode;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::Worker;
+use super::authenticate::seconds;
 use super::connection::Connection;
 use super::turn::APPEND;
 
@@ -48,7 +49,9 @@ impl Worker {
                 self.turn.charge(APPEND);
                 self.turn.pause().await;
             }
+            let date = seconds();
             for connection in self.share_of(now) {
+                self.end_expired(&connection, date);
                 if self.is_too_old(&connection) {
                     self.close(&connection, CloseCode::Restart, "limits.max_connection_age");
                     continue;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize};
 use fanfare_broker::{Hub, Roster};
 use fanfare_shared::config::Config;
 
-use crate::auth::Rules;
+use crate::auth::{OriginPolicy, Rules, Tokens};
 use crate::door::Doors;
 use crate::metrics::Metrics;
 
@@ -17,6 +17,10 @@ pub(super) const SCRATCH_BYTES: usize = 64 * 1024;
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) rules: Rules,
+    /// What tokens are checked with; none where nobody is asked for one.
+    pub(crate) tokens: Option<Arc<Tokens>>,
+    /// From which web pages browsers may connect.
+    pub(crate) origins: OriginPolicy,
     pub(crate) doors: Doors,
     pub(crate) hub: Arc<Hub>,
     pub(crate) roster: Arc<Roster>,

@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use fanfare_shared::config::{KEYS, OTHER_VARIABLES, ROOM_KEYS};
+use fanfare_shared::config::{AUTH_KEYS, KEYS, OTHER_VARIABLES, ROOM_KEYS};
 
 /// The keys of the configuration.
 pub(crate) struct Names {
@@ -44,7 +44,14 @@ impl Names {
             let (_, last) = name.rsplit_once('.').unwrap_or(("", name));
             last.contains(char::is_uppercase) && self.values.contains(&format!("\n  {last}:"))
         };
-        KEYS.iter().chain(ROOM_KEYS).any(|key| key.path == name) || is_value()
+        let is_listed = || {
+            let (_, key) = name.split_once("auth.keys").unwrap_or_default();
+            let key = key.trim_start_matches('.');
+            name.starts_with("auth.keys")
+                && (key.is_empty() || AUTH_KEYS.iter().any(|known| known.path == key))
+        };
+        let is_single = KEYS.iter().chain(ROOM_KEYS).any(|key| key.path == name);
+        is_single || is_listed() || is_value()
     }
 
     pub(crate) fn is_variable(&self, name: &str) -> bool {

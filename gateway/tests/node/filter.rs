@@ -10,6 +10,7 @@ use tokio::process::Command;
 use crate::client::Client;
 use crate::deadline::within;
 use crate::node::Node;
+use crate::token::{KEYED, SECRET};
 
 fn fanfare(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fanfare"));
@@ -137,4 +138,70 @@ async fn a_wrong_argument_is_not_repeated_with_its_control_characters() {
     // The parser itself takes the sequence out.
     assert!(said.contains("'nonsense\\u202e'"), "{said}");
     assert!(!said.contains(['\u{1b}', '\u{7}', '\u{202e}']), "{said}");
+}
+
+#[tokio::test]
+async fn a_token_is_signed_checked_and_shown() {
+    let node = Node::with(KEYED).await;
+    let url = url(&node);
+    let with_secret = |arguments: &[&str]| {
+        let mut command = fanfare(arguments);
+        command.env("FANFARE_AUTH__SECRET", SECRET);
+        command
+    };
+    let signed = output(&mut with_secret(&[
+        "token",
+        "--user",
+        "ann",
+        "--allow",
+        "chat:*=join,publish",
+    ]))
+    .await;
+    assert!(signed.status.success(), "{signed:?}");
+    let token = String::from_utf8(signed.stdout).expect("a token");
+    let told = String::from_utf8(signed.stderr).expect("a text");
+    assert!(told.contains("user ann, until "), "{told}");
+    assert!(told.contains("chat:*  join, publish"), "{told}");
+    let checked = output(&mut with_secret(&["token", "--check", &token, "--json"])).await;
+    let said: serde_json::Value = serde_json::from_slice(&checked.stdout).expect("JSON");
+    assert_eq!(said["rooms"], json!({"chat:*": ["join", "publish"]}));
+
+    let mut publish = fanfare(&["pub", "chat:1", "hi", "--url", &url]);
+    let published = output(publish.env("FANFARE_TOKEN", token.trim())).await;
+    assert!(published.status.success(), "{published:?}");
+    let refused = output(&mut fanfare(&["pub", "chat:1", "hi", "--url", &url])).await;
+    assert_eq!(refused.status.code(), Some(1));
+    let why = String::from_utf8(refused.stderr).expect("a text");
+    assert!(
+        why.contains("401") && why.contains("token: none is here"),
+        "{why}"
+    );
+
+    for (arguments, why) in [
+        (
+            &["token", "--check", "abc"][..],
+            "error: token: it is no JWT",
+        ),
+        (
+            &["token", "--allow", "a=jion"],
+            "error: a node would refuse it: token: its `rooms`",
+        ),
+        (
+            &["token", "--expires", "soon"],
+            "error: --expires soon: give a time",
+        ),
+        (&["token", "--info", "{"], "error: --info is no JSON"),
+    ] {
+        let refused = output(&mut with_secret(arguments)).await;
+        assert_eq!(refused.status.code(), Some(1), "{arguments:?}");
+        let told = String::from_utf8(refused.stderr).expect("a text");
+        assert!(told.starts_with(why), "{told}");
+        assert!(!told.contains(SECRET));
+    }
+    let without = output(&mut fanfare(&["token"])).await;
+    let told = String::from_utf8(without.stderr).expect("a text");
+    assert!(
+        told.starts_with("error: no key is configured; set auth.secret"),
+        "{told}"
+    );
 }

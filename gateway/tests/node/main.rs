@@ -23,6 +23,8 @@ mod redis_sentinel;
 mod redis_server;
 #[path = "../support/socket.rs"]
 mod socket;
+#[path = "../support/token.rs"]
+mod token;
 
 mod cluster;
 mod commands;
@@ -40,4 +42,5 @@ mod page;
 mod plain;
 mod presence;
 mod slow_consumer;
+mod tokens;
 mod topology;

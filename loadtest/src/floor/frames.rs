@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use fanfare_shared::codec::{self, Format};
 use fanfare_shared::{
-    ClientId, Data, Encoding, Epoch, Event, Position, Publication, Publisher, RoomName, Welcome,
+    Authentication, ClientId, Data, Encoding, Epoch, Event, Position, Publication, Publisher,
+    RoomName, Welcome,
 };
 
 use crate::stamp::{LEN, Stamp};
@@ -82,6 +83,7 @@ pub(super) fn welcome(format: Format, room: &str) -> Vec<u8> {
         node: "floor",
         heartbeat: 25,
         max_message: 65_536,
+        session: Some(Authentication::Open),
     });
     let joined = Event::Joined {
         id: None,

@@ -20,6 +20,7 @@ pub(super) struct Fields<'a> {
     pub(super) history: Option<u64>,
     pub(super) limit: Option<u64>,
     pub(super) after: Option<Cow<'a, str>>,
+    pub(super) token: Option<Cow<'a, str>>,
 }
 
 /// The longest `event` and `key`, in bytes.
@@ -84,6 +85,11 @@ impl<'a> Fields<'a> {
                 limit: self.limit,
                 after: self.after.as_deref().map(client).transpose()?,
             },
+            "auth" => Command::Auth {
+                token: self
+                    .token
+                    .ok_or_else(|| bad("token: missing; `auth` needs one"))?,
+            },
             "ping" => Command::Ping,
             other => {
                 let shown: String = other.chars().take(40).collect();
@@ -91,7 +97,7 @@ impl<'a> Fields<'a> {
                     ErrorCode::UnknownType,
                     format!(
                         "type: `{shown}` is unknown; known are join, leave, publish, history, \
-                         presence, ping"
+                         presence, auth, ping"
                     ),
                 ));
             }

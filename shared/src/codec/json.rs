@@ -35,11 +35,13 @@ struct Wire<'a> {
     history: Option<u64>,
     limit: Option<u64>,
     after: Option<Cow<'a, str>>,
+    token: Option<Cow<'a, str>>,
 }
 
 /// The names of the fields.
-const FIELDS: [&str; 11] = [
+const FIELDS: [&str; 12] = [
     "type", "id", "room", "event", "key", "echo", "data", "since", "history", "limit", "after",
+    "token",
 ];
 
 /// A field's name, if it is known: its place among [`FIELDS`].
@@ -109,6 +111,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
                 Some("event") => wire.event = text()?,
                 Some("key") => wire.key = text()?,
                 Some("after") => wire.after = text()?,
+                Some("token") => wire.token = text()?,
                 Some("id") => wire.id = map.next_value()?,
                 Some("echo") => wire.echo = map.next_value()?,
                 // `null` is a value, where an `Option` would be nothing.
@@ -169,6 +172,7 @@ fn read(text: &str) -> Result<Fields<'_>, DecodeError> {
         history: wire.history,
         limit: wire.limit,
         after: wire.after,
+        token: wire.token,
     })
 }
 

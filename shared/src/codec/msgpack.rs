@@ -69,6 +69,7 @@ fn read_fields<'a>(message: &'a [u8], fields: &mut Fields<'a>) -> Result<(), Str
             "history" => set(key, &mut fields.history, reader.int(), "a positive integer")?,
             "limit" => set(key, &mut fields.limit, reader.int(), "a positive integer")?,
             "after" => set(key, &mut fields.after, reader.text(), "a string")?,
+            "token" => set(key, &mut fields.token, reader.text(), "a string")?,
             "since" => {
                 let since = reader.since()?;
                 set(key, &mut fields.since, Some(since), "a position")?;

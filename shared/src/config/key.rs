@@ -9,7 +9,8 @@ use std::time::Duration;
 use config::{Value, ValueKind};
 use humantime_serde::re::humantime::{format_duration, parse_duration};
 
-use super::{RedisUrl, RoomPattern};
+use super::auth::ALGORITHMS;
+use super::{Access, RedisUrl, RoomPattern};
 
 /// One key and what it takes.
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +59,21 @@ pub enum Kind {
     Path,
     /// A pattern of room names.
     Pattern,
+    /// A secret, which is never shown.
+    Secret,
+    /// A text in one line.
+    Text {
+        /// What it is, for messages.
+        what: &'static str,
+    },
+    /// A text of several lines.
+    Pem,
+    /// One web address.
+    Url,
+    /// Origins of web pages: one or several.
+    Origins,
+    /// The name of a claim, or a path to one.
+    Claim,
 }
 
 /// The longest name of a node.
@@ -66,7 +82,13 @@ pub(super) const NAME_MAX: usize = 64;
 /// The most servers of Redis that one key names.
 const URLS_MAX: usize = 64;
 
-/// Every key outside `[[rooms]]`, in the order in which they are printed.
+/// The most origins of one key.
+const ORIGINS_MAX: usize = 256;
+
+/// The longest text in bytes.
+const TEXT_MAX: usize = 1024;
+
+/// Every key outside of lists, in the order in which they are printed.
 pub const KEYS: &[Key] = &[
     key("listen", Kind::Address),
     key("node", Kind::Name),
@@ -98,6 +120,21 @@ pub const KEYS: &[Key] = &[
     key("memory.bytes", count("bytes", 1 << 20, 1 << 44)),
     key("presence.lease", time(1000, HOUR)),
     key("presence.announce_each", count("members", 0, 10_000)),
+    key("auth.secret", Kind::Secret),
+    key("auth.key_file", Kind::Path),
+    key("auth.jwks_url", Kind::Url),
+    key("auth.jwks_private", Kind::Flag),
+    key("auth.audience", text("the `aud` of your tokens")),
+    key("auth.issuer", text("the `iss` of your tokens")),
+    key("auth.anonymous", Kind::Flag),
+    key("auth.query", Kind::Flag),
+    key("auth.cookie", text("the name of a cookie")),
+    key("auth.origins", Kind::Origins),
+    key("auth.grace", time(0, HOUR)),
+    key("auth.claims.user", Kind::Claim),
+    key("auth.claims.info", Kind::Claim),
+    key("auth.claims.rooms", Kind::Claim),
+    key("auth.claims.auto", Kind::Claim),
     key("limits.connections", count("connections", 1, 10_000_000)),
     key("limits.handshakes", count("handshakes", 1, 1_000_000)),
     key("limits.handshake_timeout", time(100, 5 * MINUTE)),
@@ -129,13 +166,25 @@ pub const ROOM_KEYS: &[Key] = &[
     key("match", Kind::Pattern),
     key("history.size", count("publications", 0, 1_000_000)),
     key("history.ttl", time(1000, 30 * 24 * HOUR)),
+    key("history.read", Kind::Choice(Access::WORDS)),
     key("presence", Kind::Flag),
+    key("members", Kind::Choice(Access::WORDS)),
     key("announce", Kind::Flag),
-    key("publish", Kind::Choice(&["anyone", "members", "server"])),
+    key("join", Kind::Choice(Access::WORDS)),
+    key("publish", Kind::Choice(Access::WORDS)),
     key(
         "slow_consumer",
         Kind::Choice(&["disconnect", "drop_oldest", "latest"]),
     ),
+];
+
+/// Every key of one `[[auth.keys]]`. Only the file can set these.
+pub const AUTH_KEYS: &[Key] = &[
+    key("kid", text("the `kid` of your tokens")),
+    key("algorithm", Kind::Choice(ALGORITHMS)),
+    key("secret", Kind::Secret),
+    key("public_key", Kind::Pem),
+    key("file", Kind::Path),
 ];
 
 /// The words that start a directive of `log.level` or stand behind its `=`.
@@ -151,6 +200,10 @@ const fn key(path: &'static str, kind: Kind) -> Key {
 
 const fn count(unit: &'static str, min: u64, max: u64) -> Kind {
     Kind::Count { unit, min, max }
+}
+
+const fn text(what: &'static str) -> Kind {
+    Kind::Text { what }
 }
 
 const fn urls(example: &'static str) -> Kind {
@@ -195,6 +248,18 @@ impl Kind {
                 format!("give {example}, or up to {URLS_MAX} of them with commas in between")
             }
             Self::Path => "give the path of a file".to_owned(),
+            Self::Secret => "give a text in quotes, best 32 random bytes or more".to_owned(),
+            Self::Text { what } => format!("give {what}, up to {TEXT_MAX} bytes in one line"),
+            Self::Pem => "give a public key in PEM, from its BEGIN line to its END line".to_owned(),
+            Self::Url => "give an address that starts with https://".to_owned(),
+            Self::Origins => format!(
+                "give up to {ORIGINS_MAX} origins, such as https://example.com or \
+                 https://*.example.com"
+            ),
+            Self::Claim => {
+                "give the name of a claim, or the way to one with dots: app_metadata.fanfare"
+                    .to_owned()
+            }
             Self::Pattern => {
                 "give a room's name, with at most one `*` for any text, such as chat:*".to_owned()
             }
@@ -218,6 +283,7 @@ impl Kind {
             Self::Address => address_of(raw),
             Self::RedisUrls { .. } => urls_of(raw),
             Self::Flag => flag_of(raw),
+            Self::Origins => origins_of(raw),
             _ => {
                 let text = text_of(raw)?;
                 self.check_text(&text)?;
@@ -242,13 +308,35 @@ impl Kind {
             Self::Choice(words) if words.contains(&text) => Ok(()),
             Self::Choice(_) => Err("no such choice".to_owned()),
             Self::Filter => check_filter(text),
-            Self::Path if text.is_empty() => Err("empty".to_owned()),
-            Self::Path => Ok(()),
+            Self::Path | Self::Secret if text.is_empty() => Err("empty".to_owned()),
+            Self::Path | Self::Secret => Ok(()),
+            Self::Text { .. } => check_line(text),
+            Self::Pem if text.trim_start().starts_with("-----BEGIN ") => Ok(()),
+            Self::Pem => Err("not PEM".to_owned()),
+            Self::Url => {
+                check_line(text)?;
+                let (_, rest) = text
+                    .split_once("://")
+                    .filter(|(scheme, _)| matches!(*scheme, "https" | "http"))
+                    .ok_or("not a web address")?;
+                if rest.starts_with('/') || rest.is_empty() {
+                    return Err("it names no host".to_owned());
+                }
+                Ok(())
+            }
+            Self::Claim => {
+                check_line(text)?;
+                if text.split('.').any(str::is_empty) {
+                    return Err("a name between the dots is empty".to_owned());
+                }
+                Ok(())
+            }
             Self::Pattern => RoomPattern::new(text).map(drop).map_err(str::to_owned),
             Self::Address
             | Self::Count { .. }
             | Self::Time { .. }
             | Self::RedisUrls { .. }
+            | Self::Origins
             | Self::Flag => Ok(()),
         }
     }
@@ -325,27 +413,72 @@ fn address_of(raw: &ValueKind) -> Result<ValueKind, String> {
     }
 }
 
-/// A text with commas, as the environment and flags give it, or the list of a file.
+/// The addresses of servers.
 fn urls_of(raw: &ValueKind) -> Result<ValueKind, String> {
-    let urls: Vec<&str> = match raw {
-        ValueKind::String(text) => text.split(',').map(str::trim).collect(),
-        ValueKind::Array(items) => items
-            .iter()
-            .map(|item| match &item.kind {
-                ValueKind::String(text) => Ok(text.as_str()),
-                _ => Err("not a list of texts in quotes".to_owned()),
-            })
-            .collect::<Result<_, _>>()?,
-        _ => return Err("not a text in quotes, nor a list of such".to_owned()),
-    };
+    let urls = list_of(raw)?;
     if urls.len() > URLS_MAX {
         return Err("too many".to_owned());
     }
     for url in &urls {
         RedisUrl::check(url)?;
     }
-    let value = |url: &&str| Value::new(None, ValueKind::String((*url).to_owned()));
-    Ok(ValueKind::Array(urls.iter().map(value).collect()))
+    Ok(as_list(&urls))
+}
+
+/// Origins of web pages (RFC 6454, section 6.2): a scheme and a host, and a port where it is not the
+/// scheme's.
+fn origins_of(raw: &ValueKind) -> Result<ValueKind, String> {
+    let origins = list_of(raw)?;
+    if origins.len() > ORIGINS_MAX {
+        return Err("too many".to_owned());
+    }
+    for origin in &origins {
+        check_line(origin)?;
+        if *origin == "*" {
+            continue;
+        }
+        let host = origin
+            .split_once("://")
+            .map(|(_, host)| host)
+            .ok_or("an origin starts with its scheme")?;
+        if host.is_empty() || host.contains(['/', '?', '#', '@']) {
+            return Err("an origin is a scheme and a host, and nothing behind them".to_owned());
+        }
+    }
+    Ok(as_list(&origins))
+}
+
+/// A text with commas, as the environment and flags give it, or the list of a file.
+fn list_of(raw: &ValueKind) -> Result<Vec<&str>, String> {
+    match raw {
+        ValueKind::String(text) => Ok(text.split(',').map(str::trim).collect()),
+        ValueKind::Array(items) => items
+            .iter()
+            .map(|item| match &item.kind {
+                ValueKind::String(text) => Ok(text.as_str()),
+                _ => Err("not a list of texts in quotes".to_owned()),
+            })
+            .collect(),
+        _ => Err("not a text in quotes, nor a list of such".to_owned()),
+    }
+}
+
+fn as_list(texts: &[&str]) -> ValueKind {
+    let value = |text: &&str| Value::new(None, ValueKind::String((*text).to_owned()));
+    ValueKind::Array(texts.iter().map(value).collect())
+}
+
+fn check_line(text: &str) -> Result<(), String> {
+    if text.is_empty() {
+        return Err("empty".to_owned());
+    }
+    if text.len() > TEXT_MAX {
+        return Err("too long".to_owned());
+    }
+    if text.chars().any(char::is_control) {
+        return Err("it has a control character".to_owned());
+    }
+    Ok(())
 }
 
 /// A directive is a level, or `module=level`. The logger itself would take a misspelled level

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use config::{File, FileFormat, Map, Source, Value, ValueKind};
 
 use super::error::one_line;
-use super::key::{KEYS, Key, Kind, ROOM_KEYS};
+use super::key::{AUTH_KEYS, KEYS, Key, Kind, ROOM_KEYS};
 use super::nearest::nearest;
-use super::{Config, ConfigError, RedisUrl, RoomRule};
+use super::{Access, Config, ConfigError, RedisUrl, RoomRule};
 
 /// Where configuration comes from, weakest first. Nothing else is read: no process environment,
 /// no arguments.
@@ -26,8 +26,9 @@ pub struct Sources {
     pub flags: Vec<(String, String)>,
 }
 
-/// `FANFARE_` variables that are not keys: the file's name, and where `sub` and `pub` connect.
-pub const OTHER_VARIABLES: &[&str] = &["FANFARE_CONFIG", "FANFARE_URL"];
+/// `FANFARE_` variables that are not keys: the file's name, and where `sub` and `pub` connect and
+/// with which token.
+pub const OTHER_VARIABLES: &[&str] = &["FANFARE_CONFIG", "FANFARE_URL", "FANFARE_TOKEN"];
 
 const PREFIX: &str = "FANFARE_";
 const DEFAULT_FILE: &str = "fanfare.toml";
@@ -42,12 +43,13 @@ impl Config {
         builder = builder
             .add_source(from_environment(&sources.env)?)
             .add_source(from_flags(&sources.flags)?);
-        let mut config: Self = builder
-            .build()
-            .and_then(config::Config::try_deserialize)
-            .map_err(Box::new)?;
+        let merged = builder.build().map_err(Box::new)?;
+        let mut config: Self = merged.clone().try_deserialize().map_err(Box::new)?;
         if !config.rooms.iter().any(|rule| rule.r#match.matches_all()) {
             config.rooms.push(RoomRule::default());
+        }
+        if config.auth.has_keys() {
+            require_grants(&mut config.rooms, &merged);
         }
         config.check_together()?;
         Ok(config)
@@ -106,16 +108,17 @@ impl Layer {
                     });
                 };
                 self.add_table(keys, &path, at, inner, origin)?;
-            } else if path == "rooms" && at.is_empty() {
-                let rooms = add_rooms(value, origin)?;
-                self.0.insert(path, Value::new(None, rooms));
+            } else if let Some(list) = List::at(&path).filter(|_| at.is_empty()) {
+                let items = list.check(value, origin)?;
+                self.0.insert(path, Value::new(None, items));
             } else {
                 let sections = keys.iter().filter_map(|key| key.path.split_once('.'));
+                let lists = LISTS.iter().filter(|_| at.is_empty());
                 let known = keys
                     .iter()
                     .map(|key| key.path)
                     .chain(sections.map(|(section, _)| section))
-                    .chain(at.is_empty().then_some("rooms"));
+                    .chain(lists.map(|list| list.path));
                 return Err(ConfigError::UnknownKey {
                     origin: origin.to_owned(),
                     nearest: nearest(&path, known).map(|known| format!("{at}{known}")),
@@ -172,37 +175,108 @@ fn from_file(name: &str, text: &str) -> Result<Layer, ConfigError> {
     Ok(layer)
 }
 
-/// The rules of `[[rooms]]`, each checked like a source of its own.
-fn add_rooms(value: Value, origin: &str) -> Result<ValueKind, ConfigError> {
-    let wrong = || ConfigError::Value {
-        key: "rooms".to_owned(),
-        value: "…".to_owned(),
-        origin: Some(origin.to_owned()),
-        problem: "not a list of rules".to_owned(),
-        remedy: "give each rule as a table that starts with [[rooms]]".to_owned(),
-    };
-    let ValueKind::Array(rules) = value.kind else {
-        return Err(wrong());
-    };
-    let mut checked = Vec::with_capacity(rules.len());
-    for (number, rule) in (1..).zip(rules) {
-        let ValueKind::Table(table) = rule.kind else {
+/// Tables that the file may have several of.
+struct List {
+    path: &'static str,
+    keys: &'static [Key],
+    /// What one of them is, for messages.
+    item: &'static str,
+}
+
+const LISTS: &[List] = &[
+    List {
+        path: "rooms",
+        keys: ROOM_KEYS,
+        item: "rule",
+    },
+    List {
+        path: "auth.keys",
+        keys: AUTH_KEYS,
+        item: "key",
+    },
+];
+
+impl List {
+    fn at(path: &str) -> Option<&'static Self> {
+        LISTS.iter().find(|list| list.path == path)
+    }
+
+    /// Checks each table like a source of its own.
+    fn check(&self, value: Value, origin: &str) -> Result<ValueKind, ConfigError> {
+        let Self { path, item, .. } = self;
+        let wrong = || ConfigError::Value {
+            key: (*path).to_owned(),
+            value: "…".to_owned(),
+            origin: Some(origin.to_owned()),
+            problem: format!("not a list of {item}s"),
+            remedy: format!("give each {item} as a table that starts with [[{path}]]"),
+        };
+        let ValueKind::Array(items) = value.kind else {
             return Err(wrong());
         };
-        let mut layer = Layer::default();
-        layer.add_table(ROOM_KEYS, "", &format!("rooms[{number}]."), table, origin)?;
-        if !layer.0.contains_key("match") {
-            return Err(ConfigError::NoMatch {
-                origin: origin.to_owned(),
-                key: format!("rooms[{number}]"),
-            });
+        let mut checked = Vec::with_capacity(items.len());
+        for (number, item) in (1..).zip(items) {
+            let ValueKind::Table(mut table) = item.kind else {
+                return Err(wrong());
+            };
+            let at = format!("{path}[{number}]");
+            if *path == "rooms" {
+                write_out(&mut table);
+            }
+            let mut layer = Layer::default();
+            layer.add_table(self.keys, "", &format!("{at}."), table, origin)?;
+            if *path == "rooms" && !layer.0.contains_key("match") {
+                return Err(ConfigError::NoMatch {
+                    origin: origin.to_owned(),
+                    key: at,
+                });
+            }
+            // Collecting unfolds `history.size` into its section again.
+            let mut item = Value::new(None, ValueKind::Table(Map::new()));
+            layer.collect_to(&mut item).map_err(Box::new)?;
+            checked.push(item);
         }
-        // Collecting unfolds `history.size` into its section again.
-        let mut rule = Value::new(None, ValueKind::Table(Map::new()));
-        layer.collect_to(&mut rule).map_err(Box::new)?;
-        checked.push(rule);
+        Ok(ValueKind::Array(checked))
     }
-    Ok(ValueKind::Array(checked))
+}
+
+/// Writes out what a rule says in short: `history = "users"` and `presence = "users"`.
+fn write_out(rule: &mut Map<String, Value>) {
+    let word = |rule: &Map<String, Value>, name| match &rule.get(name)?.kind {
+        ValueKind::String(word) if Access::WORDS.contains(&word.as_str()) => Some(word.clone()),
+        _ => None,
+    };
+    let value = |kind| Value::new(None, kind);
+    if let Some(word) = word(rule, "history") {
+        let read = Map::from_iter([("read".to_owned(), value(ValueKind::String(word)))]);
+        rule.insert("history".to_owned(), value(ValueKind::Table(read)));
+    }
+    if let Some(word) = word(rule, "presence") {
+        rule.insert("presence".to_owned(), value(ValueKind::Boolean(true)));
+        rule.entry("members".to_owned())
+            .or_insert_with(|| value(ValueKind::String(word)));
+    }
+}
+
+/// Once there are keys, what a rule does not open needs a grant.
+fn require_grants(rules: &mut [RoomRule], merged: &config::Config) {
+    for (index, rule) in rules.iter_mut().enumerate() {
+        let is_said = |key: &str| {
+            merged
+                .get::<String>(&format!("rooms[{index}].{key}"))
+                .is_ok()
+        };
+        for (key, access) in [
+            ("join", &mut rule.join),
+            ("publish", &mut rule.publish),
+            ("history.read", &mut rule.history.read),
+            ("members", &mut rule.members),
+        ] {
+            if !is_said(key) {
+                *access = Access::Grant;
+            }
+        }
+    }
 }
 
 fn from_environment(env: &[(String, String)]) -> Result<Layer, ConfigError> {
@@ -302,6 +376,7 @@ fn keys_of(keys: &[Key], section: &str) -> String {
 /// A value as it was written, in one line and without secrets.
 fn show(kind: Kind, raw: &ValueKind) -> String {
     match raw {
+        _ if matches!(kind, Kind::Secret) => "\"***\"".to_owned(),
         ValueKind::String(text) => {
             let text = match kind {
                 Kind::RedisUrls { .. } => {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::Config;
-use super::key::{KEYS, Key, ROOM_KEYS};
+use super::key::{AUTH_KEYS, KEYS, Key, ROOM_KEYS};
 
 impl Config {
     /// The whole configuration as TOML that [`Config::load`] takes, in the order of [`KEYS`].
@@ -19,7 +19,7 @@ impl Config {
         let mut toml = String::new();
         let mut section = "";
         for key in KEYS {
-            let (of, name) = key.path.split_once('.').unwrap_or(("", key.path));
+            let (of, name) = key.path.rsplit_once('.').unwrap_or(("", key.path));
             if of != section {
                 section = of;
                 let _ = write!(toml, "\n[{section}]\n");
@@ -29,13 +29,15 @@ impl Config {
                 None => writeln!(toml, "# {name} is not set"),
             };
         }
-        let rules = tree.get("rooms").and_then(Value::as_array);
-        for rule in rules.into_iter().flatten() {
-            toml.push_str("\n[[rooms]]\n");
-            for key in ROOM_KEYS {
-                if let Some(value) = at(rule, key) {
-                    // Dotted, `history.size`, so that a rule stays one table.
-                    let _ = writeln!(toml, "{} = {}", key.path, scalar(value));
+        for (list, keys) in [("auth.keys", AUTH_KEYS), ("rooms", ROOM_KEYS)] {
+            let items = value_at(&tree, list).and_then(Value::as_array);
+            for item in items.into_iter().flatten() {
+                let _ = write!(toml, "\n[[{list}]]\n");
+                for key in keys {
+                    if let Some(value) = at(item, key) {
+                        // Dotted, `history.size`, so that an item stays one table.
+                        let _ = writeln!(toml, "{} = {}", key.path, scalar(value));
+                    }
                 }
             }
         }
@@ -44,9 +46,11 @@ impl Config {
 }
 
 fn at<'a>(tree: &'a Value, key: &Key) -> Option<&'a Value> {
-    key.path
-        .split('.')
-        .try_fold(tree, |tree, name| tree.get(name))
+    value_at(tree, key.path)
+}
+
+fn value_at<'a>(tree: &'a Value, path: &str) -> Option<&'a Value> {
+    path.split('.').try_fold(tree, |tree, name| tree.get(name))
 }
 
 /// JSON's escapes are TOML's, but only TOML escapes the delete character.

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::Access;
+
 /// What the rooms whose names match are like.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -20,8 +22,13 @@ pub struct RoomRule {
     /// Whether members are told of each other's coming and going, by `member` pushes. Default
     /// false; needs `presence`.
     pub announce: bool,
-    /// Who may publish. Default `members`.
-    pub publish: PublishRule,
+    /// Who may ask who is in the rooms. Default `anyone`, with keys in `auth` `grant`. Short for
+    /// this and `presence = true`: `presence = "users"`.
+    pub members: Access,
+    /// Who may join without a grant. Default `anyone`, with keys in `auth` `grant`.
+    pub join: Access,
+    /// Who may publish without a grant. Default `members`, with keys in `auth` `grant`.
+    pub publish: Access,
     /// What happens to a member whose outbox overflows. Default `disconnect`.
     pub slow_consumer: SlowConsumer,
 }
@@ -37,19 +44,10 @@ pub struct History {
     /// Default 5 minutes; set it to how long a member may be gone and still recover.
     #[serde(with = "humantime_serde")]
     pub ttl: Duration,
-}
-
-/// Who may publish to a room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PublishRule {
-    /// Every connection, in the room or not.
-    Anyone,
-    /// The room's members.
-    #[default]
-    Members,
-    /// No client. Nothing else publishes either: such a room only keeps what it has.
-    Server,
+    /// Who may read them, by `history` or by a join that asks for some. What a member missed it
+    /// gets without. Default `anyone`, with keys in `auth` `grant`. In short:
+    /// `history = "members"`.
+    pub read: Access,
 }
 
 /// What happens to a member whose outbox overflows.
@@ -72,7 +70,9 @@ impl Default for RoomRule {
             history: History::default(),
             presence: true,
             announce: false,
-            publish: PublishRule::default(),
+            members: Access::Anyone,
+            join: Access::Anyone,
+            publish: Access::Members,
             slow_consumer: SlowConsumer::default(),
         }
     }
@@ -83,6 +83,7 @@ impl Default for History {
         Self {
             size: 256,
             ttl: Duration::from_secs(5 * 60),
+            read: Access::Anyone,
         }
     }
 }

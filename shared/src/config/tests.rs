@@ -1,5 +1,6 @@
 //! What configuration may say, source by source, and how a mistake is told.
 
+mod auth;
 mod key;
 mod load;
 mod nearest;

@@ -13,6 +13,7 @@ files!(file_of: Command<'_> {
     Publish => "publish",
     History => "history",
     Presence => "presence",
+    Auth => "auth",
     Ping => "ping",
 });
 
@@ -55,6 +56,9 @@ fn stated(format: Format) -> Vec<(&'static str, Request<'static>)> {
             encoding: Encoding::Json,
             bytes: json.as_bytes(),
         },
+    };
+    let auth = || Command::Auth {
+        token: "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ1MSJ9.c2ln".into(),
     };
     let bytes = Data {
         encoding: Encoding::Binary,
@@ -130,6 +134,8 @@ fn stated(format: Format) -> Vec<(&'static str, Request<'static>)> {
         ("presence", Some(16), presence(None, None)),
         ("presence_page", Some(17), presence(Some(100), after)),
         ("presence_count", Some(18), presence(Some(0), None)),
+        ("auth", Some(20), auth()),
+        ("auth_quietly", None, auth()),
         ("ping", Some(15), Command::Ping),
         ("ping_quietly", None, Command::Ping),
     ];

@@ -8,8 +8,8 @@ use fanfare_shared::code::ErrorCode;
 use fanfare_shared::codec::{Format, encode};
 use fanfare_shared::frame::{Opcode, parse_header};
 use fanfare_shared::{
-    ClientId, Data, Encoding, Epoch, Event, Headcount, Identity, Member, MemberChange, Position,
-    Publication, Publisher, Roll, RoomName, Welcome,
+    Authentication, ClientId, Data, Encoding, Epoch, Event, Headcount, Identity, LeftReason,
+    Member, MemberChange, Position, Publication, Publisher, Roll, RoomName, Welcome,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -23,6 +23,7 @@ files!(file_of: Event<'_> {
     Published => "published",
     History => "history",
     Presence => "presence",
+    Auth => "auth",
     Pong => "pong",
     Message => "message",
     Member => "member",
@@ -196,10 +197,29 @@ fn stated(publications: &Publications) -> Vec<(String, Event<'_>)> {
         node: "node-1",
         heartbeat: 25,
         max_message: 65_536,
+        session: None,
     };
     let of_a_user = Welcome {
         user: Some("u1"),
         ..welcome
+    };
+    let expires = Some(1_767_225_600);
+    let with_a_token = Welcome {
+        session: Some(Authentication::Token { expires }),
+        ..of_a_user
+    };
+    let of_an_open_node = Welcome {
+        session: Some(Authentication::Open),
+        ..welcome
+    };
+    let without_a_token = Welcome {
+        session: Some(Authentication::Anonymous),
+        ..welcome
+    };
+    let auth = |user| Event::Auth {
+        id: Some(20),
+        user,
+        expires,
     };
     let joined = |id, position: Option<Position>, recovered, messages| Event::Joined {
         id,
@@ -240,6 +260,12 @@ fn stated(publications: &Publications) -> Vec<(String, Event<'_>)> {
     let left = Event::Left {
         id: Some(7),
         room: "lobby",
+        reason: None,
+    };
+    let left_forbidden = Event::Left {
+        id: None,
+        room: "lobby",
+        reason: Some(LeftReason::Forbidden),
     };
     let reset = Event::Reset {
         room: "lobby",
@@ -248,6 +274,9 @@ fn stated(publications: &Publications) -> Vec<(String, Event<'_>)> {
     let events = [
         ("welcome", Event::Welcome(welcome)),
         ("welcome_of_a_user", Event::Welcome(of_a_user)),
+        ("welcome_of_an_open_node", Event::Welcome(of_an_open_node)),
+        ("welcome_with_a_token", Event::Welcome(with_a_token)),
+        ("welcome_without_a_token", Event::Welcome(without_a_token)),
         ("joined", joined(Some(1), at(41), None, &[])),
         (
             "joined_recovered",
@@ -264,6 +293,7 @@ fn stated(publications: &Publications) -> Vec<(String, Event<'_>)> {
         ("joined_without_history", joined(Some(1), None, None, &[])),
         ("joined_by_address", joined(None, at(0), None, &[])),
         ("left", left),
+        ("left_forbidden", left_forbidden),
         ("published", published("lobby", at(44))),
         ("published_without_history", published("cursors", None)),
         ("history", history(14, at(43), missed)),
@@ -271,6 +301,8 @@ fn stated(publications: &Publications) -> Vec<(String, Event<'_>)> {
         ("presence", presence(16, 0)),
         ("presence_page", presence(17, 1)),
         ("presence_count", presence(18, 2)),
+        ("auth", auth(Some("u1"))),
+        ("auth_without_user", auth(None)),
         ("pong", Event::Pong { id: Some(15) }),
         ("message", message(&publications.chat)),
         (

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::str::FromStr;
 
+use fanfare_shared::config::Secret;
 use hyper::Uri;
 use tokio::net::TcpStream;
 
@@ -18,6 +19,8 @@ pub(in crate::cli) struct Endpoint {
     port: u16,
     /// With its query; starts with a slash.
     path: String,
+    /// What is shown there, if anything.
+    token: Option<Secret>,
 }
 
 impl Endpoint {
@@ -73,7 +76,18 @@ impl Endpoint {
             host: host.to_owned(),
             port,
             path,
+            token: None,
         })
+    }
+
+    /// The same with a token to show there.
+    pub(in crate::cli) fn with_token(self, token: Option<Secret>) -> Self {
+        Self { token, ..self }
+    }
+
+    /// What is shown there, if anything.
+    pub(in crate::cli) const fn token(&self) -> Option<&Secret> {
+        self.token.as_ref()
     }
 
     /// What stands in the `Host` header.
@@ -120,6 +134,7 @@ impl fmt::Display for Endpoint {
             host,
             port,
             path,
+            token: _,
         } = self;
         write!(f, "{scheme}://{host}:{port}{path}")
     }

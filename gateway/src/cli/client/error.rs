@@ -28,10 +28,12 @@ pub(in crate::cli) enum ConnectError {
     Timeout { endpoint: String },
     #[error("{endpoint} did not answer as a WebSocket server: {problem}; is it the public port?")]
     Handshake { endpoint: String, problem: String },
-    #[error("{endpoint} answered {status}; {}", remedy_of(*status))]
+    #[error("{endpoint} answered {status}; {}", reason.as_deref().unwrap_or_else(|| remedy_of(*status)))]
     Refused {
         endpoint: String,
         status: StatusCode,
+        /// What the server said of it, for those statuses that a node explains.
+        reason: Option<String>,
     },
     #[error("{endpoint} does not speak {SUBPROTOCOL}: {problem}")]
     Protocol { endpoint: String, problem: String },
@@ -126,7 +128,9 @@ pub(super) fn plain(error: &io::Error) -> String {
 
 fn remedy_of(status: StatusCode) -> &'static str {
     match status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "it wants other credentials",
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            "it wants a token: --token or FANFARE_TOKEN"
+        }
         StatusCode::NOT_FOUND => "is the path right? fanfare's is /ws",
         StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
             "it takes no connection now; try again later"

@@ -16,6 +16,7 @@ use tokio::task::spawn_local;
 use super::super::fixture::shared;
 use super::super::turn::MOST;
 use super::*;
+use crate::session::Session;
 use crate::worker::read;
 
 /// Runs a test on the thread of a worker.
@@ -73,7 +74,8 @@ async fn connect(worker: &Rc<Worker>) -> (Rc<Connection>, TcpStream) {
     let (stream, _) = listener.accept().await.unwrap();
     let client = ClientId(worker.connections.borrow().len() as u64);
     let door = worker.shared.doors.of(Format::Json, true);
-    let connection = worker.open(|slot| Connection::new(stream, slot, client, door));
+    let connection =
+        worker.open(|slot| Connection::new(stream, slot, client, door, Session::default()));
     (connection, peer.unwrap())
 }
 

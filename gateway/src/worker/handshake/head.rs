@@ -6,14 +6,15 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use tokio::net::TcpStream;
 
+use crate::http::credentials::{self, Credentials, Places};
 use crate::http::handshake::{self, Outcome, Upgrade};
 use crate::http::response::Response;
 
 /// How the reading of a head ends.
 pub(super) enum Ending {
-    /// A WebSocket, and what came behind the head: the first frames, which some clients send
-    /// without waiting.
-    Upgrade(Upgrade, Vec<u8>),
+    /// A WebSocket, what it shows for itself, and what came behind the head: the first frames, which
+    /// some clients send without waiting.
+    Upgrade(Upgrade, Option<Credentials>, Vec<u8>),
     /// Something else, or nothing that is right.
     Respond(Response),
     /// It was not whole when its time was over.
@@ -21,16 +22,19 @@ pub(super) enum Ending {
 }
 
 /// What has arrived of a head.
-pub(super) struct Head {
+pub(super) struct Head<'a> {
     /// The most that it may be.
     limit: usize,
+    /// Where to look for tokens; `None` where nobody asks for them.
+    places: Option<Places<'a>>,
     received: Vec<u8>,
 }
 
-impl Head {
-    pub(super) const fn new(limit: usize) -> Self {
+impl<'a> Head<'a> {
+    pub(super) const fn new(limit: usize, places: Option<Places<'a>>) -> Self {
         Self {
             limit,
+            places,
             received: Vec::new(),
         }
     }
@@ -52,8 +56,9 @@ impl Head {
                 None
             }
             Outcome::Upgrade(upgrade) => {
-                let first = bytes[upgrade.head..].to_vec();
-                Some(Ending::Upgrade(upgrade, first))
+                let (head, first) = bytes.split_at(upgrade.head);
+                let shown = self.places.map(|places| credentials::read(head, places));
+                Some(Ending::Upgrade(upgrade, shown, first.to_vec()))
             }
             Outcome::Respond(response) => Some(Ending::Respond(response)),
         }
@@ -95,7 +100,7 @@ mod tests {
         let mut client = std::net::TcpStream::connect(address).expect("a connection");
         let (socket, _) = listener.accept().expect("its other end");
         socket.set_nonblocking(true).expect("a socket");
-        let (mut head, mut scratch) = (Head::new(1024), vec![0; 16]);
+        let (mut head, mut scratch) = (Head::new(1024, None), vec![0; 16]);
 
         // Nothing is awaited meanwhile, so that the runtime does not look at the socket.
         let stream = TcpStream::from_std(socket).expect("a stream");

@@ -11,11 +11,33 @@ fn every_key_of_the_table_is_a_key_of_the_structs_and_the_other_way_round() {
     config.redis.url = [url()].into_iter().collect();
     config.redis.sentinels = [url(), url()].into_iter().collect();
     config.redis.ca_file = Some("ca.pem".into());
+    let text = || Some("a".to_owned());
+    let secret = || Some(Secret::new("s".to_owned()));
+    config.auth = Auth {
+        secret: secret(),
+        key_file: Some("keys.json".into()),
+        jwks_url: text(),
+        audience: text(),
+        issuer: text(),
+        cookie: text(),
+        origins: vec!["https://a".to_owned()],
+        keys: vec![AuthKey {
+            kid: text(),
+            secret: secret(),
+            public_key: text(),
+            file: Some("key.pem".into()),
+            ..AuthKey::default()
+        }],
+        ..Auth::default()
+    };
     let tree = serde_json::to_value(&config).expect("JSON");
     let mut real = BTreeSet::new();
     leaves(&tree, "", &mut real);
     let (rooms, real): (BTreeSet<_>, BTreeSet<_>) =
         real.into_iter().partition(|key| key.starts_with("rooms."));
+    let (auth, real): (BTreeSet<_>, BTreeSet<_>) = real
+        .into_iter()
+        .partition(|key| key.starts_with("auth.keys."));
     let table: BTreeSet<String> = KEYS.iter().map(|key| key.path.to_owned()).collect();
     assert_eq!(real, table);
     let table: BTreeSet<String> = ROOM_KEYS
@@ -23,6 +45,11 @@ fn every_key_of_the_table_is_a_key_of_the_structs_and_the_other_way_round() {
         .map(|key| format!("rooms.{}", key.path))
         .collect();
     assert_eq!(rooms, table);
+    let table: BTreeSet<String> = AUTH_KEYS
+        .iter()
+        .map(|key| format!("auth.keys.{}", key.path))
+        .collect();
+    assert_eq!(auth, table);
 }
 
 fn leaves(tree: &serde_json::Value, path: &str, into: &mut BTreeSet<String>) {
@@ -94,7 +121,21 @@ fn every_key_can_be_set_by_its_variable_and_its_bounds_are_what_it_says() {
             ),
             // An empty variable counts as unset, so no value of a variable is bad.
             Kind::Path => (vec!["ca.pem".to_owned()], vec![]),
-            Kind::Pattern => unreachable!("only in rules"),
+            Kind::Secret => (vec!["s".to_owned()], vec![]),
+            Kind::Text { .. } => (vec!["a b".to_owned()], vec!["a\u{7}".to_owned()]),
+            Kind::Url => (
+                vec!["https://h/keys".to_owned()],
+                vec!["h/keys".to_owned(), "https://".to_owned()],
+            ),
+            Kind::Origins => (
+                vec!["https://a, https://*.a:8443".to_owned(), "*".to_owned()],
+                vec!["a.example".to_owned(), "https://a/b".to_owned()],
+            ),
+            Kind::Claim => (
+                vec!["a.b".to_owned()],
+                vec!["a..b".to_owned(), ".".to_owned()],
+            ),
+            Kind::Pattern | Kind::Pem => unreachable!("only in lists"),
         };
         for value in good {
             // What must fit each other does, whatever is set.
@@ -115,6 +156,12 @@ fn every_key_can_be_set_by_its_variable_and_its_bounds_are_what_it_says() {
             }
             if key.path == "redis.ca_file" {
                 pairs.push(("FANFARE_REDIS__URL", "rediss://h"));
+            }
+            if key.path.starts_with("auth.") && key.path != "auth.secret" {
+                pairs.push(("FANFARE_AUTH__SECRET", "s"));
+            }
+            if key.path == "auth.jwks_url" {
+                pairs.push(("FANFARE_AUTH__AUDIENCE", "fanfare"));
             }
             if key.path == "drain.window" {
                 pairs.push(("FANFARE_DRAIN__TIMEOUT", "2h"));

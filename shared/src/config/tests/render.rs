@@ -13,16 +13,28 @@ fn what_is_printed_loads_as_the_same_configuration() {
     )
     .expect("good sources");
     assert_eq!(file(&config.effective_toml()).expect("it loads"), config);
+    let keyed = file(
+        "[auth]\naudience = 'a'\norigins = ['https://*.a', '*']\nclaims.rooms = 'x.y'\n\
+         [[auth.keys]]\nkid = 'one'\nsecret = '***'\n\
+         [[auth.keys]]\nalgorithm = 'EdDSA'\npublic_key = \"\"\"-----BEGIN PUBLIC KEY-----\nAA\"\"\"\n",
+    )
+    .expect("good keys");
+    assert_eq!(keyed.auth.keys.len(), 2);
+    assert_eq!(file(&keyed.effective_toml()).expect("it loads"), keyed);
     let alone = Config::default();
     assert_eq!(file(&alone.effective_toml()).expect("it loads"), alone);
 }
 
 #[test]
 fn what_is_printed_hides_passwords() {
-    let config = env(&[("FANFARE_REDIS__URL", "redis://u:secret@h")]).expect("an address");
+    let config = env(&[
+        ("FANFARE_REDIS__URL", "redis://u:hunter2@h"),
+        ("FANFARE_AUTH__SECRET", "hunter2"),
+    ]);
+    let config = config.expect("an address and a key");
     let json = serde_json::to_string(&config).expect("JSON");
     for printed in [config.effective_toml(), format!("{config:?}"), json] {
         assert!(printed.contains("redis://u:***@h"), "{printed}");
-        assert!(!printed.contains("secret"), "{printed}");
+        assert!(!printed.contains("hunter2"), "{printed}");
     }
 }

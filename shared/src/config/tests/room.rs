@@ -10,7 +10,7 @@ fn the_first_rule_that_matches_is_the_rooms_and_the_last_is_for_all() {
     )
     .expect("two rules");
     assert_eq!(config.rooms.len(), 3);
-    assert_eq!(config.rule("chat:vip:1").publish, PublishRule::Server);
+    assert_eq!(config.rule("chat:vip:1").publish, Access::Server);
     assert_eq!(config.rule("chat:vip:1").history, History::default());
     let chat = &config.rule("chat:1").history;
     assert_eq!((chat.size, chat.ttl), (1000, Duration::from_secs(600)));
