@@ -13,7 +13,6 @@ use prometheus::{
 };
 
 use crate::http::places::Places;
-use crate::http::response::Status;
 use crate::nofile;
 
 /// The gateway's metrics.
@@ -85,11 +84,12 @@ impl Handshake {
         (Self::Aborted, "aborted"),
     ];
 
-    pub(crate) const fn of(status: Status) -> Self {
+    /// How one ends that is answered with this status.
+    pub(crate) const fn of(status: u16) -> Self {
         match status {
-            Status::Ok => Self::Page,
-            Status::Unavailable => Self::Unavailable,
-            Status::Timeout => Self::Timeout,
+            200 | 304 => Self::Page,
+            503 => Self::Unavailable,
+            408 => Self::Timeout,
             _ => Self::Refused,
         }
     }

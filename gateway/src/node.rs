@@ -36,6 +36,7 @@ use self::workers::{WorkerHandle, Workers};
 use crate::auth::{OriginPolicy, Rules, Tokens};
 use crate::door::Doors;
 use crate::http::internal::{Internal, Readiness};
+use crate::http::public;
 use crate::log::lines::Lines;
 use crate::metrics::Metrics;
 use crate::worker::{Order, Shared};
@@ -121,6 +122,7 @@ pub async fn run(
         origins: OriginPolicy::new(&config.auth.origins, tokens.is_some()),
         tokens,
         doors: Doors::default(),
+        router: public::router(),
         config: config.clone(),
         hub: Arc::clone(&hub),
         roster: Arc::clone(&roster),

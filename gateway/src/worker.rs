@@ -118,6 +118,8 @@ pub(crate) struct Worker {
     /// Wakes the readers when it is no longer.
     inbound_freed: Notify,
     draining: Cell<bool>,
+    /// Wakes those who end with the drain's beginning.
+    drain_began: Notify,
     /// Encodes long answers one at a time.
     encoding: Semaphore,
     /// What was done since others could.
@@ -213,6 +215,7 @@ impl Worker {
             inbound_full: Notify::new(),
             inbound_freed: Notify::new(),
             draining: Cell::new(false),
+            drain_began: Notify::new(),
             encoding: Semaphore::new(1),
             turn: Turn::default(),
             surveyed: Cell::default(),

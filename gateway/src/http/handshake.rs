@@ -3,17 +3,17 @@
 //! No I/O: [`read`] looks at the bytes received so far. Every fault gets the status that says what
 //! it is and a body that says what would be right.
 
-use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use fanfare_shared::RoomName;
 use fanfare_shared::codec::Format;
-use percent_encoding::percent_decode_str;
 use sha1::{Digest, Sha1};
 
-use crate::http::response::{self, Response, Status};
+use super::headers::Headers;
+use super::response::{Response, Status};
+use super::target::{Query, path_and_query, plain_room};
 
 /// How many headers most requests have at most, and the most that one may have; more is answered
 /// 431.
@@ -30,8 +30,10 @@ pub enum Outcome {
     Partial,
     /// A WebSocket.
     Upgrade(Upgrade),
-    /// Something else, or nothing that is right: answer and close.
+    /// A handshake with a fault: answer and close.
     Respond(Response),
+    /// No handshake, but a request for something else than a WebSocket.
+    Request,
 }
 
 /// A handshake that is in order.
@@ -91,7 +93,8 @@ fn read_with<'a>(
         )),
     };
     Some(match outcome {
-        Ok(upgrade) => Outcome::Upgrade(upgrade),
+        Ok(Some(upgrade)) => Outcome::Upgrade(upgrade),
+        Ok(None) => Outcome::Request,
         Err(response) => Outcome::Respond(response),
     })
 }
@@ -107,24 +110,15 @@ fn bad(message: impl Into<String>) -> Response {
     Response::error(Status::BadRequest, message.into())
 }
 
-fn answer(request: &httparse::Request<'_, '_>, head: usize) -> Result<Upgrade, Response> {
+/// What a whole head asks for; `None` where that is no WebSocket.
+fn answer(request: &httparse::Request<'_, '_>, head: usize) -> Result<Option<Upgrade>, Response> {
     let target = request.path.unwrap_or_default();
     let (path, query) =
         path_and_query(target).ok_or_else(|| bad("the request's target has no host"))?;
     let method = request.method.unwrap_or_default();
-    if let Some(asset) = response::asset(path) {
-        return Err(match method {
-            "GET" => asset,
-            "HEAD" => asset.without_body(),
-            _ => Response::method_not_allowed("GET, HEAD"),
-        });
-    }
     let plain = path.strip_prefix("/plain/");
     if path != "/ws" && plain.is_none() {
-        return Err(Response::error(
-            Status::NotFound,
-            "there is nothing here; try /ws, /plain/ROOM or /".into(),
-        ));
+        return Ok(None);
     }
     if method != "GET" {
         return Err(Response::method_not_allowed("GET"));
@@ -139,13 +133,13 @@ fn answer(request: &httparse::Request<'_, '_>, head: usize) -> Result<Upgrade, R
             (format, query.rooms()?, protocol)
         }
     };
-    Ok(Upgrade {
+    Ok(Some(Upgrade {
         head,
         format,
         rooms,
         echo: query.echo()?,
         response: accept(key, protocol),
-    })
+    }))
 }
 
 /// Checks what section 4.2.1 demands of the headers; answers the key.
@@ -215,49 +209,6 @@ fn choose_protocol(headers: &Headers<'_>) -> Result<(Option<&'static str>, Forma
         })
 }
 
-fn plain_room(encoded: &str) -> Result<RoomName, Response> {
-    RoomName::new(&decode("room", encoded)?).map_err(|error| bad(error.to_string()))
-}
-
-/// A target's path and query, in origin form or in absolute form (RFC 9112, section 3.2.2).
-fn path_and_query(target: &str) -> Option<(&str, &str)> {
-    let behind_scheme = ["http://", "https://", "ws://", "wss://"]
-        .into_iter()
-        .find_map(|scheme| {
-            let (start, rest) = target.split_at_checked(scheme.len())?;
-            start.eq_ignore_ascii_case(scheme).then_some(rest)
-        });
-    let (host, target) = match behind_scheme {
-        Some(rest) => rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len())),
-        None => ("its header says", target),
-    };
-    // RFC 9110, section 4.2.1: neither a port nor a user makes up for it.
-    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
-    if host.is_empty() || host.starts_with(':') {
-        return None;
-    }
-    Some(match target.split_once('?').unwrap_or((target, "")) {
-        ("", query) if behind_scheme.is_some() => ("/", query),
-        parts => parts,
-    })
-}
-
-/// Decodes what is percent-encoded; `name` says in a refusal what it is.
-fn decode<'a>(name: &str, encoded: &'a str) -> Result<Cow<'a, str>, Response> {
-    let is_escape = |rest: &str| {
-        let digits = rest.as_bytes().get(..2);
-        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
-    };
-    if !encoded.split('%').skip(1).all(is_escape) {
-        return Err(bad(format!(
-            "{name}: `%` without two hexadecimal digits; write %25 for `%`"
-        )));
-    }
-    percent_decode_str(encoded)
-        .decode_utf8()
-        .map_err(|_| bad(format!("{name}: not UTF-8 once percent-decoded")))
-}
-
 /// Builds the response of section 4.2.2.
 fn accept(key: &str, protocol: Option<&str>) -> Vec<u8> {
     let digest = Sha1::new().chain_update(key).chain_update(GUID).finalize();
@@ -274,85 +225,6 @@ fn accept(key: &str, protocol: Option<&str>) -> Vec<u8> {
     response.into_bytes()
 }
 
-/// In place of a value that is not text: as good as one that means nothing here.
-const NO_TEXT: &str = "\u{fffd}";
-
-/// A request's headers.
-struct Headers<'a>(&'a [httparse::Header<'a>]);
-
-impl<'a> Headers<'a> {
-    fn all(&self, name: &'static str) -> impl Iterator<Item = &'a str> + use<'a> {
-        self.0
-            .iter()
-            .filter(move |header| header.name.eq_ignore_ascii_case(name))
-            .map(|header| std::str::from_utf8(header.value).unwrap_or(NO_TEXT).trim())
-    }
-
-    fn get(&self, name: &'static str) -> Option<&'a str> {
-        self.all(name).next()
-    }
-
-    /// The comma-separated values of a header, given once or several times.
-    fn tokens(&self, name: &'static str) -> impl Iterator<Item = &'a str> + use<'a> {
-        self.all(name)
-            .flat_map(|value| value.split(','))
-            .map(str::trim)
-            .filter(|token| !token.is_empty())
-    }
-
-    fn has_token(&self, name: &'static str, token: &str) -> bool {
-        self.tokens(name)
-            .any(|found| found.eq_ignore_ascii_case(token))
-    }
-}
-
-/// A request's query string, decoded: names and values.
-struct Query(Vec<(String, String)>);
-
-impl Query {
-    fn read(query: &str) -> Result<Self, Response> {
-        let text = |name: &str, encoded: &str| {
-            let spaced = encoded.replace('+', " ");
-            decode(name, &spaced).map(Cow::into_owned)
-        };
-        query
-            .split('&')
-            .filter(|pair| !pair.is_empty())
-            .map(|pair| {
-                let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-                let name = text("query", name)?;
-                let value = text(&name, value)?;
-                Ok((name, value))
-            })
-            .collect::<Result<_, _>>()
-            .map(Self)
-    }
-
-    fn rooms(&self) -> Result<Vec<RoomName>, Response> {
-        self.0
-            .iter()
-            .filter(|(name, _)| name == "room")
-            .map(|(_, room)| RoomName::new(room).map_err(|error| bad(error.to_string())))
-            .collect()
-    }
-
-    fn echo(&self) -> Result<bool, Response> {
-        let values = self.0.iter().filter(|(name, _)| name == "echo");
-        let mut values = values.map(|(_, value)| match value.as_str() {
-            "true" | "1" => Ok(true),
-            "false" | "0" => Ok(false),
-            _ => Err(bad("echo: give true or false")),
-        });
-        let first = values.next().unwrap_or(Ok(true))?;
-        for other in values {
-            if other? != first {
-                return Err(bad("echo: given twice, and not the same"));
-            }
-        }
-        Ok(first)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -364,11 +236,13 @@ mod tests {
     fn status(request: &str) -> u16 {
         match read(request.as_bytes(), 16_384) {
             Outcome::Respond(response) => {
-                assert!(response.has_body(), "{request}");
+                assert!(!response.reason().is_empty(), "{request}");
                 response.status().as_u16()
             }
             Outcome::Upgrade(_) => 101,
             Outcome::Partial => 0,
+            // Whatever that is answered with.
+            Outcome::Request => 200,
         }
     }
 
@@ -397,7 +271,7 @@ mod tests {
         for (from, to, expected) in [
             ("", "", 101),
             ("GET", "POST", 405),
-            ("GET /ws", "GET /nowhere", 404),
+            ("GET /ws", "GET /nowhere", 200),
             ("HTTP/1.1", "HTTP/1.0", 400),
             ("Host: x\r\n", "", 400),
             ("Upgrade: websocket", "Upgrade: h2c", 426),
@@ -423,7 +297,7 @@ mod tests {
             ("GET /ws", "GET http://x/ws", 101),
             ("GET /ws?room=a", "GET HTTPS://x/plain/r?", 101),
             ("GET /ws?room=a", "GET http://x?", 200),
-            ("GET /ws", "GET http://x/nowhere", 404),
+            ("GET /ws", "GET http://x/nowhere", 200),
             ("GET /ws", "GET wss://x/ws", 101),
             ("GET /ws", "GET http:///ws", 400),
             ("GET /ws", "GET http://:80/ws", 400),

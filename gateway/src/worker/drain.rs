@@ -16,6 +16,7 @@ impl Worker {
     /// `drained`.
     pub(super) async fn drain(self: Rc<Self>, drained: mpsc::Sender<()>) {
         self.draining.set(true);
+        self.drain_began.notify_waiters();
         let Drain {
             window,
             timeout: within,
@@ -40,6 +41,14 @@ impl Worker {
         }
         self.tally.flush();
         drop(drained);
+    }
+
+    /// Waits until the drain begins.
+    pub(super) async fn drain_begins(&self) {
+        let began = self.drain_began.notified();
+        if !self.draining.get() {
+            began.await;
+        }
     }
 
     /// Closes everyone at once: nobody is to take the clients up.

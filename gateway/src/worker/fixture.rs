@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize};
 use std::time::Duration;
 
+use axum::Router;
 use fanfare_broker::backend::Log;
 use fanfare_broker::backend::memory::Memory;
 use fanfare_broker::{Hub, Options, Roster};
@@ -44,6 +45,7 @@ pub(crate) fn shared() -> Arc<Shared> {
     Arc::new(Shared {
         rules: Rules::new(&Config::default()),
         tokens: None,
+        router: Router::new(),
         origins: OriginPolicy::Any,
         doors: Doors::default(),
         config: Config::default(),

@@ -3,6 +3,7 @@
 //! Every step that is the peer's ends by a deadline, and sooner where another needs the place.
 
 mod head;
+mod requests;
 
 use std::io;
 use std::rc::Rc;
@@ -65,6 +66,9 @@ impl Worker {
                 Err(response) => response,
             },
             Ok(Ending::Respond(response)) => response,
+            Ok(Ending::Request(received)) => {
+                return self.answer_requests(stream, received, &place, load).await;
+            }
             Ok(Ending::Unfinished) if displaced => {
                 self.shared.metrics.handshake(Handshake::Displaced);
                 // Nothing of it is unread, so that it may be closed at once: others wait.
@@ -81,7 +85,7 @@ impl Worker {
         };
         self.shared
             .metrics
-            .handshake(Handshake::of(response.status()));
+            .handshake(Handshake::of(response.status().as_u16()));
         let response = response.encode();
         tokio::select! {
             biased;
@@ -194,7 +198,9 @@ impl Seat {
         // Rooms that are open answer at once, and so in the same write.
         worker.write_after(|| {
             // Not a frame, but the first thing to be written all the same.
-            worker.send(connection, response.into());
+            if !response.is_empty() {
+                worker.send(connection, response.into());
+            }
             if let Some((code, reason)) = refused {
                 return worker.close(connection, code, &reason);
             }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize};
 
+use axum::Router;
 use fanfare_broker::{Hub, Roster};
 use fanfare_shared::config::Config;
 
@@ -22,6 +23,8 @@ pub(crate) struct Shared {
     /// From which web pages browsers may connect.
     pub(crate) origins: OriginPolicy,
     pub(crate) doors: Doors,
+    /// What is answered in plain HTTP.
+    pub(crate) router: Router,
     pub(crate) hub: Arc<Hub>,
     pub(crate) roster: Arc<Roster>,
     pub(crate) metrics: Metrics,

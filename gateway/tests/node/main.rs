@@ -41,6 +41,7 @@ mod life;
 mod page;
 mod plain;
 mod presence;
+mod requests;
 mod slow_consumer;
 mod tokens;
 mod topology;

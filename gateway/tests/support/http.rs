@@ -19,6 +19,7 @@ impl Response {
         let line = lines.next().unwrap_or_default();
         let status = line
             .strip_prefix("HTTP/1.1 ")
+            .or_else(|| line.strip_prefix("HTTP/1.0 "))
             .and_then(|rest| rest.get(..3)?.parse().ok())
             .unwrap_or_else(|| panic!("not a status line: {line:?}"));
         let headers = lines

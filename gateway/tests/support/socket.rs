@@ -96,6 +96,14 @@ impl Socket {
         response
     }
 
+    /// The next so many bytes, whatever they are.
+    pub(crate) async fn bytes(&mut self, count: usize) -> Vec<u8> {
+        while self.0.received().len() < count {
+            self.must_fill("more bytes").await;
+        }
+        self.0.take(count)
+    }
+
     /// Takes at most so many bytes from the kernel, for [`Socket::frame`] to look at later.
     pub(crate) async fn receive_some(&mut self, bytes: u64) {
         let received = within("some bytes", self.0.receive(bytes)).await;
