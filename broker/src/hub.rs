@@ -7,17 +7,19 @@
 
 mod reading;
 mod resync;
+mod trials;
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::num::NonZeroU64;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use ahash::RandomState;
 use fanfare_shared::{Position, Publication, RoomName};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -25,7 +27,7 @@ use tokio::time::Instant;
 use crate::backend::{Announcement, Backend, BackendError, Log, Pending, Publish, Scope, Sink};
 use crate::room::{Request, Room};
 use crate::{Inbox, Join, Metrics, Post, RoomKey};
-use resync::Resync;
+use trials::Resync;
 
 /// Locks over the rooms: enough that workers and the backend rarely meet.
 const STRIPES: usize = 64;
@@ -187,7 +189,7 @@ impl Hub {
         let may_read = self.may_read();
         let mut lost = Vec::new();
         for stripe in &self.stripes {
-            lock(stripe).retain(|name, room| {
+            stripe.lock().retain(|name, room| {
                 room.shrink();
                 room.tell_count(&self.inboxes);
                 let idle = room.empty_since().map(|since| now.duration_since(since));
@@ -254,7 +256,7 @@ impl Hub {
             reason = "any bits of a hash will do"
         )]
         let index = self.hasher.hash_one(name) as usize % STRIPES;
-        lock(&self.stripes[index])
+        self.stripes[index].lock()
     }
 
     /// Does something with a room, unless it was closed since.
@@ -273,18 +275,12 @@ impl Hub {
     fn rooms(&self, wanted: impl Fn(&Room) -> bool) -> Vec<(RoomName, RoomKey, Log)> {
         let mut found = Vec::new();
         for stripe in &self.stripes {
-            let stripe = lock(stripe);
+            let stripe = stripe.lock();
             let rooms = stripe.iter().filter(|(_, room)| wanted(room));
             found.extend(rooms.map(|(name, room)| (name.clone(), room.key(), room.log())));
         }
         found
     }
-}
-
-/// A panic under the lock can leave one room out of step, which the next comparison with its log
-/// mends; refusing every room of the stripe would be worse.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Sink for Hub {
@@ -319,7 +315,7 @@ impl Sink for Hub {
 
     fn lost(&self, rooms: &Scope) {
         for stripe in &self.stripes {
-            for (name, room) in &mut *lock(stripe) {
+            for (name, room) in &mut *stripe.lock() {
                 if rooms(name) {
                     room.lose(&self.inboxes);
                 }

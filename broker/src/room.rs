@@ -3,92 +3,24 @@
 
 mod admission;
 mod announcements;
+mod state;
 
 use std::collections::VecDeque;
-use std::num::NonZeroU64;
 use std::sync::Arc;
 
-use fanfare_shared::{ClientId, Epoch, Position, Publication, RoomName};
+use fanfare_shared::{Epoch, Position, Publication, RoomName};
 use tokio::time::Instant;
 
 use crate::backend::{BackendError, Log, Read, Snapshot};
+use crate::join::RoomKey;
 use crate::recent::Recent;
 use crate::{Delivery, Inbox, Metrics, Post};
-use admission::Waiting;
-use announcements::Untold;
-
-/// Names an open room within a node; never used twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct RoomKey(pub NonZeroU64);
-
-/// Whose command it is: a worker's connection, and what to answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ticket {
-    /// Where the worker keeps the connection.
-    pub slot: usize,
-    /// Which connection it was, since slots are used again.
-    pub client: ClientId,
-    /// The command's id.
-    pub id: Option<u64>,
-    /// Whether the client is told that it joined. A refusal it is told in any case.
-    pub announced: bool,
-}
-
-/// What a new member wants to see of the past.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Replay {
-    /// Nothing.
-    None,
-    /// All that came after a position, or to be told that this cannot be had.
-    Since(Position),
-    /// The newest publications, as many as are kept.
-    Newest(usize),
-}
-
-/// A request to become a member.
-#[derive(Debug, Clone, Copy)]
-pub struct Join {
-    /// Which worker's inbox gets the answer.
-    pub worker: usize,
-    /// Whose join it is.
-    pub ticket: Ticket,
-    /// What of the past is wanted.
-    pub replay: Replay,
-}
-
-/// What the room asks the hub to do once its lock is released.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Request {
-    /// Read the log and answer with [`Room::synced`], naming the attempt.
-    Sync {
-        attempt: u64,
-        read: Read,
-        /// Whether it goes on where the last read was cut short: not before the workers have room.
-        more: bool,
-    },
-    /// Read further back and answer with [`Room::extended`].
-    Extend(Read),
-}
+pub(crate) use state::Request;
+use state::{State, Untold, Waiting};
 
 /// While the log is read, publications wait here; beyond this many they are let go, and the log is
 /// read once more.
 const MAX_BUFFERED: usize = 4_096;
-
-#[derive(Debug)]
-enum State {
-    /// The log will be read once the subscription is confirmed.
-    Opening,
-    /// Every publication follows on the last.
-    Live,
-    /// The log is being read; what arrives meanwhile waits, unless there was too much of it.
-    Syncing {
-        buffered: VecDeque<Arc<Publication>>,
-        overflowed: bool,
-    },
-    /// The backend is out of reach, or was when the log had to be read; it will be read once the
-    /// backend is back, or somebody joins.
-    Lost,
-}
 
 /// One room with members on this node.
 #[derive(Debug)]

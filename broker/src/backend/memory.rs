@@ -8,13 +8,17 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use ahash::RandomState;
-use fanfare_shared::{Position, RoomName};
+use fanfare_shared::{ClientId, Headcount, Member, MemberChange, Position, Roll, RoomName};
 use lru::LruCache;
 use parking_lot::{Mutex, MutexGuard};
 use prometheus::{IntCounter, IntGauge, Registry};
+use tokio::sync::watch;
 
 use self::log::RoomLog;
-use super::{Backend, BackendError, Log, Pending, Publish, Read, Sink, Snapshot};
+use super::{
+    Announcement, Backend, BackendError, Log, Page, Pending, Presence, Publish, Read, Sink,
+    Snapshot, Standing,
+};
 
 /// Locks over the logs: enough that worker threads rarely meet, few enough to sweep quickly.
 const STRIPES: usize = 64;
@@ -321,6 +325,59 @@ impl Backend for Memory {
 
     fn ready(&self) -> bool {
         true
+    }
+}
+
+impl Memory {
+    fn announce(&self, room: &RoomName, headcount: Headcount, change: MemberChange) {
+        if let Some(sink) = self.sink.get() {
+            sink.announce(Announcement {
+                room: room.clone(),
+                headcount,
+                change,
+            });
+        }
+    }
+}
+
+impl Presence for Memory {
+    fn enter(&self, room: &RoomName, member: &Member, announce: bool) -> Pending<()> {
+        let mut rooms = self.presence.rooms.lock();
+        let members = rooms.entry(room.clone()).or_default();
+        if members.insert(member).is_none() && announce {
+            let change = MemberChange::Join(member.clone());
+            self.announce(room, members.headcount(), change);
+        }
+        Pending::ready(Ok(()))
+    }
+
+    fn exit(&self, room: &RoomName, client: ClientId, announce: bool) -> Pending<()> {
+        let mut rooms = self.presence.rooms.lock();
+        if let Some(members) = rooms.get_mut(room.as_str()) {
+            let gone = members.remove(client);
+            if let Some(identity) = gone.filter(|_| announce) {
+                let change = MemberChange::Leave(Member { client, identity });
+                self.announce(room, members.headcount(), change);
+            }
+            if members.members.is_empty() {
+                rooms.remove(room.as_str());
+            }
+        }
+        Pending::ready(Ok(()))
+    }
+
+    fn members(&self, room: &RoomName, page: Page, _announce: bool) -> Pending<Roll> {
+        let rooms = self.presence.rooms.lock();
+        let room = rooms.get(room.as_str());
+        Pending::ready(Ok(room.map(|room| room.page(page)).unwrap_or_default()))
+    }
+
+    fn resign(&self) -> Pending<()> {
+        Pending::ready(Ok(()))
+    }
+
+    fn standing(&self) -> watch::Receiver<Standing> {
+        self.presence.standing.subscribe()
     }
 }
 

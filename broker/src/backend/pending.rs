@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::task::coop::unconstrained;
 
-use super::BackendError;
+use super::error::BackendError;
 
 /// The outcome of a call to a [`Backend`](super::Backend): there already, or to be awaited.
 ///

@@ -11,7 +11,7 @@
 use fanfare_shared::{ClientId, Headcount, Member, MemberChange, Roll, RoomName};
 use tokio::sync::watch;
 
-use super::Pending;
+use super::pending::Pending;
 
 /// What the nodes keep in common of who is in which room. Stands beside
 /// [`Backend`](super::Backend).

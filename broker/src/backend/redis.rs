@@ -74,116 +74,43 @@
 //! is cut off at `client-output-buffer-limit pubsub`, whose default of 32 MiB is tight for a busy
 //! node; that is a loss like any other, and healed like one.
 
-mod cluster;
-mod connect;
-mod connection;
-mod inbound;
-mod interest;
-mod keys;
-mod lease;
+mod calls;
 mod link;
-mod loss;
-mod members;
-mod place;
-mod predecessor;
-mod presence;
-mod probe;
-mod publisher;
-mod queue;
-mod ranking;
-mod reader;
-mod refusal;
-mod renewals;
-mod resp;
-mod route;
-mod run;
-mod script;
+mod names;
+mod options;
+mod server;
 mod shard;
-mod sharded;
-mod slot;
-mod stats;
-mod subscriber;
-mod supervisor;
+mod topology;
+mod wire;
 
-use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
-use fanfare_shared::{Position, Publication, RoomName};
+use fanfare_shared::{ClientId, Member, Position, Roll, RoomName};
 use prometheus::core::Collector;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio::time::timeout;
 
-pub use connect::ConnectError;
+pub use self::options::Options;
+pub use self::server::connect::ConnectError;
 
+use self::calls::lease::REGISTER;
+use self::calls::members::Act;
+use self::calls::{done, publish, read};
+use self::link::supervisor;
+use self::names::ranking::Ranking;
+use self::server::connect::Server;
+use self::server::place::Place;
+use self::shard::stats::Families;
+use self::shard::{Common, Shard};
+use self::topology::attendance::Attendance;
+use self::topology::cluster::{self, Cluster};
+use self::topology::route::Route;
 use super::{
-    Announcement, Backend, BackendError, EPOCH_TTL, Log, Page, Pending, Presence, Publish, Read,
-    Refused, Scope, Sink, Snapshot, Standing,
+    Backend, BackendError, Log, Page, Pending, Presence, Publish, Read, Refused, Sink, Snapshot,
+    Standing,
 };
-use cluster::Cluster;
-use connect::Server;
-use place::Place;
-use presence::Attendance;
-use ranking::Ranking;
-use route::Route;
-use shard::{Common, Shard};
-use stats::Families;
-
-/// How the link is set up. The names are those of the configuration's `redis` section, where it
-/// has them.
-#[derive(Clone)]
-pub struct Options {
-    /// Where Redis is: `redis://[user:password@]host[:port][/database]`, `rediss://` for TLS, or
-    /// `unix:///path`. Several are servers that know nothing of each other; the rooms are spread
-    /// over them.
-    pub urls: Vec<String>,
-    /// Where the sentinels are, `redis://[user:password@]host:port`; none where the servers are
-    /// found without. With sentinels, the host in each of `urls` is the master's name.
-    pub sentinels: Vec<String>,
-    /// Whether `urls` are nodes of one Redis Cluster, to begin with: the others are found through
-    /// them.
-    pub cluster: bool,
-    /// Certificates in PEM form that a `rediss://` server's is checked against, instead of the
-    /// public authorities.
-    pub authorities: Option<Vec<u8>>,
-    /// The node's name: its probe's channel.
-    pub node: String,
-    /// How often the node sends itself a message.
-    pub probe_interval: Duration,
-    /// How long that message may take before the link is given up.
-    pub probe_timeout: Duration,
-    /// How long one attempt to connect may take.
-    pub connect_timeout: Duration,
-    /// The most publications in one round trip.
-    pub pipeline: usize,
-    /// Within which time the members of a node that is gone are taken out of their rooms.
-    pub lease: Duration,
-    /// Up to how many members in a room each that is taken out so is announced.
-    pub announce_each: usize,
-    /// The most publications, and as many reads and subscriptions, that wait; one more is refused
-    /// as [`BackendError::Overloaded`].
-    pub queue: usize,
-    /// Where what arrives is read and handed to the sink: the threads of the first workers, in
-    /// order. Each has a connection of its own to every server, subscribed to the rooms that its
-    /// workers' members were the first to want. None: where the link is kept.
-    pub threads: Vec<Handle>,
-}
-
-impl Options {
-    /// How many connections to each server are subscribed.
-    fn subscribers(&self) -> usize {
-        self.threads.len().max(1)
-    }
-
-    /// The threads, one at least. Called where the link is kept.
-    fn threads(&self) -> Vec<Handle> {
-        if self.threads.is_empty() {
-            return vec![Handle::current()];
-        }
-        self.threads.clone()
-    }
-}
 
 /// The link to the other nodes through Redis.
 pub struct Redis {
@@ -212,13 +139,12 @@ impl Redis {
         } else {
             ranked(&common, servers, &sentinels)?
         };
-        let attendance = Attendance {
-            route: route.clone(),
+        let attendance = Attendance::new(
+            route.clone(),
             leases,
-            families: Arc::clone(&families),
-            announce_each: options.announce_each,
-            runtime: OnceLock::new(),
-        };
+            Arc::clone(&families),
+            options.announce_each,
+        );
         Ok(Self {
             route,
             options,
@@ -244,7 +170,7 @@ impl Redis {
         }
         let shards = other.route.shards();
         for shard in &shards {
-            match shard.check().await {
+            match supervisor::check(shard).await {
                 Err(error) if error.may_pass() => away.push(error),
                 outcome => outcome?,
             }
@@ -274,7 +200,10 @@ impl Redis {
             match &self.route {
                 Route::Ranked(shards, _) => {
                     for shard in shards {
-                        tasks.push(("redis-link", shard.attach(Arc::clone(&sink), runtime)));
+                        tasks.push((
+                            "redis-link",
+                            supervisor::attach(shard, Arc::clone(&sink), runtime),
+                        ));
                     }
                 }
                 Route::Cluster(cluster) => {
@@ -347,28 +276,9 @@ impl Drop for Redis {
     }
 }
 
-/// Wants nothing delivered.
-struct Nobody;
-
-impl Sink for Nobody {
-    fn deliver(&self, _: Arc<Publication>) {}
-
-    fn announce(&self, _: Announcement) {}
-
-    fn lost(&self, _: &Scope) {}
-
-    fn restored<'a>(&'a self, _: &'a Scope) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
-        Box::pin(std::future::ready(()))
-    }
-
-    fn congested(&self) -> bool {
-        false
-    }
-}
-
 impl Backend for Redis {
     fn publish(&self, publish: Publish) -> Pending<Option<Position>> {
-        let (item, answered) = publisher::Item::new(publish);
+        let (item, answered) = publish::Item::new(publish);
         match self.route.publish(item) {
             Ok(()) => Pending::Waiting(answered),
             Err(error) => Pending::ready(Err(error)),
@@ -391,10 +301,10 @@ impl Backend for Redis {
             return Pending::ready(Ok(Snapshot::default()));
         }
         self.route.ask(room, |shard| {
-            if shard.is_sharded() && shard.interest.is_unsettled(room) {
+            if shard.interest.is_unsettled(room) {
                 return Err(BackendError::Unavailable);
             }
-            let (item, answered) = reader::Item::new(room.clone(), log, read);
+            let (item, answered) = read::Item::new(room.clone(), log, read);
             let weight = item.limit() + 1;
             shard.reads.push(item, weight)?;
             Ok(Pending::Waiting(answered))
@@ -418,5 +328,39 @@ impl Backend for Redis {
         let shards = self.route.shards();
         let linked = shards.iter().filter(|shard| shard.is_ready());
         linked.filter_map(|shard| shard.refusing()).next()
+    }
+}
+
+impl Presence for Redis {
+    fn enter(&self, room: &RoomName, member: &Member, announce: bool) -> Pending<()> {
+        let Some(lease) = self.attendance.leasing.leases.to_enter() else {
+            return Pending::ready(Err(BackendError::Unavailable));
+        };
+        let act = Act::Enter(room.clone(), member.clone(), lease, announce);
+        self.attendance.ask(room, act, done)
+    }
+
+    fn exit(&self, room: &RoomName, client: ClientId, announce: bool) -> Pending<()> {
+        let act = Act::Exit(room.clone(), client, announce);
+        self.attendance.ask(room, act, done)
+    }
+
+    fn members(&self, room: &RoomName, page: Page, announce: bool) -> Pending<Roll> {
+        self.attendance.members(room, page, announce)
+    }
+
+    fn resign(&self) -> Pending<()> {
+        let Some(lease) = self.attendance.leasing.leases.resign() else {
+            return Pending::ready(Ok(()));
+        };
+        self.attendance.ask(&REGISTER, Act::Resign(lease), done)
+    }
+
+    fn part(&self, room: &RoomName) -> u64 {
+        self.route.part(room)
+    }
+
+    fn standing(&self) -> watch::Receiver<Standing> {
+        self.attendance.leasing.leases.standing()
     }
 }

@@ -5,45 +5,16 @@
 //! ever longer waits; once that goes well two, and so on. The other parts do not wait for it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use fanfare_shared::RoomName;
 use tokio::time::Instant;
 
-use super::{Hub, lock};
-use crate::RoomKey;
-use crate::backend::{Log, Read};
+use super::Hub;
+use super::trials::Unread;
+use crate::backend::Read;
 use crate::room::{Request, Room};
 use crate::trial::{Tally, Trial};
-
-/// A room to read.
-pub(super) type Unread = (RoomName, RoomKey, Log);
-
-/// How reading lost rooms goes, by part of the backend; nothing while a turn is under way. As many
-/// as have rooms that are lost.
-#[derive(Default)]
-pub(super) struct Resync(Mutex<HashMap<u64, Option<Trial>>>);
-
-impl Resync {
-    /// Begins a turn in a part, unless one is under way or it is too early.
-    fn begin(&self, part: u64) -> Option<Trial> {
-        let mut trials = lock(&self.0);
-        let trial = trials
-            .entry(part)
-            .or_insert_with(|| Some(Trial::untroubled()));
-        trial.take_if(|trial| trial.window() > 0)
-    }
-
-    fn end(&self, part: u64, trial: Trial) {
-        lock(&self.0).insert(part, Some(trial));
-    }
-
-    /// Forgets the parts of which nothing is lost.
-    fn keep(&self, lost: &HashMap<u64, Vec<Unread>>) {
-        lock(&self.0).retain(|part, trial| trial.is_none() || lost.contains_key(part));
-    }
-}
 
 /// One turn, which ends however its task does.
 struct Turn {

@@ -8,18 +8,11 @@ use std::sync::Arc;
 
 use fanfare_shared::{Epoch, Position, Publication};
 
-use super::{Join, Replay, Request, Room, State};
+use super::Room;
+use super::state::{Request, State, Waiting};
 use crate::backend::{BackendError, Read, Snapshot};
+use crate::join::{Join, Replay};
 use crate::{Inbox, Post};
-
-/// A join that waits for the log to be read.
-#[derive(Debug)]
-pub(super) struct Waiting {
-    join: Join,
-    /// The newest read of the log when it came: only a later one shows all that the client can
-    /// have seen.
-    attempt: u64,
-}
 
 /// Where a replay is.
 enum Found {

@@ -3,19 +3,12 @@
 
 use std::sync::Arc;
 
-use fanfare_shared::{Headcount, MemberChange};
+use fanfare_shared::MemberChange;
 
 use super::Room;
+use super::state::Untold;
 use crate::backend::Announcement;
 use crate::{Inbox, Notice, Post};
-
-/// Changes that the members are yet to be told of together.
-#[derive(Debug, Default)]
-pub(super) struct Untold {
-    headcount: Headcount,
-    joined: u64,
-    left: u64,
-}
 
 impl Room {
     /// Takes a change: tells the members at once, or, where there are more than `each`, with the

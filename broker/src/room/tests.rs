@@ -7,10 +7,13 @@ mod members;
 mod recovery;
 mod seam;
 
-use fanfare_shared::{Data, Encoding};
+use std::num::NonZeroU64;
+
+use fanfare_shared::{ClientId, Data, Encoding};
 use prometheus::Registry;
 
 use super::*;
+use crate::join::{Join, Replay, Ticket};
 
 /// A room of two workers, and a log of ten for it to read.
 ///

@@ -13,7 +13,7 @@ use super::{Redis, connect, write_command};
 use crate::child::Dependent;
 
 /// The script that the nodes publish with.
-const SCRIPT: &str = include_str!("../../../broker/src/backend/redis/publish.lua");
+const SCRIPT: &str = include_str!("../../../broker/src/backend/redis/calls/publish.lua");
 
 /// What a script is given besides the room's names and the envelope: a room's history as it comes
 /// (256 publications, 5 minutes and an eighth; what the log's epoch is kept for beyond that is a

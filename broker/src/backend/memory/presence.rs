@@ -4,23 +4,23 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use fanfare_shared::{ClientId, Headcount, Identity, Member, MemberChange, Roll, RoomName};
+use fanfare_shared::{ClientId, Headcount, Identity, Member, Roll, RoomName};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::{Memory, Pending};
-use crate::backend::{Announcement, Page, Presence, Standing};
+use crate::backend::{Page, Standing};
 
 /// The members of every room that has some. Announced under the lock, so that the order of changes
 /// is the order of what is told of them.
 pub(super) struct Rooms {
-    rooms: Mutex<HashMap<RoomName, Room>>,
-    standing: watch::Sender<Standing>,
+    pub(super) rooms: Mutex<HashMap<RoomName, Room>>,
+    pub(super) standing: watch::Sender<Standing>,
 }
 
+/// A room's members.
 #[derive(Default)]
-struct Room {
-    members: BTreeMap<ClientId, Arc<Identity>>,
+pub(super) struct Room {
+    pub(super) members: BTreeMap<ClientId, Arc<Identity>>,
     /// How many connections each user has here.
     users: HashMap<Box<str>, u64>,
 }
@@ -39,7 +39,7 @@ impl Default for Rooms {
 
 impl Room {
     /// Answers who stood there before.
-    fn insert(&mut self, member: &Member) -> Option<Arc<Identity>> {
+    pub(super) fn insert(&mut self, member: &Member) -> Option<Arc<Identity>> {
         let Member { client, identity } = member;
         let before = self.members.insert(*client, Arc::clone(identity));
         if let Some(user) = &identity.user {
@@ -49,7 +49,7 @@ impl Room {
         before
     }
 
-    fn remove(&mut self, client: ClientId) -> Option<Arc<Identity>> {
+    pub(super) fn remove(&mut self, client: ClientId) -> Option<Arc<Identity>> {
         let before = self.members.remove(&client);
         self.forget_user(before.as_deref());
         before
@@ -67,14 +67,14 @@ impl Room {
         }
     }
 
-    fn headcount(&self) -> Headcount {
+    pub(super) fn headcount(&self) -> Headcount {
         Headcount {
             count: self.members.len() as u64,
             users: self.users.len() as u64,
         }
     }
 
-    fn page(&self, Page { after, limit }: Page) -> Roll {
+    pub(super) fn page(&self, Page { after, limit }: Page) -> Roll {
         let after = after.map_or(Bound::Unbounded, Bound::Excluded);
         let mut rest = self.members.range((after, Bound::Unbounded));
         let members: Vec<_> = rest
@@ -91,58 +91,5 @@ impl Room {
             next: last.filter(|_| rest.next().is_some()),
             members,
         }
-    }
-}
-
-impl Memory {
-    fn announce(&self, room: &RoomName, headcount: Headcount, change: MemberChange) {
-        if let Some(sink) = self.sink.get() {
-            sink.announce(Announcement {
-                room: room.clone(),
-                headcount,
-                change,
-            });
-        }
-    }
-}
-
-impl Presence for Memory {
-    fn enter(&self, room: &RoomName, member: &Member, announce: bool) -> Pending<()> {
-        let mut rooms = self.presence.rooms.lock();
-        let members = rooms.entry(room.clone()).or_default();
-        if members.insert(member).is_none() && announce {
-            let change = MemberChange::Join(member.clone());
-            self.announce(room, members.headcount(), change);
-        }
-        Pending::ready(Ok(()))
-    }
-
-    fn exit(&self, room: &RoomName, client: ClientId, announce: bool) -> Pending<()> {
-        let mut rooms = self.presence.rooms.lock();
-        if let Some(members) = rooms.get_mut(room.as_str()) {
-            let gone = members.remove(client);
-            if let Some(identity) = gone.filter(|_| announce) {
-                let change = MemberChange::Leave(Member { client, identity });
-                self.announce(room, members.headcount(), change);
-            }
-            if members.members.is_empty() {
-                rooms.remove(room.as_str());
-            }
-        }
-        Pending::ready(Ok(()))
-    }
-
-    fn members(&self, room: &RoomName, page: Page, _announce: bool) -> Pending<Roll> {
-        let rooms = self.presence.rooms.lock();
-        let room = rooms.get(room.as_str());
-        Pending::ready(Ok(room.map(|room| room.page(page)).unwrap_or_default()))
-    }
-
-    fn resign(&self) -> Pending<()> {
-        Pending::ready(Ok(()))
-    }
-
-    fn standing(&self) -> watch::Receiver<Standing> {
-        self.presence.standing.subscribe()
     }
 }

@@ -1,54 +1,65 @@
 //! One link to Redis: a connection for commands, others that are subscribed, and what they do
 //! from being made until one of them is lost.
 
+mod attendant;
+pub(crate) mod inbound;
+mod mark;
+mod nobody;
+mod probe;
+mod publisher;
+mod reader;
+mod sharded;
+mod subscriber;
+mod subscriptions;
+pub(crate) mod supervisor;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use redis::RedisError;
 use tokio::task::JoinSet;
 
-use super::connect::{ConnectError, Server};
-use super::connection::{Connection, Unasked};
-use super::inbound::Inbound;
-use super::loss::{Alarm, Loss};
-use super::members::{Attendant, Scripts};
-use super::probe::{Mark, Prober};
-use super::publisher::Publisher;
-use super::reader::Reader;
-use super::refusal::Refusal;
-use super::run::Run;
-use super::script::Script;
-use super::subscriber::Subscriber;
-use super::{Refused, Shard, Sink};
-
-const PUBLISH: &str = include_str!("publish.lua");
-const READ: &str = include_str!("read.lua");
-const MEMBERS: &str = include_str!("members.lua");
-const LEASE: &str = include_str!("lease.lua");
+use self::attendant::Attendant;
+use self::inbound::Inbound;
+use self::mark::Mark;
+use self::probe::Prober;
+use self::publisher::Publisher;
+use self::reader::Reader;
+use self::subscriber::Subscriber;
+use self::subscriptions::Subscriptions;
+use crate::backend::redis::calls::{lease, members, publish, read};
+use crate::backend::redis::server::connect::{ConnectError, Server};
+use crate::backend::redis::server::run::Run;
+use crate::backend::redis::shard::Shard;
+use crate::backend::redis::wire::connection::{Connection, Unasked};
+use crate::backend::redis::wire::loss::{Alarm, Loss};
+use crate::backend::redis::wire::refusal::Refusal;
+use crate::backend::redis::wire::script::Script;
+use crate::backend::{Refused, Sink};
 
 /// How long a request may take once the link is up. The probe gives up far earlier, and all
 /// requests with it.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A link whose subscriptions are in place and whose probe came back once.
-pub(super) struct Link {
+pub(crate) struct Link {
     commands: Connection,
-    subscribers: Vec<Subscriber>,
+    subscriptions: Subscriptions,
     /// What the subscribers receive.
-    pub(super) inbounds: Vec<Arc<Inbound>>,
+    pub(crate) inbounds: Vec<Arc<Inbound>>,
     alarm: Arc<Alarm>,
     mark: Arc<Mark>,
     prober: Prober,
     publish: Script,
     read: Script,
-    presence: Scripts,
+    presence: members::Scripts,
     run: Run,
-    pub(super) server: Server,
+    pub(crate) server: Server,
 }
 
 impl Link {
     /// Makes a link. Nothing reaches the sink before its inbounds are opened.
-    pub(super) async fn make(
+    pub(crate) async fn make(
         shard: &Arc<Shard>,
         sink: &Arc<dyn Sink>,
     ) -> Result<Self, ConnectError> {
@@ -68,7 +79,7 @@ impl Link {
             let (sink, shard) = (Arc::clone(sink), Arc::clone(shard));
             Inbound::new(sink, shard, Arc::clone(&mark), Arc::clone(&alarm))
         };
-        let mut subscribers = Subscriber::open_each(&server, &shard.options, inbound).await?;
+        let subscribers = Subscriber::open_each(&server, &shard.options, inbound).await?;
         let mut ids = vec![server.introduce(&mut commands).await?];
         ids.extend(subscribers.iter().map(|subscriber| subscriber.id));
         shard
@@ -78,28 +89,29 @@ impl Link {
         shard.predecessor.set(run.process(), ids);
 
         let explain = |error| server.explain(&error);
-        let publish = Script::load(&mut commands, PUBLISH)
+        let publish = Script::load(&mut commands, publish::SCRIPT)
             .await
             .map_err(explain)?;
-        let read = Script::load(&mut commands, READ).await.map_err(explain)?;
-        let presence = Scripts {
-            members: Script::load(&mut commands, MEMBERS)
+        let read = Script::load(&mut commands, read::SCRIPT)
+            .await
+            .map_err(explain)?;
+        let presence = members::Scripts {
+            members: Script::load(&mut commands, members::SCRIPT)
                 .await
                 .map_err(explain)?,
-            lease: Script::load(&mut commands, LEASE).await.map_err(explain)?,
+            lease: Script::load(&mut commands, lease::SCRIPT)
+                .await
+                .map_err(explain)?,
         };
-        shard
-            .interest
-            .resubscribe(&mut subscribers, shard, &mark.channel)
+        let mut subscriptions = Subscriptions::new(shard, subscribers);
+        subscriptions
+            .restore(&mark.channel)
             .await
             .map_err(explain)?;
 
         commands.set_timeout(RESPONSE_TIMEOUT);
-        for subscriber in &mut subscribers {
-            subscriber.connection.set_timeout(RESPONSE_TIMEOUT);
-        }
-        let inbounds = subscribers.iter().map(|one| Arc::clone(&one.inbound));
-        let inbounds: Vec<_> = inbounds.collect();
+        subscriptions.set_timeout(RESPONSE_TIMEOUT);
+        let inbounds = subscriptions.inbounds();
         let mut prober = Prober::new(
             commands.clone(),
             Arc::clone(&mark),
@@ -110,7 +122,7 @@ impl Link {
         prober.first(shard, &server).await?;
         Ok(Self {
             commands,
-            subscribers,
+            subscriptions,
             inbounds,
             alarm,
             mark,
@@ -124,14 +136,14 @@ impl Link {
     }
 
     /// Which run of the server it leads to.
-    pub(super) fn run(&self) -> String {
+    pub(crate) fn run(&self) -> String {
         self.run.id()
     }
 
     /// Reads, writes and deletes a key that nobody has, and reads the time: so it shows whether keys
     /// may be read and written, and leases be timed. A server that takes no writes just now is of use
     /// all the same.
-    pub(super) async fn touch_a_key(&self) -> Result<(), ConnectError> {
+    pub(crate) async fn touch_a_key(&self) -> Result<(), ConnectError> {
         let key = &self.mark.channel;
         let mut request = redis::pipe();
         request.cmd("GET").arg(key);
@@ -155,7 +167,7 @@ impl Link {
     /// answered: unavailable.
     ///
     /// A task each: what wakes for every publication should not look at all the others, too.
-    pub(super) async fn serve(self, shard: &Arc<Shard>, restore: impl Future<Output = ()>) -> Loss {
+    pub(crate) async fn serve(self, shard: &Arc<Shard>, restore: impl Future<Output = ()>) -> Loss {
         let mut tasks = JoinSet::new();
         let commands = self.commands.clone();
         let publisher = Publisher::new(shard, commands, self.publish, self.run.id());
@@ -173,8 +185,7 @@ impl Link {
             run: self.run.id(),
         };
         tasks.spawn(reader.run());
-        let (of, subscribers) = (Arc::clone(shard), self.subscribers);
-        tasks.spawn(async move { of.interest.apply(subscribers, &of).await });
+        tasks.spawn(self.subscriptions.run());
         let of = Arc::clone(shard);
         tasks.spawn(async move { self.prober.run(&of).await });
         let restore = async {

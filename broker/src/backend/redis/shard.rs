@@ -1,45 +1,49 @@
 //! A shard: one Redis master, what waits for it, and which rooms the node wants there.
 //!
-//! Each shard has a [`supervisor`] and with it a link of its own; it fails, heals and catches up
-//! by itself. Invariant: only the shard's own rooms hear of that.
+//! Each shard has a link of its own; it fails, heals and catches up by itself. Invariant: only the
+//! shard's own rooms hear of that.
+
+pub(crate) mod interest;
+pub(crate) mod leases;
+pub(crate) mod queue;
+pub(crate) mod shortcut;
+pub(crate) mod stats;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use fanfare_shared::RoomName;
-use tokio::runtime::Handle;
+use parking_lot::Mutex;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
-use super::cluster::Cluster;
-use super::connect::ConnectError;
-use super::interest::Interest;
-use super::lease::Leases;
-use super::link::Link;
-use super::place::Place;
-use super::predecessor::Predecessor;
-use super::queue::{Load, Queue};
-use super::slot::Slots;
-use super::stats::{Families, Stats};
-use super::{
-    BackendError, Nobody, Options, Refused, Scope, Sink, keys, members, publisher, reader,
-    supervisor,
-};
+use self::interest::Interest;
+use self::leases::Leases;
+use self::queue::{Load, Queue};
+use self::shortcut::Shortcut;
+use self::stats::{Families, Stats};
+use crate::backend::redis::calls::{members, publish, read};
+use crate::backend::redis::names::keys;
+use crate::backend::redis::names::slot::Slots;
+use crate::backend::redis::options::Options;
+use crate::backend::redis::server::place::Place;
+use crate::backend::redis::server::predecessor::Predecessor;
+use crate::backend::redis::wire::channels::Channels;
+use crate::backend::{BackendError, Refused, Scope};
 
 /// The most bytes of envelopes that wait for a shard; more are refused as
 /// [`BackendError::Overloaded`].
-pub(super) const MAX_QUEUED_BYTES: usize = 64 * 1024 * 1024;
+pub(crate) const MAX_QUEUED_BYTES: usize = 64 * 1024 * 1024;
 
 /// What all shards of a node have in common.
 #[derive(Clone)]
-pub(super) struct Common {
-    pub(super) options: Arc<Options>,
-    pub(super) families: Arc<Families>,
-    pub(super) leases: Arc<Leases>,
+pub(crate) struct Common {
+    pub(crate) options: Arc<Options>,
+    pub(crate) families: Arc<Families>,
+    pub(crate) leases: Arc<Leases>,
 }
 
 impl Common {
-    pub(super) fn new(options: Options) -> Result<Self, prometheus::Error> {
+    pub(crate) fn new(options: Options) -> Result<Self, prometheus::Error> {
         let families = Arc::new(Families::new()?);
         Ok(Self {
             leases: Arc::new(Leases::new(options.lease, Arc::clone(&families))),
@@ -49,34 +53,51 @@ impl Common {
     }
 }
 
+/// What a shard asks of the cluster that it is part of.
+pub(crate) trait SlotOwner: Send + Sync {
+    /// The first of some names whose slot is a shard's.
+    fn own_name(&self, shard: &Shard, name: &dyn Fn(u32) -> String) -> String;
+
+    /// Notes that the slots may be elsewhere than they were.
+    fn doubt(&self);
+
+    /// Notes that a shard does not have a slot that it should have.
+    fn contradict(&self, shard: &Shard);
+
+    /// Keeps what a shard refused until it is known where the slots are.
+    fn hold(&self, shard: &Shard, refused: Vec<publish::Item>);
+}
+
 /// What the calls and the tasks of one shard's link have in common.
-pub(super) struct Shard {
+pub(crate) struct Shard {
     /// No other shard of the process has it, and none has zero.
-    pub(super) number: u64,
-    pub(super) options: Arc<Options>,
-    pub(super) place: Place,
-    pub(super) publications: Queue<publisher::Item, publisher::Shortcut>,
-    pub(super) reads: Queue<reader::Item>,
-    pub(super) members: Queue<members::Item>,
-    pub(super) leases: Arc<Leases>,
-    pub(super) interest: Interest,
-    pub(super) predecessor: Predecessor,
-    pub(super) stats: Arc<Stats>,
-    pub(super) ready: watch::Sender<bool>,
+    pub(crate) number: u64,
+    pub(crate) options: Arc<Options>,
+    pub(crate) place: Place,
+    pub(crate) publications: Queue<publish::Item, Shortcut>,
+    pub(crate) reads: Queue<read::Item>,
+    pub(crate) members: Queue<members::Item>,
+    pub(crate) leases: Arc<Leases>,
+    pub(crate) interest: Interest,
+    pub(crate) predecessor: Predecessor,
+    pub(crate) stats: Arc<Stats>,
+    pub(crate) ready: watch::Sender<bool>,
+    /// Which kind its channels are of.
+    pub(crate) channels: Channels,
     refusing: Mutex<Option<Refused>>,
     /// Whether the sink was told of a loss and has not caught up since.
-    pub(super) gapped: AtomicBool,
+    pub(crate) gapped: AtomicBool,
     /// Which rooms are the shard's.
-    pub(super) rooms: Box<Scope>,
+    pub(crate) rooms: Box<Scope>,
     /// In a cluster: the slots that are its own, which the cluster says.
-    pub(super) slots: Arc<Slots>,
-    /// The cluster that it is part of.
-    cluster: Option<Weak<Cluster>>,
+    pub(crate) slots: Arc<Slots>,
+    /// In a cluster: who says which slots those are.
+    owner: Option<Weak<dyn SlotOwner>>,
 }
 
 impl Shard {
     /// Makes a shard without a link.
-    pub(super) fn new(
+    pub(crate) fn new(
         common: &Common,
         place: Place,
         rooms: impl Fn(&RoomName) -> bool + Send + Sync + 'static,
@@ -105,25 +126,27 @@ impl Shard {
             predecessor: Predecessor::default(),
             stats,
             ready: watch::Sender::new(false),
+            channels: Channels::Plain,
             refusing: Mutex::default(),
             gapped: AtomicBool::new(false),
             rooms: Box::new(rooms),
             slots: Arc::default(),
-            cluster: None,
+            owner: None,
         }
     }
 
     /// Makes it part of a cluster, with these slots.
-    pub(super) fn within(self, cluster: &Weak<Cluster>, slots: Arc<Slots>) -> Self {
+    pub(crate) fn within(self, owner: Weak<dyn SlotOwner>, slots: Arc<Slots>) -> Self {
         Self {
             slots,
-            cluster: Some(Weak::clone(cluster)),
+            channels: Channels::Sharded,
+            owner: Some(owner),
             ..self
         }
     }
 
     /// Takes a publication on its way: sends it at once if nothing is under way.
-    pub(super) fn publish(&self, item: publisher::Item) -> Result<(), BackendError> {
+    pub(crate) fn publish(&self, item: publish::Item) -> Result<(), BackendError> {
         let weight = item.weight();
         if let Some((item, shortcut)) = self.publications.offer(item, weight)? {
             shortcut.send(item);
@@ -133,99 +156,71 @@ impl Shard {
 
     // --- in a cluster ---
 
-    /// Whether it is part of a cluster, whose channels belong to slots like keys.
-    pub(super) const fn is_sharded(&self) -> bool {
-        self.cluster.is_some()
-    }
-
-    /// The command that publishes.
-    pub(super) const fn verb(&self) -> &'static str {
-        if self.is_sharded() {
-            "SPUBLISH"
-        } else {
-            "PUBLISH"
-        }
+    /// Whether a room has gone elsewhere, of which a late word may come still.
+    pub(crate) fn has_given(&self, room: &RoomName) -> bool {
+        self.owner.is_some() && !(self.rooms)(room)
     }
 
     /// The channel of the node's probe: in a cluster, one that is the shard's.
-    pub(super) fn probe_channel(&self) -> String {
+    pub(crate) fn probe_channel(&self) -> String {
         let node = &self.options.node;
-        let Some(cluster) = self.cluster() else {
+        let Some(owner) = self.owner() else {
             return keys::probe(node);
         };
-        cluster.own_name(self, |number| keys::numbered_probe(node, number))
+        owner.own_name(self, &|number| keys::numbered_probe(node, number))
     }
 
     /// Notes that the cluster's slots may be elsewhere than they were.
-    pub(super) fn doubt(&self) {
-        if let Some(cluster) = self.cluster() {
-            cluster.doubt();
+    pub(crate) fn doubt(&self) {
+        if let Some(owner) = self.owner() {
+            owner.doubt();
         }
     }
 
     /// Notes that the server does not have a slot that it should have.
-    pub(super) fn contradict(&self) {
-        if let Some(cluster) = self.cluster() {
-            cluster.contradict(self);
+    pub(crate) fn contradict(&self) {
+        if let Some(owner) = self.owner() {
+            owner.contradict(self);
         }
     }
 
     /// Keeps publications that found their slots elsewhere until it is known where.
-    pub(super) fn hold(&self, items: Vec<publisher::Item>) {
+    pub(crate) fn hold(&self, items: Vec<publish::Item>) {
         if items.is_empty() {
             return;
         }
-        match self.cluster() {
-            Some(cluster) => cluster.hold(self, items),
+        match self.owner() {
+            Some(owner) => owner.hold(self, items),
             None => items
                 .into_iter()
                 .for_each(|item| item.fail(BackendError::Unavailable)),
         }
     }
 
-    fn cluster(&self) -> Option<Arc<Cluster>> {
-        self.cluster.as_ref()?.upgrade()
+    fn owner(&self) -> Option<Arc<dyn SlotOwner>> {
+        self.owner.as_ref()?.upgrade()
     }
 
     // --- the link ---
 
-    /// Tries once whether the server can be used for all that a node does.
-    pub(super) async fn check(self: &Arc<Self>) -> Result<(), ConnectError> {
-        let nobody: Arc<dyn Sink> = Arc::new(Nobody);
-        // The link that serves says it.
-        self.stats.hold_back();
-        let link = Link::make(self, &nobody).await?;
-        link.touch_a_key().await
-    }
-
-    /// Begins to keep a link, until the answer is aborted.
-    pub(super) fn attach(
-        self: &Arc<Self>,
-        sink: Arc<dyn Sink>,
-        runtime: &Handle,
-    ) -> JoinHandle<()> {
-        let shard = Arc::clone(self);
-        runtime.spawn(supervisor::run(shard, sink))
-    }
-
     /// Why the server refuses writes, as seen by the last probe.
-    pub(super) fn refusing(&self) -> Option<Refused> {
-        *self.refusing.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn refusing(&self) -> Option<Refused> {
+        *self.refusing.lock()
     }
 
     /// Notes why it does, if it does; answers what was noted before.
-    pub(super) fn set_refusing(&self, refusing: Option<Refused>) -> Option<Refused> {
+    pub(crate) fn set_refusing(&self, refusing: Option<Refused>) -> Option<Refused> {
         self.stats.refusing.set(refusing.is_some().into());
-        let mut noted = self.refusing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut noted = self.refusing.lock();
         std::mem::replace(&mut noted, refusing)
     }
 
     /// Whether publications get through.
-    pub(super) fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         *self.ready.borrow()
     }
 
-    pub(super) fn set_ready(&self, ready: bool) {
+    pub(crate) fn set_ready(&self, ready: bool) {
         // First, for whoever waits and then looks at it.
         self.stats.connected.set(ready.into());
         self.ready.send_replace(ready);

@@ -1,0 +1,169 @@
+//! Publishing: the call of `publish.lua`, and what it answers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fanfare_shared::envelope::{self, Draft};
+use fanfare_shared::{Epoch, Position, RoomName};
+use prometheus::local::LocalHistogram;
+use redis::Value;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::renewals::{self, Renewals};
+use super::{position, ttl};
+use crate::backend::redis::names::keys;
+use crate::backend::redis::wire::refusal::Refusal;
+use crate::backend::redis::wire::resp::Command;
+use crate::backend::{BackendError, Publish};
+
+/// The script.
+pub(crate) const SCRIPT: &str = include_str!("publish.lua");
+
+/// A publication that waits, and who waits for it.
+pub(crate) struct Item {
+    publish: Publish,
+    since: Instant,
+    answer: oneshot::Sender<Result<Option<Position>, BackendError>>,
+    /// Whether it renews its room's log.
+    renews: bool,
+}
+
+/// What the calls of a link have in common.
+#[derive(Clone)]
+pub(crate) struct Call {
+    /// The script's.
+    pub(crate) sha: String,
+    /// The server's run, for the script.
+    pub(crate) run: String,
+    /// The command that publishes.
+    pub(crate) verb: &'static str,
+    pub(crate) renewals: Arc<Renewals>,
+}
+
+/// What each pipeline begins with, and so the number of replies before the publications' own.
+///
+/// Redis writes to its clients in the reverse order of when they got something to be written. Since
+/// the publishing node has its first reply before the first publication is handed on, it comes
+/// last; else it would be woken first, and take the CPU or the time from those who wait for the
+/// publication.
+pub(crate) const HEAD: usize = 1;
+
+/// The head of a pipeline that needs none.
+pub(crate) const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
+
+impl Item {
+    pub(crate) fn new(
+        publish: Publish,
+    ) -> (
+        Self,
+        oneshot::Receiver<Result<Option<Position>, BackendError>>,
+    ) {
+        let (answer, answered) = oneshot::channel();
+        let item = Self {
+            publish,
+            since: Instant::now(),
+            answer,
+            renews: false,
+        };
+        (item, answered)
+    }
+
+    /// Writes the call.
+    pub(crate) fn write(&mut self, out: &mut Vec<u8>, call: &Call) {
+        let Call {
+            sha,
+            run,
+            verb,
+            renewals,
+        } = call;
+        let Publish {
+            publication,
+            log,
+            key,
+        } = &self.publish;
+        let room = &publication.room;
+        let envelope = envelope::encode(&Draft::from(publication));
+        if log.size == 0 {
+            let payload = [b" ", &envelope[..]].concat();
+            Command::new(out, 3)
+                .arg(verb)
+                .parts(keys::channel(room).parts())
+                .arg(payload);
+            return;
+        }
+        self.renews = renewals.is_due(room, log.ttl);
+        let keys = 2 + usize::from(key.is_some());
+        let mut command = Command::new(out, 12 + keys);
+        command.arg("EVALSHA").arg(sha).number(keys as u64);
+        command
+            .parts(keys::meta(room).parts())
+            .parts(keys::log(room).parts());
+        if let Some(key) = key {
+            command.display(keys::seen(room, key));
+        }
+        command
+            .number(log.size as u64)
+            .number(ttl(renewals::of_log(log.ttl)))
+            .number(ttl(renewals::of_position(log.ttl)))
+            .number(self.renews.into())
+            .display(Epoch::from_bits(fastrand::u64(..)))
+            .arg(run)
+            .arg(verb)
+            .parts(keys::channel(room).parts())
+            .arg(envelope);
+    }
+
+    /// The room that it is for.
+    pub(crate) fn room(&self) -> &RoomName {
+        &self.publish.publication.room
+    }
+
+    /// Notes that it was done, which may have renewed the room's log. One with a key may have been
+    /// done before, and then renewed nothing.
+    pub(crate) fn note_renewal(&self, renewals: &Renewals) {
+        if self.renews && self.publish.key.is_none() {
+            renewals.note(self.room(), self.since);
+        }
+    }
+
+    /// How long it has waited.
+    pub(crate) fn age(&self) -> Duration {
+        self.since.elapsed()
+    }
+
+    /// What it weighs in a queue.
+    pub(crate) fn weight(&self) -> usize {
+        self.publish.publication.data.bytes.len()
+    }
+
+    /// Answers that it was not done.
+    pub(crate) fn fail(self, error: BackendError) {
+        // Whoever asked may have gone.
+        let _ = self.answer.send(Err(error));
+    }
+
+    /// Reads the reply.
+    pub(crate) fn outcome(&self, reply: &Value) -> Result<Option<Position>, Refusal> {
+        match reply {
+            Value::ServerError(error) => Err(Refusal::of_reply(error)),
+            Value::Int(_) if self.publish.log.size == 0 => Ok(None),
+            Value::BulkString(text) => position::parse(text).map(Some).ok_or_else(|| {
+                // A record under an idempotency key's name that the script did not write.
+                Refusal::Lasting("the key's record holds no position".to_owned())
+            }),
+            other => Err(Refusal::Lasting(format!("unexpected reply {other:?}"))),
+        }
+    }
+
+    /// Tells who waits for it.
+    pub(crate) fn answer(
+        self,
+        outcome: Result<Option<Position>, Refusal>,
+        seconds: &LocalHistogram,
+    ) {
+        seconds.observe(self.since.elapsed().as_secs_f64());
+        // Whoever asked may have gone.
+        let _ = self.answer.send(outcome.map_err(Into::into));
+    }
+}

@@ -1,0 +1,176 @@
+//! A connection to a server: commands go out as they come, a pipeline after the other, and what
+//! comes back goes to whoever asked, or to who takes what is said unasked.
+//!
+//! Whoever asks writes to the socket right away, if it takes it; a task of the connection's own,
+//! its driver, reads, and writes what the socket did not take at once. A reply is read where it
+//! lies; so is a publication, before it goes to the rooms.
+//!
+//! What waits here is bounded by those who ask: each of a link's duties has one exchange under way.
+//! What is received is bounded by what was asked for.
+
+mod driver;
+mod shared;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use redis::aio::ConnectionLike;
+use redis::{Cmd, Pipeline, RedisFuture, RedisResult, Value, cmd};
+use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+
+use self::driver::Driver;
+pub(crate) use self::shared::Unasked;
+use self::shared::{Shared, State, Waiting, closed};
+use super::stream::Stream;
+
+/// A connection. Its clones are one and the same; it is closed when the last is dropped.
+#[derive(Clone)]
+pub(crate) struct Connection {
+    shared: Arc<Shared>,
+    timeout: Duration,
+    _driver: Arc<Abort>,
+}
+
+/// Ends a task when it is dropped.
+struct Abort(AbortHandle);
+
+impl Drop for Abort {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Connection {
+    /// Takes up a stream; `unasked` is called with all that the server says unasked, and must not
+    /// block. A request waits for `timeout`.
+    pub(crate) fn new(
+        stream: Stream,
+        timeout: Duration,
+        unasked: impl Fn(Unasked<'_>) + Send + Sync + 'static,
+    ) -> Self {
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                stream,
+                out: Vec::new(),
+                written: 0,
+                waiting: VecDeque::new(),
+                driver: None,
+                lost: None,
+            }),
+        });
+        let mut driver = Driver::new(Arc::clone(&shared), unasked);
+        let driving = async move { std::future::poll_fn(|context| driver.poll(context)).await };
+        let driver = Arc::new(Abort(tokio::spawn(driving).abort_handle()));
+        Self {
+            shared,
+            timeout,
+            _driver: driver,
+        }
+    }
+
+    /// Sets how long a request waits from now on.
+    pub(crate) fn set_timeout(&mut self, timeout: Duration) {
+        self.timeout = timeout;
+    }
+
+    /// Sends the commands of a pipeline and awaits as many replies, errors among them.
+    ///
+    /// Dropped, it leaves the commands sent.
+    pub(crate) async fn exchange(&self, pipeline: &Pipeline) -> RedisResult<Vec<Value>> {
+        let replies = self.send(pipeline.len(), |out| {
+            out.extend_from_slice(&pipeline.get_packed_pipeline());
+        });
+        self.in_time(replies).await
+    }
+
+    /// Subscribes to channels, or ends subscriptions, by one command.
+    pub(crate) async fn subscribe(&self, command: &str, channels: &[String]) -> RedisResult<()> {
+        let command = cmd(command).arg(channels).get_packed_command();
+        let confirmations = self.request(channels.len(), true, |out| {
+            out.extend_from_slice(&command);
+        });
+        self.in_time(confirmations).await.map(drop)
+    }
+
+    /// Sends so many commands, which `write` writes, and awaits as many replies, errors among
+    /// them, however long that takes: until the connection is lost.
+    ///
+    /// Dropped, it leaves the commands sent.
+    pub(crate) async fn send(
+        &self,
+        commands: usize,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> RedisResult<Vec<Value>> {
+        self.request(commands, false, write).await
+    }
+
+    /// Sends so many commands, which `write` writes, and has `answer` told as many replies, errors
+    /// among them, or that the connection was lost meanwhile.
+    pub(crate) fn ask(
+        &self,
+        commands: usize,
+        write: impl FnOnce(&mut Vec<u8>),
+        answer: oneshot::Sender<RedisResult<Vec<Value>>>,
+    ) -> RedisResult<()> {
+        let waiting = Waiting::new(commands, false, answer);
+        self.shared.lock().ask(write, waiting)
+    }
+
+    async fn request(
+        &self,
+        expected: usize,
+        is_one: bool,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> RedisResult<Vec<Value>> {
+        if expected == 0 {
+            return Ok(Vec::new());
+        }
+        let (answer, answered) = oneshot::channel();
+        let waiting = Waiting::new(expected, is_one, answer);
+        self.shared.lock().ask(write, waiting)?;
+        answered.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    async fn in_time(
+        &self,
+        replies: impl Future<Output = RedisResult<Vec<Value>>>,
+    ) -> RedisResult<Vec<Value>> {
+        timeout(self.timeout, replies)
+            .await
+            .unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
+    }
+}
+
+/// For the commands that redis-rs knows how to send and to read.
+impl ConnectionLike for Connection {
+    fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
+        Box::pin(async move {
+            let command = command.get_packed_command();
+            let reply = self.send(1, |out| out.extend_from_slice(&command));
+            Ok(self.in_time(reply).await?.pop().unwrap_or(Value::Nil))
+        })
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipeline: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        Box::pin(async move {
+            let replies = self.exchange(pipeline).await?;
+            Ok(replies.into_iter().skip(offset).take(count).collect())
+        })
+    }
+
+    fn get_db(&self) -> i64 {
+        0
+    }
+}
