@@ -16,7 +16,7 @@ use crate::join::RoomKey;
 use crate::recent::Recent;
 use crate::{Delivery, Inbox, Metrics, Post};
 pub(crate) use state::Request;
-use state::{State, Untold, Waiting};
+use state::{PendingChanges, State, Waiting};
 
 /// While the log is read, publications wait here; beyond this many they are let go, and the log is
 /// read once more.
@@ -42,7 +42,7 @@ pub(crate) struct Room {
     /// How many members each worker has.
     members: Box<[u32]>,
     waiting: Vec<Waiting>,
-    untold: Option<Box<Untold>>,
+    pending: Option<Box<PendingChanges>>,
     /// Whether the log is being read further back for some of them.
     extending: bool,
     /// Counts the reads of the log: an answer to an older one says nothing of what was missed
@@ -78,7 +78,7 @@ impl Room {
             page: page.min(log.size).max(1),
             members: vec![0; workers].into(),
             waiting: Vec::new(),
-            untold: None,
+            pending: None,
             extending: false,
             attempt: 0,
             told_epoch: None,

@@ -39,7 +39,7 @@ use crate::http::internal::{Internal, Readiness};
 use crate::http::public;
 use crate::log::lines::Lines;
 use crate::metrics::Metrics;
-use crate::worker::{Order, Shared};
+use crate::worker::{Control, Shared};
 use crate::{log, nofile, panic};
 
 /// How many connections of the internal port the kernel accepts ahead of the node: enough for a
@@ -185,11 +185,11 @@ async fn drain(
     let window = shared.config.drain.window;
     tracing::info!(connections = connections(), ?window, "draining");
     shared.metrics.draining.set(1);
-    // Each by itself: one that takes no orders keeps the others from nothing. One that is gone
+    // Each by itself: one that takes no command keeps the others from nothing. One that is gone
     // already has nobody left to move.
     let mut told = JoinSet::new();
-    for orders in workers.iter().map(|worker| worker.orders.clone()) {
-        told.spawn(async move { orders.send(Order::Drain).await.is_ok() });
+    for controls in workers.iter().map(|worker| worker.controls.clone()) {
+        told.spawn(async move { controls.send(Control::Drain).await.is_ok() });
     }
     let mut progress = interval(PROGRESS);
     progress.reset();

@@ -56,7 +56,7 @@ use crate::socket::Socket;
 const LOOKS_PER_TURN: usize = 256;
 
 /// What the rest of the node may ask of a worker.
-pub(crate) enum Order {
+pub(crate) enum Control {
     /// Serve a socket. The place bounds the handshakes under way.
     Serve(std::net::TcpStream, Place, Load),
     /// Close every connection as the configuration says, and end when they are gone or the time
@@ -131,7 +131,7 @@ pub(crate) struct Worker {
     this: Weak<Self>,
 }
 
-/// Runs a worker on the current thread until nobody has orders for it any more.
+/// Runs a worker on the current thread until nobody controls it any more.
 ///
 /// Tells `built` about its runtime, which runs from then on, and begins with `shared`. Sends to
 /// `ended` if it failed, and drops it when it was told to drain and has, or the time was up.
@@ -139,7 +139,7 @@ pub(crate) fn run(
     index: usize,
     built: oneshot::Sender<io::Result<Handle>>,
     shared: oneshot::Receiver<Arc<Shared>>,
-    mut orders: mpsc::Receiver<Order>,
+    mut controls: mpsc::Receiver<Control>,
     ended: mpsc::Sender<()>,
 ) {
     let runtime = Builder::new_current_thread()
@@ -167,10 +167,10 @@ pub(crate) fn run(
         duties.spawn_local(Rc::clone(&worker).bound_inbound());
         loop {
             tokio::select! {
-                order = orders.recv() => match order {
-                    Some(Order::Serve(socket, place, load)) => worker.serve(socket, place, load),
+                control = controls.recv() => match control {
+                    Some(Control::Serve(socket, place, load)) => worker.serve(socket, place, load),
                     // Meanwhile handshakes are answered with 503.
-                    Some(Order::Drain) => if let Some(ended) = ended.take() {
+                    Some(Control::Drain) => if let Some(ended) = ended.take() {
                         spawn_local(Rc::clone(&worker).drain(ended));
                     },
                     None => return,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use fanfare_shared::MemberChange;
 
 use super::Room;
-use super::state::Untold;
+use super::state::PendingChanges;
 use crate::backend::Announcement;
 use crate::{Inbox, Notice, Post};
 
@@ -31,20 +31,20 @@ impl Room {
             MemberChange::Leave(_) => (0, 1),
             MemberChange::Count { joined, left, .. } => (*joined, *left),
         };
-        let untold = self.untold.get_or_insert_default();
-        untold.headcount = headcount;
-        untold.joined += joined;
-        untold.left += left;
+        let pending = self.pending.get_or_insert_default();
+        pending.headcount = headcount;
+        pending.joined += joined;
+        pending.left += left;
     }
 
     /// Tells the members how many they are, if they have not been told of every change.
     pub(crate) fn tell_count(&mut self, inboxes: &[Arc<Inbox>]) {
-        if let Some(untold) = self.untold.take() {
-            let Untold {
+        if let Some(pending) = self.pending.take() {
+            let PendingChanges {
                 headcount,
                 joined,
                 left,
-            } = *untold;
+            } = *pending;
             let change = MemberChange::Count {
                 headcount,
                 joined,

@@ -50,7 +50,7 @@ pub(super) struct Waiting {
 
 /// Changes that the members are yet to be told of together.
 #[derive(Debug, Default)]
-pub(super) struct Untold {
+pub(super) struct PendingChanges {
     pub(super) headcount: Headcount,
     pub(super) joined: u64,
     pub(super) left: u64,

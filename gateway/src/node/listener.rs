@@ -24,7 +24,7 @@ use crate::http::places::Places;
 use crate::http::response::{Response, Status};
 use crate::metrics::{Handshake, Metrics, Waiting};
 use crate::nofile;
-use crate::worker::{Load, Order};
+use crate::worker::{Control, Load};
 
 /// For how long no worker may take a socket before clients are refused.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -116,7 +116,7 @@ impl Dispatcher {
                 .await;
         };
         match socket.into_std() {
-            Ok(socket) => order.send(Order::Serve(socket, place, load)),
+            Ok(socket) => order.send(Control::Serve(socket, place, load)),
             Err(error) => tracing::debug!(%error, "a socket was gone before it was served"),
         }
     }
@@ -145,14 +145,14 @@ impl Dispatcher {
 async fn choose<'a>(
     workers: &'a [WorkerHandle],
     behind: &mut Option<Instant>,
-) -> Option<(mpsc::Permit<'a, Order>, Load)> {
+) -> Option<(mpsc::Permit<'a, Control>, Load)> {
     loop {
         let worker = workers
             .iter()
-            .filter(|worker| worker.orders.capacity() > 0 && !worker.orders.is_closed())
+            .filter(|worker| worker.controls.capacity() > 0 && !worker.controls.is_closed())
             .min_by_key(|worker| worker.sockets() + WAITING * worker.waiting());
         if let Some(worker) = worker
-            && let Ok(order) = worker.orders.try_reserve()
+            && let Ok(order) = worker.controls.try_reserve()
         {
             *behind = None;
             return Some((order, Load::new(&worker.load)));
@@ -176,10 +176,10 @@ mod tests {
     use super::*;
 
     /// A worker with room for so many sockets, and where they arrive.
-    fn worker(room: usize) -> (WorkerHandle, mpsc::Receiver<Order>) {
-        let (orders, received) = mpsc::channel(room);
+    fn worker(room: usize) -> (WorkerHandle, mpsc::Receiver<Control>) {
+        let (controls, received) = mpsc::channel(room);
         let load = Arc::default();
-        (WorkerHandle { orders, load }, received)
+        (WorkerHandle { controls, load }, received)
     }
 
     /// A port, and clients that connected to it.

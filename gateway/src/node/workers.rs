@@ -9,15 +9,15 @@ use anyhow::Context as _;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::worker::{self, Order, Shared};
+use crate::worker::{self, Control, Shared};
 
 /// How many sockets may wait for a worker to look at them; more wait in the kernel's queue.
-const ORDERS: usize = 64;
+const CONTROLS: usize = 64;
 
 /// How the rest of the node reaches a worker.
 #[derive(Clone)]
 pub(crate) struct WorkerHandle {
-    pub(crate) orders: mpsc::Sender<Order>,
+    pub(crate) controls: mpsc::Sender<Control>,
     /// How many sockets it has.
     pub(crate) load: Arc<AtomicUsize>,
 }
@@ -30,7 +30,7 @@ impl WorkerHandle {
 
     /// How many sockets it has not looked at.
     pub(crate) fn waiting(&self) -> usize {
-        self.orders.max_capacity() - self.orders.capacity()
+        self.controls.max_capacity() - self.controls.capacity()
     }
 }
 
@@ -53,7 +53,7 @@ impl Workers {
             ended: all_ended,
         };
         for index in 0..count {
-            let (orders, received) = mpsc::channel(ORDERS);
+            let (controls, received) = mpsc::channel(CONTROLS);
             let (start, shared) = oneshot::channel();
             let (built, runtime) = oneshot::channel();
             let ended = ended.clone();
@@ -67,7 +67,7 @@ impl Workers {
                 .push(runtime.context("cannot start a worker's runtime")?);
             workers.waiting.push(start);
             workers.handles.push(WorkerHandle {
-                orders,
+                controls,
                 load: Arc::default(),
             });
         }

@@ -122,7 +122,7 @@ impl Worker {
                 })
             };
             if let Some(frame) = worker.encode_in_turn(publications, encode).await {
-                worker.send(connection, frame);
+                worker.enqueue(connection, frame);
             }
             Ok(())
         });
@@ -192,7 +192,7 @@ impl Worker {
     /// Tells a connection something, as its door spells it.
     pub(super) fn say(&self, connection: &Rc<Connection>, event: &Event<'_>) {
         if let Some(frame) = connection.door.encode(event) {
-            self.send(connection, frame);
+            self.enqueue(connection, frame);
         }
     }
 
@@ -205,7 +205,7 @@ impl Worker {
         message: &str,
     ) {
         match connection.door.encode(&Event::Error { id, code, message }) {
-            Some(frame) => self.send(connection, frame),
+            Some(frame) => self.enqueue(connection, frame),
             None => self.close(connection, close_code(code), message),
         }
     }

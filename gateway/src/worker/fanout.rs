@@ -124,7 +124,7 @@ impl Worker {
         }
         self.add(&connection, room, name);
         if let Some(frame) = frame {
-            self.send(&connection, frame);
+            self.enqueue(&connection, frame);
         }
         connection.socket.wake_reader();
     }
@@ -203,7 +203,7 @@ impl Worker {
             }
             // A plain connection has no word for it.
             if let Some(frame) = frame {
-                self.send(connection, frame.clone());
+                self.enqueue(connection, frame.clone());
             }
         })
         .await;

@@ -35,7 +35,7 @@ impl Drop for HeldBack<'_> {
 
 impl Worker {
     /// Queues a frame for one connection.
-    pub(crate) fn send(&self, connection: &Rc<Connection>, frame: Bytes) {
+    pub(crate) fn enqueue(&self, connection: &Rc<Connection>, frame: Bytes) {
         if !connection.is_open() {
             return;
         }

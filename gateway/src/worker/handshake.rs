@@ -199,7 +199,7 @@ impl Seat {
         worker.write_after(|| {
             // Not a frame, but the first thing to be written all the same.
             if !response.is_empty() {
-                worker.send(connection, response.into());
+                worker.enqueue(connection, response.into());
             }
             if let Some((code, reason)) = refused {
                 return worker.close(connection, code, &reason);

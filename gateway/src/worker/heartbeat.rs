@@ -58,7 +58,7 @@ impl Worker {
                 }
                 if connection.is_open() && connection.opened.elapsed() > Duration::from_secs(1) {
                     connection.socket.expect_sign_of_life();
-                    self.send(&connection, Bytes::from_static(PING));
+                    self.enqueue(&connection, Bytes::from_static(PING));
                 }
                 self.turn.charge(APPEND);
                 self.turn.pause().await;

@@ -247,7 +247,7 @@ fn take_from(
             Some(Received::Ping(payload)) => {
                 // Section 5.5.2. A closing connection has said its last word.
                 if connection.is_open() {
-                    worker.send(connection, frame(Opcode::Pong, payload));
+                    worker.enqueue(connection, frame(Opcode::Pong, payload));
                 }
                 continue;
             }

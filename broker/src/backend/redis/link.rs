@@ -3,9 +3,9 @@
 
 mod attendant;
 pub(crate) mod inbound;
-mod mark;
 mod nobody;
 mod probe;
+mod probe_token;
 mod publisher;
 mod reader;
 mod sharded;
@@ -21,15 +21,15 @@ use tokio::task::JoinSet;
 
 use self::attendant::Attendant;
 use self::inbound::Inbound;
-use self::mark::Mark;
 use self::probe::Prober;
+use self::probe_token::ProbeToken;
 use self::publisher::Publisher;
 use self::reader::Reader;
 use self::subscriber::Subscriber;
 use self::subscriptions::Subscriptions;
 use crate::backend::redis::calls::{lease, members, publish, read};
 use crate::backend::redis::server::connect::{ConnectError, Server};
-use crate::backend::redis::server::run::Run;
+use crate::backend::redis::server::incarnation::Incarnation;
 use crate::backend::redis::shard::Shard;
 use crate::backend::redis::wire::connection::{Connection, Unasked};
 use crate::backend::redis::wire::loss::{Alarm, Loss};
@@ -48,12 +48,12 @@ pub(crate) struct Link {
     /// What the subscribers receive.
     pub(crate) inbounds: Vec<Arc<Inbound>>,
     alarm: Arc<Alarm>,
-    mark: Arc<Mark>,
+    mark: Arc<ProbeToken>,
     prober: Prober,
     publish: Script,
     read: Script,
     presence: members::Scripts,
-    run: Run,
+    run: Incarnation,
     pub(crate) server: Server,
 }
 
@@ -74,7 +74,7 @@ impl Link {
             })
             .await?;
         let run = server.identify(&mut commands).await?;
-        let mark = Arc::new(Mark::new(shard));
+        let mark = Arc::new(ProbeToken::new(shard));
         let inbound = || {
             let (sink, shard) = (Arc::clone(sink), Arc::clone(shard));
             Inbound::new(sink, shard, Arc::clone(&mark), Arc::clone(&alarm))

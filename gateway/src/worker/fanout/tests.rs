@@ -222,7 +222,7 @@ fn an_answer_in_the_middle_of_a_burst_writes_nothing_to_others() {
             assert_eq!(pushed, Ok(()));
             worker.mark_delivered(&connection);
         }
-        worker.send(&asking, Bytes::from_static(b"answer"));
+        worker.enqueue(&asking, Bytes::from_static(b"answer"));
         worker.flush_answered().await;
         let mut received = [0; 20];
         peer.readable().await.unwrap();

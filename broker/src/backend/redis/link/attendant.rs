@@ -53,7 +53,7 @@ impl Attendant {
                     Some(Refusal::NoScript) => batch.push(item),
                     Some(Refusal::Demoted) => return Err(Loss::Demoted),
                     Some(refusal) => {
-                        if matches!(refusal, Refusal::Astray(_)) {
+                        if matches!(refusal, Refusal::Redirected(_)) {
                             self.shard.doubt();
                         } else {
                             self.shard.stats.refuse("who is in a room", &refusal);

@@ -12,7 +12,7 @@ use parking_lot::{Mutex, MutexGuard};
 use redis::{PushKind, Value};
 use tokio::sync::watch;
 
-use super::mark::Mark;
+use super::probe_token::ProbeToken;
 use crate::backend::redis::calls::members::{ANNOUNCED, announcement};
 use crate::backend::redis::calls::position;
 use crate::backend::redis::calls::unreadable::Unreadable;
@@ -32,7 +32,7 @@ pub(crate) struct Inbound {
     sink: Arc<dyn Sink>,
     shard: Arc<Shard>,
     gate: Mutex<Gate>,
-    mark: Arc<Mark>,
+    mark: Arc<ProbeToken>,
     alarm: Arc<Alarm>,
     /// The number of the last probe that came.
     heard: watch::Sender<u64>,
@@ -51,7 +51,7 @@ impl Inbound {
     pub(crate) fn new(
         sink: Arc<dyn Sink>,
         shard: Arc<Shard>,
-        mark: Arc<Mark>,
+        mark: Arc<ProbeToken>,
         alarm: Arc<Alarm>,
     ) -> Self {
         Self {

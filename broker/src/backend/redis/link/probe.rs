@@ -8,10 +8,10 @@ use redis::{RedisError, RedisResult};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::inbound::Inbound;
-use super::mark::Mark;
+use super::probe_token::ProbeToken;
 use crate::backend::Refused;
 use crate::backend::redis::server::connect::{ConnectError, Server};
-use crate::backend::redis::server::run::{Ended, Health, Run};
+use crate::backend::redis::server::incarnation::{Ended, Health, Incarnation};
 use crate::backend::redis::shard::Shard;
 use crate::backend::redis::wire::connection::Connection;
 use crate::backend::redis::wire::loss::Loss;
@@ -24,9 +24,9 @@ const MAX_ASKING: Duration = Duration::from_secs(2);
 /// Sends probes through the one connection and awaits them on all the others.
 pub(crate) struct Prober {
     commands: Connection,
-    mark: Arc<Mark>,
+    mark: Arc<ProbeToken>,
     inbounds: Vec<Arc<Inbound>>,
-    run: Run,
+    run: Incarnation,
     server: String,
     /// The number of the last probe.
     sent: u64,
@@ -41,9 +41,9 @@ enum Unheard {
 impl Prober {
     pub(crate) fn new(
         commands: Connection,
-        mark: Arc<Mark>,
+        mark: Arc<ProbeToken>,
         inbounds: Vec<Arc<Inbound>>,
-        run: Run,
+        run: Incarnation,
         server: &Server,
     ) -> Self {
         Self {
@@ -104,7 +104,7 @@ impl Prober {
                         shard.stats.refuse("the node's probe", refusal);
                         shard.set_refusing(Some(Refused::Busy));
                     }
-                    Ok(Refusal::Astray(_)) => return Loss::Moved,
+                    Ok(Refusal::Redirected(_)) => return Loss::Moved,
                     Ok(_) => return Loss::Probe,
                     Err(loss) => return loss,
                 },
@@ -173,7 +173,7 @@ impl Prober {
             }
             // Its slot is on the way elsewhere: what was published says when it is there. Or the name is
             // another's key: states that pass are looked at before that.
-            Ok(Refusal::Astray(_) | Refusal::Lasting(_)) => Ok(None),
+            Ok(Refusal::Redirected(_) | Refusal::Lasting(_)) => Ok(None),
             _ => Err(Unheard::Refused(error)),
         }
     }

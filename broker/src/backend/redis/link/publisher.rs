@@ -95,17 +95,17 @@ impl Publisher {
             let mut demoted = false;
             let sent = std::mem::take(batch);
             let count = sent.len();
-            let mut astray = Astray::default();
+            let mut redirected = Redirected::default();
             for (item, reply) in sent.into_iter().zip(replies.iter().skip(HEAD)) {
                 match item.outcome(reply) {
                     Err(Refusal::NoScript) => batch.push(item),
-                    Err(Refusal::Astray(_)) => astray.push(item),
+                    Err(Refusal::Redirected(_)) => redirected.push(item),
                     outcome => {
                         if let Err(refusal) = &outcome {
                             demoted |= *refusal == Refusal::Demoted;
                             self.note(refusal);
                         } else {
-                            astray.overtaken(item.room());
+                            redirected.overtaken(item.room());
                             item.note_renewal(&self.call.renewals);
                         }
                         item.answer(outcome, &self.seconds);
@@ -114,9 +114,9 @@ impl Publisher {
             }
             for item in &*batch {
                 // About to be sent again, here and at once.
-                astray.overtaken(item.room());
+                redirected.overtaken(item.room());
             }
-            self.shard.hold(astray.items);
+            self.shard.hold(redirected.items);
             if demoted {
                 return Err(Loss::Demoted);
             }
@@ -164,11 +164,11 @@ impl Publisher {
 /// What was not done because its slot is elsewhere, in order, and can still be without overtaking
 /// nor being overtaken by another publication of its room.
 #[derive(Default)]
-struct Astray {
+struct Redirected {
     items: Vec<Item>,
 }
 
-impl Astray {
+impl Redirected {
     fn push(&mut self, item: Item) {
         self.items.push(item);
     }

@@ -58,7 +58,7 @@ impl Reader {
                     outcome => {
                         demoted |= matches!(outcome, Err(Refusal::Demoted));
                         match &outcome {
-                            Err(Refusal::Astray(_)) => self.shard.contradict(),
+                            Err(Refusal::Redirected(_)) => self.shard.contradict(),
                             Err(refusal) => self.shard.stats.refuse("reads", refusal),
                             Ok(_) => {}
                         }

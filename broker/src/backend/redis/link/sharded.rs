@@ -90,8 +90,8 @@ mod tests {
 
     use super::*;
     use crate::backend::redis::calls::publish::Item;
-    use crate::backend::redis::link::mark::Mark;
     use crate::backend::redis::link::nobody::Nobody;
+    use crate::backend::redis::link::probe_token::ProbeToken;
     use crate::backend::redis::link::subscriber::Subscriber;
     use crate::backend::redis::options::Options;
     use crate::backend::redis::server::connect::Server;
@@ -180,7 +180,7 @@ mod tests {
         let place = Place::Fixed(server.clone());
         let shard =
             Shard::new(&common, place, |_| true).within(Weak::<Unowned>::new(), Arc::default());
-        let mark = Arc::new(Mark::new(&shard));
+        let mark = Arc::new(ProbeToken::new(&shard));
         let inbound = Inbound::new(Arc::new(Nobody), Arc::new(shard), mark, Arc::default());
         let Subscriber {
             mut connection,

@@ -17,7 +17,7 @@ use super::nobody::Nobody;
 use crate::backend::Sink;
 use crate::backend::redis::server::connect::ConnectError;
 use crate::backend::redis::shard::Shard;
-use crate::backend::redis::shard::stats::Seldom;
+use crate::backend::redis::shard::stats::LogThrottle;
 use crate::backend::redis::wire::loss::Loss;
 use crate::backoff::Backoff;
 
@@ -57,7 +57,7 @@ pub(crate) async fn run(shard: Arc<Shard>, sink: Arc<dyn Sink>) {
 }
 
 async fn keep(shard: Arc<Shard>, sink: Arc<dyn Sink>) {
-    let seldom = Seldom::new(LOG_INTERVAL);
+    let seldom = LogThrottle::new(LOG_INTERVAL);
     let mut backoff = Backoff::new(MIN_BACKOFF, MAX_BACKOFF);
     loop {
         // What comes in would be lost again.

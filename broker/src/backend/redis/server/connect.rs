@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 pub use error::ConnectError;
 
-use super::run::{Run, field};
+use super::incarnation::{Incarnation, field};
 use crate::backend::redis::options::Options;
 use crate::backend::redis::wire::connection::{Connection, Unasked};
 use crate::backend::redis::wire::stream::{Way, trust};
@@ -234,7 +234,10 @@ impl Server {
     }
 
     /// Asks which run of the server this is, having made sure that it is a master.
-    pub(crate) async fn identify(&self, connection: &mut Connection) -> Result<Run, ConnectError> {
+    pub(crate) async fn identify(
+        &self,
+        connection: &mut Connection,
+    ) -> Result<Incarnation, ConnectError> {
         let (server, replication): (String, String) = redis::pipe()
             .cmd("INFO")
             .arg("server")
@@ -272,7 +275,8 @@ impl Server {
         if self.source == Source::Cluster && version.is_some_and(|version| version < (7, 0)) {
             return Err(ConnectError::TooOldForCluster(self.address.clone()));
         }
-        Run::read(&server, &replication).ok_or_else(|| ConnectError::NotRedis(self.address.clone()))
+        Incarnation::read(&server, &replication)
+            .ok_or_else(|| ConnectError::NotRedis(self.address.clone()))
     }
 
     /// Says what an error means to whoever runs the node.

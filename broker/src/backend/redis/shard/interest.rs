@@ -43,7 +43,7 @@ struct State {
     changes: HashMap<RoomName, Change>,
     /// Which subscriber each room is at, from when it is first wanted until nothing of it is left
     /// there. Were it wanted at another before that, it might come twice.
-    homes: HashMap<RoomName, usize>,
+    assignments: HashMap<RoomName, usize>,
 }
 
 /// What is wanted of a room now, and who waits for it.
@@ -62,7 +62,7 @@ impl Interest {
                 unsettled: HashSet::new(),
                 asked: HashMap::new(),
                 changes: HashMap::new(),
-                homes: HashMap::new(),
+                assignments: HashMap::new(),
             }),
             changed: Notify::new(),
             settled: watch::Sender::new(()),
@@ -83,7 +83,7 @@ impl Interest {
         if state.changes.len() >= self.bound {
             return Pending::ready(Err(BackendError::Overloaded));
         }
-        state.homes.entry(room.clone()).or_insert(subscriber);
+        state.assignments.entry(room.clone()).or_insert(subscriber);
         let (answer, answered) = oneshot::channel();
         let change = state.changes.entry(room.clone()).or_default();
         change.wanted = true;
@@ -131,7 +131,7 @@ impl Interest {
         let dropped: Vec<_> = state.changes.extract_if(|room, _| moved(room)).collect();
         let given = given.into_iter().map(|room| {
             state.unsettled.remove(&room);
-            let home = state.homes.remove(&room).unwrap_or_default();
+            let home = state.assignments.remove(&room).unwrap_or_default();
             (room, home)
         });
         let given = given.collect();
@@ -145,7 +145,7 @@ impl Interest {
     /// Takes over a room from another shard; it is unsettled until [retried](Interest::retry).
     pub(crate) fn take_over(&self, room: &RoomName, subscriber: usize) {
         let mut state = self.lock();
-        state.homes.entry(room.clone()).or_insert(subscriber);
+        state.assignments.entry(room.clone()).or_insert(subscriber);
         state.unsettled.insert(room.clone());
         state.rooms.insert(room.clone());
     }
@@ -202,14 +202,14 @@ impl Interest {
         let State {
             rooms,
             changes,
-            homes,
+            assignments,
             ..
         } = &mut *state;
         changes.clear();
-        homes.retain(|room, _| rooms.contains(room));
+        assignments.retain(|room, _| rooms.contains(room));
         let mut wanted = vec![Vec::new(); subscribers];
         for room in &state.rooms {
-            wanted[state.home(room)].push(room.clone());
+            wanted[state.assigned(room)].push(room.clone());
         }
         wanted
     }
@@ -219,7 +219,7 @@ impl Interest {
         let mut state = self.lock();
         let mut noted: Vec<_> = (0..subscribers).map(|_| Noted::default()).collect();
         for (room, change) in std::mem::take(&mut state.changes) {
-            let Noted { wanted, unwanted } = &mut noted[state.home(&room)];
+            let Noted { wanted, unwanted } = &mut noted[state.assigned(&room)];
             let rooms = if change.wanted { wanted } else { unwanted };
             rooms.push((room, change));
         }
@@ -293,14 +293,14 @@ impl Noted {
 
 impl State {
     /// At which subscriber a room is.
-    fn home(&self, room: &RoomName) -> usize {
-        self.homes.get(room).copied().unwrap_or_default()
+    fn assigned(&self, room: &RoomName) -> usize {
+        self.assignments.get(room).copied().unwrap_or_default()
     }
 
     /// Forgets at which, where nothing of the room is left.
     fn forget(&mut self, room: &RoomName) {
         if !self.rooms.contains(room) && !self.changes.contains_key(room) {
-            self.homes.remove(room);
+            self.assignments.remove(room);
         }
     }
 }

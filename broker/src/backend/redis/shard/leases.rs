@@ -1,4 +1,4 @@
-//! The node's lease: its word to the others that it lives, and theirs to it.
+//! The node's lease: its liveness lease in a shared registry.
 //!
 //! Every member that a node enters is held under the node's lease. A register, in Redis like the
 //! log of a room and on the shard of one, has all leases and when each ends; a node renews its own

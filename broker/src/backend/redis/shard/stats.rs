@@ -55,8 +55,8 @@ pub(crate) struct Stats {
     pub(crate) refusing: IntGauge,
     newer: IntCounter,
     malformed: IntCounter,
-    skip_log: Seldom,
-    refused_log: Seldom,
+    skip_log: LogThrottle,
+    refused_log: LogThrottle,
 }
 
 impl Families {
@@ -136,8 +136,8 @@ impl Families {
             refusing: self.refusing.with_label_values(&[server]),
             newer: self.skipped.with_label_values(&["newer"]),
             malformed: self.skipped.with_label_values(&["malformed"]),
-            skip_log: Seldom::new(LOG_INTERVAL),
-            refused_log: Seldom::new(LOG_INTERVAL),
+            skip_log: LogThrottle::new(LOG_INTERVAL),
+            refused_log: LogThrottle::new(LOG_INTERVAL),
         }
     }
 
@@ -210,7 +210,7 @@ impl Stats {
 }
 
 /// Lets one event of many through per interval, and says how many were held back.
-pub(crate) struct Seldom {
+pub(crate) struct LogThrottle {
     start: Instant,
     interval: Duration,
     /// Milliseconds since `start`; the next event is let through from then on.
@@ -218,7 +218,7 @@ pub(crate) struct Seldom {
     held_back: AtomicU64,
 }
 
-impl Seldom {
+impl LogThrottle {
     pub(crate) fn new(interval: Duration) -> Self {
         Self {
             start: Instant::now(),
@@ -257,7 +257,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_event_per_interval_is_let_through() {
-        let seldom = Seldom::new(Duration::from_secs(1));
+        let seldom = LogThrottle::new(Duration::from_secs(1));
         assert_eq!(seldom.now(), Some(0));
         assert_eq!(seldom.now(), None);
         assert_eq!(seldom.now(), None);

@@ -10,7 +10,7 @@ use crate::backend::BackendError;
 use crate::backend::redis::calls::lease::{REGISTER, register};
 use crate::backend::redis::calls::members::{Act, Item};
 use crate::backend::redis::shard::leases::Leases;
-use crate::backend::redis::shard::stats::Seldom;
+use crate::backend::redis::shard::stats::LogThrottle;
 use crate::backoff::Backoff;
 
 /// A lease holds for two thirds of the period, is renewed in every sixth, and its end is known to
@@ -30,7 +30,7 @@ pub(crate) struct Leasing {
     route: Route,
     /// Held while the register is asked, lest a node be given two leases.
     renewing: tokio::sync::Mutex<Last>,
-    refused: Seldom,
+    refused: LogThrottle,
 }
 
 /// What became of the last renewal.
@@ -49,7 +49,7 @@ impl Leasing {
             leases,
             route,
             renewing: tokio::sync::Mutex::default(),
-            refused: Seldom::new(LOG_INTERVAL),
+            refused: LogThrottle::new(LOG_INTERVAL),
         }
     }
 

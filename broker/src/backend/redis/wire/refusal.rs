@@ -16,7 +16,7 @@ pub(crate) enum Refusal {
     Demoted,
     /// The server does not have the slot, or not all of it; nothing was done.
     #[error("{0}")]
-    Astray(String),
+    Redirected(String),
     /// The server cannot do it just now; nothing was done.
     #[error("{1}")]
     Passing(Refused, String),
@@ -42,7 +42,7 @@ const PASSING: [(&str, Refused); 9] = [
 const NOT_PERMITTED: &str = "The user executing the script can't";
 
 /// Codes by which a node of a cluster says that a slot is elsewhere, or on its way there.
-const ASTRAY: [&str; 3] = ["MOVED", "ASK", "TRYAGAIN"];
+const REDIRECTS: [&str; 3] = ["MOVED", "ASK", "TRYAGAIN"];
 
 impl Refusal {
     /// Sorts an error of a call: a refusal, or the link is broken.
@@ -77,8 +77,8 @@ impl Refusal {
             Self::Passing(Refused::NoPermission, text())
         } else if is("READONLY") {
             Self::Demoted
-        } else if ASTRAY.contains(&code) {
-            Self::Astray(text())
+        } else if REDIRECTS.contains(&code) {
+            Self::Redirected(text())
         } else if let Some((_, refused)) = PASSING.into_iter().find(|(code, _)| is(code)) {
             Self::Passing(refused, text())
         } else {
@@ -90,7 +90,7 @@ impl Refusal {
 impl From<Refusal> for BackendError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::NoScript | Refusal::Demoted | Refusal::Astray(_) => Self::Unavailable,
+            Refusal::NoScript | Refusal::Demoted | Refusal::Redirected(_) => Self::Unavailable,
             Refusal::Passing(refused, _) => Self::Refused(refused),
             Refusal::Lasting(text) => Self::Failed(text.into()),
         }
@@ -110,7 +110,7 @@ mod tests {
         assert!(is(sort("OOM", "command"), Refused::Full));
         assert!(is(sort("MISCONF", "Redis is"), Refused::CannotSave));
         assert!(is(sort("NOPERM", "this user"), Refused::NoPermission));
-        assert!(matches!(sort("MOVED", "1 h:1"), Refusal::Astray(_)));
+        assert!(matches!(sort("MOVED", "1 h:1"), Refusal::Redirected(_)));
         assert!(matches!(sort("WRONGTYPE", "x"), Refusal::Lasting(_)));
         assert!(matches!(sort("ERR", "about OOM"), Refusal::Lasting(_)));
     }

@@ -50,7 +50,7 @@ async fn a_room_is_at_one_subscriber_until_nothing_of_it_is_left_there() {
     interest.confirm(&room);
     interest.unsubscribe(&named("never confirmed"));
     assert_eq!(interest.wanted(2), [vec![room.clone()], vec![]]);
-    assert_eq!(interest.lock().homes.len(), 1);
+    assert_eq!(interest.lock().assignments.len(), 1);
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use crate::backend::Sink;
 use crate::backend::redis::link::supervisor;
 use crate::backend::redis::names::slot;
 use crate::backend::redis::shard::Shard;
-use crate::backend::redis::shard::stats::Seldom;
+use crate::backend::redis::shard::stats::LogThrottle;
 use crate::backoff::Backoff;
 
 /// How long the map is believed when nobody doubts it.
@@ -56,7 +56,7 @@ async fn keep(cluster: Arc<Cluster>, sink: Arc<dyn Sink>) {
         tasks: JoinSet::new(),
         supervisors: HashMap::new(),
         movers: HashMap::new(),
-        seldom: Seldom::new(LOG_INTERVAL),
+        seldom: LogThrottle::new(LOG_INTERVAL),
     };
     let mut amiss = Backoff::new(AMISS, MAX_AMISS);
     let mut pause = Backoff::new(PAUSE, MAX_PAUSE);
@@ -96,7 +96,7 @@ struct Follower {
     tasks: JoinSet<()>,
     supervisors: HashMap<String, AbortHandle>,
     movers: HashMap<String, Mover>,
-    seldom: Seldom,
+    seldom: LogThrottle,
 }
 
 /// Waits for a shard's rooms to be subscribed, then has the sink catch up.

@@ -7,7 +7,7 @@ use redis::Value;
 use super::Cluster;
 use crate::backend::redis::names::slot::SLOTS;
 use crate::backend::redis::server::connect::{ConnectError, Server};
-use crate::backend::redis::server::run::field;
+use crate::backend::redis::server::incarnation::field;
 
 /// Which master has which slots, as one node of the cluster sees it.
 pub(crate) struct Map(pub(crate) Vec<(RangeInclusive<u16>, Server)>);

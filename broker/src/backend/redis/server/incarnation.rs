@@ -4,7 +4,7 @@
 /// A run of a server as master, from its start or its promotion to its end or its demotion: within
 /// it nothing that was written is taken back.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Run {
+pub(crate) struct Incarnation {
     process: String,
     /// Changes with each promotion; and at times by itself, when the first replica comes, and
     /// some time after the last has gone.
@@ -14,7 +14,7 @@ pub(crate) struct Run {
 /// How much of an id tells one from another.
 const ID: usize = 16;
 
-impl Run {
+impl Incarnation {
     /// Reads the sections `server` and `replication` of INFO.
     pub(crate) fn read(server: &str, replication: &str) -> Option<Self> {
         Some(Self {

@@ -3,14 +3,14 @@
 use crate::backend::redis::shard::Shard;
 
 /// By what a link knows its own probes.
-pub(crate) struct Mark {
+pub(crate) struct ProbeToken {
     /// Where they are sent to.
     pub(crate) channel: String,
     /// Tells them from those of an earlier link, or of another node that was given the same name.
     token: u64,
 }
 
-impl Mark {
+impl ProbeToken {
     /// Marks the probes of a shard's next link.
     pub(crate) fn new(shard: &Shard) -> Self {
         Self {
