@@ -48,6 +48,7 @@ pub(crate) struct Metrics {
     connection_seconds: Histogram,
     handshakes: Vec<(Handshake, IntCounter)>,
     publishes: IntCounter,
+    pub(crate) publishes_by_api: IntCounter,
     deliveries: IntCounter,
     delivery_bytes: IntCounter,
     dropped: IntCounter,
@@ -286,6 +287,7 @@ impl Metrics {
                 .map(|(result, label)| (result, handshakes.with_label_values(&[label])))
                 .collect(),
             publishes: publishes.with_label_values(&["client"]),
+            publishes_by_api: publishes.with_label_values(&["api"]),
             deliveries: with.counter(
                 "fanfare_deliveries_total",
                 "Publications put into a member's outbox",

@@ -35,6 +35,7 @@ use self::listener::Dispatcher;
 use self::workers::{WorkerHandle, Workers};
 use crate::auth::{OriginPolicy, Rules, Tokens};
 use crate::door::Doors;
+use crate::http::api::{Api, Broker};
 use crate::http::internal::{Internal, Readiness};
 use crate::http::public;
 use crate::log::lines::Lines;
@@ -89,7 +90,9 @@ pub async fn run(
 
     // First of all, so that the node is seen to live while it waits for Redis.
     let readiness = Arc::new(Readiness::default());
+    let api = Api::new(&config);
     let router = Internal {
+        api: api.clone(),
         registry: registry.clone(),
         readiness: Arc::clone(&readiness),
     };
@@ -132,6 +135,12 @@ pub async fn run(
         connections: AtomicUsize::new(0),
     });
     let (workers, mut ended) = workers.start(&shared);
+    api.begin(Broker {
+        hub: Arc::clone(&hub),
+        roster: Arc::clone(&roster),
+        rules: shared.rules.clone(),
+        publishes: shared.metrics.publishes_by_api.clone(),
+    });
     let _ = readiness.backend.set(Arc::clone(hub.backend()));
     let is_ready = hub.backend().ready();
     announce(&config, is_ready, public.local_addr()?, private_address)?;

@@ -5,6 +5,7 @@
 //! [`Config`] lies within every range of [`KEYS`]; nobody checks again.
 
 mod access;
+mod api;
 mod auth;
 mod error;
 mod key;
@@ -26,9 +27,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use access::Access;
+pub use api::{API_VERBS, Api, ApiKey};
 pub use auth::{Auth, AuthKey, Claims, Origins};
 pub use error::ConfigError;
-pub use key::{AUTH_KEYS, KEYS, Key, Kind, ROOM_KEYS};
+pub use key::{API_KEYS, AUTH_KEYS, KEYS, Key, Kind, ROOM_KEYS};
 pub use load::{OTHER_VARIABLES, Sources};
 pub use redis::Redis;
 pub use redis_url::{RedisUrl, RedisUrls};
@@ -68,6 +70,8 @@ pub struct Config {
     pub presence: Presence,
     /// Who clients are.
     pub auth: Auth,
+    /// Who may use the HTTP API.
+    pub api: Api,
     /// What a node takes on before it refuses.
     pub limits: Limits,
     /// The stop.
@@ -258,6 +262,7 @@ impl Default for Config {
             memory: Memory::default(),
             presence: Presence::default(),
             auth: Auth::default(),
+            api: Api::default(),
             limits: Limits::default(),
             drain: Drain::default(),
             log: Log::default(),

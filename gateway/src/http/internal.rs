@@ -11,6 +11,7 @@ use axum::routing::get;
 use fanfare_broker::backend::Backend;
 use prometheus::{Registry, TextEncoder};
 
+use super::api::{self, Api};
 use crate::panic;
 
 /// What the internal port looks at.
@@ -18,6 +19,7 @@ use crate::panic;
 pub(crate) struct Internal {
     pub(crate) registry: Registry,
     pub(crate) readiness: Arc<Readiness>,
+    pub(crate) api: Api,
 }
 
 /// Whether a load balancer should send clients here.
@@ -53,11 +55,13 @@ impl Readiness {
 
 /// The internal port's routes.
 pub(crate) fn router(internal: Internal) -> Router {
+    let api = api::router(internal.api.clone());
     Router::new()
         .route("/livez", get(live))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .with_state(internal)
+        .merge(api)
 }
 
 /// Alive is a node without a fault; one that has a fault is about to end.

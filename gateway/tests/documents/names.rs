@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use fanfare_shared::config::{AUTH_KEYS, KEYS, OTHER_VARIABLES, ROOM_KEYS};
+use fanfare_shared::config::{API_KEYS, AUTH_KEYS, KEYS, OTHER_VARIABLES, ROOM_KEYS};
 
 /// The keys of the configuration.
 pub(crate) struct Names {
@@ -45,10 +45,13 @@ impl Names {
             last.contains(char::is_uppercase) && self.values.contains(&format!("\n  {last}:"))
         };
         let is_listed = || {
-            let (_, key) = name.split_once("auth.keys").unwrap_or_default();
-            let key = key.trim_start_matches('.');
-            name.starts_with("auth.keys")
-                && (key.is_empty() || AUTH_KEYS.iter().any(|known| known.path == key))
+            let lists = [("auth.keys", AUTH_KEYS), ("api.keys", API_KEYS)];
+            lists.into_iter().any(|(list, keys)| {
+                let key = name
+                    .strip_prefix(list)
+                    .map(|key| key.trim_start_matches('.'));
+                key.is_some_and(|key| key.is_empty() || keys.iter().any(|one| one.path == key))
+            })
         };
         let is_single = KEYS.iter().chain(ROOM_KEYS).any(|key| key.path == name);
         is_single || is_listed() || is_value()

@@ -26,6 +26,7 @@ mod socket;
 #[path = "../support/token.rs"]
 mod token;
 
+mod api;
 mod cluster;
 mod commands;
 mod crowd;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use config::{Value, ValueKind};
 use humantime_serde::re::humantime::{format_duration, parse_duration};
 
+use super::api::API_VERBS;
 use super::auth::ALGORITHMS;
 use super::{Access, RedisUrl, RoomPattern};
 
@@ -74,6 +75,10 @@ pub enum Kind {
     Origins,
     /// The name of a claim, or a path to one.
     Claim,
+    /// Some of these words.
+    Words(&'static [&'static str]),
+    /// A SHA-256 in hexadecimal digits.
+    Sha256,
 }
 
 /// The longest name of a node.
@@ -135,6 +140,7 @@ pub const KEYS: &[Key] = &[
     key("auth.claims.info", Kind::Claim),
     key("auth.claims.rooms", Kind::Claim),
     key("auth.claims.auto", Kind::Claim),
+    key("api.key", Kind::Secret),
     key("limits.connections", count("connections", 1, 10_000_000)),
     key("limits.handshakes", count("handshakes", 1, 1_000_000)),
     key("limits.handshake_timeout", time(100, 5 * MINUTE)),
@@ -185,6 +191,14 @@ pub const AUTH_KEYS: &[Key] = &[
     key("secret", Kind::Secret),
     key("public_key", Kind::Pem),
     key("file", Kind::Path),
+];
+
+/// Every key of one `[[api.keys]]`. Only the file can set these.
+pub const API_KEYS: &[Key] = &[
+    key("name", text("a name, as the log shows it")),
+    key("secret", Kind::Secret),
+    key("sha256", Kind::Sha256),
+    key("allow", Kind::Words(API_VERBS)),
 ];
 
 /// The words that start a directive of `log.level` or stand behind its `=`.
@@ -252,6 +266,8 @@ impl Kind {
             Self::Text { what } => format!("give {what}, up to {TEXT_MAX} bytes in one line"),
             Self::Pem => "give a public key in PEM, from its BEGIN line to its END line".to_owned(),
             Self::Url => "give an address that starts with https://".to_owned(),
+            Self::Words(words) => format!("give a list of some of {}", words.join(", ")),
+            Self::Sha256 => "give 64 hexadecimal digits, as sha256sum prints them".to_owned(),
             Self::Origins => format!(
                 "give up to {ORIGINS_MAX} origins, such as https://example.com or \
                  https://*.example.com"
@@ -284,6 +300,7 @@ impl Kind {
             Self::RedisUrls { .. } => urls_of(raw),
             Self::Flag => flag_of(raw),
             Self::Origins => origins_of(raw),
+            Self::Words(words) => words_of(raw, words),
             _ => {
                 let text = text_of(raw)?;
                 self.check_text(&text)?;
@@ -324,6 +341,10 @@ impl Kind {
                 }
                 Ok(())
             }
+            Self::Sha256 if text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()) => {
+                Ok(())
+            }
+            Self::Sha256 => Err("no SHA-256".to_owned()),
             Self::Claim => {
                 check_line(text)?;
                 if text.split('.').any(str::is_empty) {
@@ -337,6 +358,7 @@ impl Kind {
             | Self::Time { .. }
             | Self::RedisUrls { .. }
             | Self::Origins
+            | Self::Words(_)
             | Self::Flag => Ok(()),
         }
     }
@@ -446,6 +468,15 @@ fn origins_of(raw: &ValueKind) -> Result<ValueKind, String> {
         }
     }
     Ok(as_list(&origins))
+}
+
+/// Some of the words that are known.
+fn words_of(raw: &ValueKind, known: &[&str]) -> Result<ValueKind, String> {
+    let words = list_of(raw)?;
+    match words.iter().find(|word| !known.contains(word)) {
+        Some(other) => Err(format!("`{}` is not known", other.escape_default())),
+        None => Ok(as_list(&words)),
+    }
 }
 
 /// A text with commas, as the environment and flags give it, or the list of a file.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use config::{File, FileFormat, Map, Source, Value, ValueKind};
 
 use super::error::one_line;
-use super::key::{AUTH_KEYS, KEYS, Key, Kind, ROOM_KEYS};
+use super::key::{API_KEYS, AUTH_KEYS, KEYS, Key, Kind, ROOM_KEYS};
 use super::nearest::nearest;
 use super::{Access, Config, ConfigError, RedisUrl, RoomRule};
 
@@ -192,6 +192,11 @@ const LISTS: &[List] = &[
     List {
         path: "auth.keys",
         keys: AUTH_KEYS,
+        item: "key",
+    },
+    List {
+        path: "api.keys",
+        keys: API_KEYS,
         item: "key",
     },
 ];

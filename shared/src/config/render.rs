@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::Config;
-use super::key::{AUTH_KEYS, KEYS, Key, ROOM_KEYS};
+use super::key::{API_KEYS, AUTH_KEYS, KEYS, Key, ROOM_KEYS};
 
 impl Config {
     /// The whole configuration as TOML that [`Config::load`] takes, in the order of [`KEYS`].
@@ -29,7 +29,11 @@ impl Config {
                 None => writeln!(toml, "# {name} is not set"),
             };
         }
-        for (list, keys) in [("auth.keys", AUTH_KEYS), ("rooms", ROOM_KEYS)] {
+        for (list, keys) in [
+            ("auth.keys", AUTH_KEYS),
+            ("api.keys", API_KEYS),
+            ("rooms", ROOM_KEYS),
+        ] {
             let items = value_at(&tree, list).and_then(Value::as_array);
             for item in items.into_iter().flatten() {
                 let _ = write!(toml, "\n[[{list}]]\n");

@@ -103,3 +103,25 @@ fn a_secret_that_is_refused_does_not_show() {
     let message = file_refusal("[auth]\nsecret = ''");
     assert!(message.starts_with("auth.secret = \"***\""), "{message}");
 }
+
+#[test]
+fn a_key_of_the_api_has_a_name_a_value_and_verbs_that_are_known() {
+    for (text, problem) in [
+        ("secret = 's'", "api.keys[1] = …: it has no name"),
+        ("name = 'a'", "api.keys[1] = …: it has no key"),
+        (
+            "name = 'a'\nsecret = 's'\nallow = ['publsh']",
+            "api.keys[1].allow = […] (from fanfare.toml): `publsh` is not known; \
+             give a list of some of publish, history, presence, rooms",
+        ),
+        ("name = 'a'\nsha256 = 'ab'", "api.keys[1].sha256 = \"ab\""),
+    ] {
+        let message = file_refusal(&format!("[[api.keys]]\n{text}"));
+        assert!(message.starts_with(problem), "{message}");
+    }
+    let digest = "0".repeat(64);
+    let good = format!("[[api.keys]]\nname = 'a'\nsha256 = '{digest}'\nallow = ['publish']\n");
+    let config = file(&good).expect("a good key");
+    assert!(config.api.has_keys());
+    assert_eq!(file(&config.effective_toml()).expect("it loads"), config);
+}

@@ -30,11 +30,23 @@ fn every_key_of_the_table_is_a_key_of_the_structs_and_the_other_way_round() {
         }],
         ..Auth::default()
     };
+    config.api = Api {
+        key: secret(),
+        keys: vec![ApiKey {
+            name: "a".to_owned(),
+            secret: secret(),
+            sha256: text(),
+            allow: vec!["publish".to_owned()],
+        }],
+    };
     let tree = serde_json::to_value(&config).expect("JSON");
     let mut real = BTreeSet::new();
     leaves(&tree, "", &mut real);
     let (rooms, real): (BTreeSet<_>, BTreeSet<_>) =
         real.into_iter().partition(|key| key.starts_with("rooms."));
+    let (api, real): (BTreeSet<_>, BTreeSet<_>) = real
+        .into_iter()
+        .partition(|key| key.starts_with("api.keys."));
     let (auth, real): (BTreeSet<_>, BTreeSet<_>) = real
         .into_iter()
         .partition(|key| key.starts_with("auth.keys."));
@@ -50,6 +62,11 @@ fn every_key_of_the_table_is_a_key_of_the_structs_and_the_other_way_round() {
         .map(|key| format!("auth.keys.{}", key.path))
         .collect();
     assert_eq!(auth, table);
+    let table: BTreeSet<String> = API_KEYS
+        .iter()
+        .map(|key| format!("api.keys.{}", key.path))
+        .collect();
+    assert_eq!(api, table);
 }
 
 fn leaves(tree: &serde_json::Value, path: &str, into: &mut BTreeSet<String>) {
@@ -135,7 +152,9 @@ fn every_key_can_be_set_by_its_variable_and_its_bounds_are_what_it_says() {
                 vec!["a.b".to_owned()],
                 vec!["a..b".to_owned(), ".".to_owned()],
             ),
-            Kind::Pattern | Kind::Pem => unreachable!("only in lists"),
+            Kind::Pattern | Kind::Pem | Kind::Words(_) | Kind::Sha256 => {
+                unreachable!("only in lists")
+            }
         };
         for value in good {
             // What must fit each other does, whatever is set.

@@ -1,0 +1,78 @@
+//! The server's HTTP API, on the internal port: what a backend asks of the broker.
+//!
+//! Each call is an operation like a client's, by an API key in place of a session. An answer with 200
+//! says that it was done; a publication is in its room's log then.
+
+mod body;
+mod error;
+mod extract;
+mod keys;
+mod messages;
+mod rooms;
+mod state;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::header;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{any, get, post};
+
+use self::error::ApiError;
+use self::keys::Caller;
+pub(crate) use self::state::{Api, Broker};
+
+/// The largest batch, in bytes.
+const MAX_BATCH: usize = 8 * 1024 * 1024;
+
+/// What stands around the payload in a request, in bytes.
+const MAX_AROUND: usize = 4 * 1024;
+
+/// The routes under `/v1`.
+pub(crate) fn router(api: Api) -> Router {
+    let single = DefaultBodyLimit::max(api.max_message.saturating_mul(2) + MAX_AROUND);
+    Router::new()
+        .route("/v1/batch", post(messages::batch))
+        .layer(DefaultBodyLimit::max(MAX_BATCH))
+        .merge(
+            Router::new()
+                .route(
+                    "/v1/rooms/{room}/messages",
+                    post(messages::publish).get(messages::history),
+                )
+                .route("/v1/rooms/{room}/members", get(rooms::members))
+                .route("/v1/rooms/{room}", get(rooms::state))
+                .route("/v1/messages", post(messages::broadcast))
+                .layer(single),
+        )
+        .route("/v1/{*rest}", any(nothing_here))
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn_with_state(api.clone(), authenticate))
+        .with_state(api)
+}
+
+async fn nothing_here() -> ApiError {
+    ApiError::not_found()
+}
+
+async fn method_not_allowed() -> ApiError {
+    ApiError::method_not_allowed()
+}
+
+/// Lets a request through whose key is known, with what the key may do.
+async fn authenticate(State(api): State<Api>, mut request: Request, next: Next) -> Response {
+    let shown = request.headers().get(header::AUTHORIZATION);
+    let shown = shown.and_then(|value| value.to_str().ok());
+    let key = shown.and_then(|value| {
+        let (scheme, key) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some(key.trim())
+    });
+    match api.keys.check(key) {
+        Ok(caller) => {
+            tracing::debug!(key = caller.name(), method = %request.method(), "a call of the API");
+            request.extensions_mut().insert::<Caller>(caller);
+            next.run(request).await
+        }
+        Err(error) => error.into_response(),
+    }
+}

@@ -1,0 +1,93 @@
+//! Why a call of the API failed, and how it is told.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use fanfare_broker::backend::BackendError;
+use fanfare_shared::code::ErrorCode;
+use serde_json::{Value, json};
+
+/// Why a call failed, by the codes of the protocol.
+#[derive(Debug, Clone)]
+pub(super) struct ApiError {
+    status: StatusCode,
+    code: ErrorCode,
+    message: String,
+}
+
+impl ApiError {
+    pub(super) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        let status = match code {
+            ErrorCode::BadRequest | ErrorCode::UnknownType => StatusCode::BAD_REQUEST,
+            ErrorCode::Unauthorized => StatusCode::UNAUTHORIZED,
+            ErrorCode::Forbidden | ErrorCode::NotJoined => StatusCode::FORBIDDEN,
+            ErrorCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            ErrorCode::RateLimited | ErrorCode::RoomLimit => StatusCode::TOO_MANY_REQUESTS,
+            ErrorCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        let message = message.into();
+        Self {
+            status,
+            code,
+            message,
+        }
+    }
+
+    pub(super) fn bad(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::BadRequest, message)
+    }
+
+    pub(super) fn starting() -> Self {
+        Self::new(ErrorCode::Unavailable, "the node is starting; try again")
+    }
+
+    pub(super) fn not_found() -> Self {
+        Self {
+            status: StatusCode::NOT_FOUND,
+            ..Self::bad("there is nothing here; see the documentation of the API")
+        }
+    }
+
+    pub(super) fn method_not_allowed() -> Self {
+        Self {
+            status: StatusCode::METHOD_NOT_ALLOWED,
+            ..Self::bad("the method is not allowed here; see the documentation of the API")
+        }
+    }
+
+    /// As part of an answer.
+    pub(super) fn to_json(&self) -> Value {
+        let Self { code, message, .. } = self;
+        json!({
+            "error": {"code": code.as_str(), "message": message, "retry": code.retry()},
+        })
+    }
+}
+
+impl From<BackendError> for ApiError {
+    fn from(error: BackendError) -> Self {
+        match error {
+            BackendError::Failed(reason) => {
+                tracing::error!(%reason, "the backend refused a call of the API");
+                let message = "the backend failed; the node's log says why";
+                Self::new(ErrorCode::Internal, message)
+            }
+            passing => Self::new(ErrorCode::Unavailable, passing.to_string()),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(self.to_json())).into_response();
+        let headers = response.headers_mut();
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}

@@ -1,0 +1,50 @@
+//! What the calls of the API work on.
+
+use std::sync::{Arc, OnceLock};
+
+use fanfare_broker::{Hub, Roster};
+use fanfare_shared::config::Config;
+use prometheus::IntCounter;
+
+use super::error::ApiError;
+use super::keys::ApiKeys;
+use crate::auth::Rules;
+
+/// What the API works on. Empty until the node has it.
+#[derive(Clone)]
+pub(crate) struct Api {
+    pub(super) keys: Arc<ApiKeys>,
+    /// The largest payload, in bytes.
+    pub(super) max_message: usize,
+    broker: Arc<OnceLock<Broker>>,
+}
+
+/// What operations act on.
+pub(crate) struct Broker {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) roster: Arc<Roster>,
+    pub(crate) rules: Rules,
+    /// Counts what is published by the API.
+    pub(crate) publishes: IntCounter,
+}
+
+impl Api {
+    /// Reads the keys. [`Api::begin`] has it serve.
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            keys: Arc::new(ApiKeys::new(&config.api)),
+            max_message: config.limits.max_message,
+            broker: Arc::default(),
+        }
+    }
+
+    /// Serves from now on.
+    pub(crate) fn begin(&self, broker: Broker) {
+        let _ = self.broker.set(broker);
+    }
+
+    /// What operations act on, once the node has it.
+    pub(super) fn broker(&self) -> Result<&Broker, ApiError> {
+        self.broker.get().ok_or_else(ApiError::starting)
+    }
+}
