@@ -1,6 +1,7 @@
 //! Who may do what: tokens, what they grant, and the one decision.
 
 mod grants;
+mod jwks;
 mod key;
 mod keyring;
 mod mint;

@@ -119,6 +119,9 @@ pub async fn run(
             tracing::warn!("{warning}");
         }
         duties.spawn("key-file", keys::watch(Arc::clone(tokens)));
+        if tokens.is_remote() {
+            duties.spawn("jwks", keys::fetch(Arc::clone(tokens)));
+        }
     }
     let shared = Arc::new(Shared {
         rules,

@@ -43,6 +43,8 @@ pub struct Session {
     bad: usize,
     /// What its token says; none without one.
     credential: Option<Arc<Credential>>,
+    /// Whether a token is being checked, which decides on all that comes behind it.
+    is_renewing: bool,
     /// The room whose join the reader waits for.
     awaited: Option<RoomName>,
     /// Whether the reader waits until all else is answered and written.
@@ -129,6 +131,7 @@ impl Session {
         let awaited = self.awaited.as_ref();
         self.under_way() < most
             && self.joining.len() < most
+            && !self.is_renewing
             && awaited.is_none_or(|room| !self.is_joining(room.as_str()))
             && (!self.awaits_quiet || self.is_quiet(around))
     }

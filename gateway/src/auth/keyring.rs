@@ -34,6 +34,8 @@ pub(super) struct Keyring {
     fixed: Vec<Arc<Key>>,
     /// Those of `auth.key_file`.
     file: Option<Watched>,
+    /// Those of `auth.jwks_url`, as they were last fetched.
+    fetched: Mutex<Vec<Arc<Key>>>,
     all: RwLock<Arc<[Arc<Key>]>>,
     /// What the operator should know.
     warnings: Vec<String>,
@@ -86,6 +88,7 @@ impl Keyring {
         let ring = Self {
             fixed,
             file,
+            fetched: Mutex::default(),
             all: RwLock::new(Arc::new([])),
             warnings,
         };
@@ -119,11 +122,18 @@ impl Keyring {
         Ok(true)
     }
 
+    /// Replaces the keys that were fetched.
+    pub(super) fn replace_fetched(&self, keys: Vec<Key>) {
+        *self.fetched.lock() = keys.into_iter().map(Arc::new).collect();
+        self.join();
+    }
+
     fn join(&self) {
         let mut all = self.fixed.clone();
         if let Some(file) = &self.file {
             all.extend(file.read.lock().1.iter().cloned());
         }
+        all.extend(self.fetched.lock().iter().cloned());
         *self.all.write() = all.into();
     }
 }

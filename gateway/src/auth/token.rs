@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 use super::grants::Grants;
+use super::jwks::Remote;
 use super::keyring::{KeyError, Keyring};
 
 /// What a token says, once it was found to be good.
@@ -59,6 +60,8 @@ const MAX_AUTO: usize = 100;
 /// What a node checks tokens with.
 pub struct Tokens {
     ring: Keyring,
+    /// Where more keys are published.
+    remote: Option<Remote>,
     audience: Option<String>,
     issuer: Option<String>,
     claims: Claims,
@@ -76,6 +79,7 @@ impl Tokens {
         }
         Ok(Some(Self {
             ring: Keyring::read(auth)?,
+            remote: Remote::new(auth)?,
             audience: auth.audience.clone(),
             issuer: auth.issuer.clone(),
             claims: auth.claims.clone(),
@@ -89,6 +93,45 @@ impl Tokens {
     /// If it cannot be read, or has no key. Those of before stay.
     pub fn reread(&self) -> Result<bool, KeyError> {
         self.ring.reread()
+    }
+
+    /// Whether keys are fetched from a provider.
+    #[must_use]
+    pub const fn is_remote(&self) -> bool {
+        self.remote.is_some()
+    }
+
+    /// Fetches the keys of the provider, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be had. Those of before stay.
+    pub async fn fetch(&self) -> Result<(), KeyError> {
+        if let Some(remote) = &self.remote {
+            remote.fetch(|keys| self.ring.replace_fetched(keys)).await?;
+        }
+        Ok(())
+    }
+
+    /// Checks a token like [`Tokens::check`]; where it names an unknown key, the provider is asked
+    /// first, if that was not only just done.
+    ///
+    /// # Errors
+    ///
+    /// Says what is wrong with it, and what would be right.
+    pub async fn check_anew(&self, token: &str) -> Result<Credential, Rejected> {
+        let rejected = match self.check(token) {
+            Err(rejected @ Rejected::UnknownKey(_)) => rejected,
+            checked => return checked,
+        };
+        let Some(remote) = &self.remote else {
+            return Err(rejected);
+        };
+        let fetched = remote.fetch_unknown(|keys| self.ring.replace_fetched(keys));
+        if let Err(error) = fetched.await {
+            tracing::warn!("{error}");
+        }
+        self.check(token)
     }
 
     /// What the operator should know of the keys.

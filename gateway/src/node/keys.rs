@@ -1,10 +1,10 @@
-//! Looks after the file of keys: what changes there is in use a moment later, without a restart.
+//! Looks after keys that change without a restart: those of a file, and those of a provider.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::spawn_blocking;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::auth::Tokens;
 
@@ -35,5 +35,24 @@ pub(super) async fn watch(tokens: Arc<Tokens>) {
             tracing::error!(%problem, "the file of keys is not in use; those of before are");
         }
         last = problem;
+    }
+}
+
+/// How often the keys of a provider are fetched while it answers, and while it does not.
+const REFRESH: Duration = Duration::from_secs(10 * 60);
+const RETRY: Duration = Duration::from_secs(15);
+
+/// Fetches the keys of `auth.jwks_url` again and again. Never ends.
+pub(super) async fn fetch(tokens: Arc<Tokens>) {
+    loop {
+        let wait = match tokens.fetch().await {
+            Ok(()) => REFRESH,
+            Err(error) => {
+                tracing::error!("{error}; the keys of before are in use");
+                RETRY
+            }
+        };
+        // Nodes that started together do not ask together.
+        sleep(wait.mul_f64(1.0 - fastrand::f64() / 8.0)).await;
     }
 }

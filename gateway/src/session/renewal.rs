@@ -10,6 +10,16 @@ use super::{Membership, Refusal, Session};
 use crate::auth::{Credential, Verb, authorize};
 
 impl Session {
+    /// Notes that a token is being checked: what is asked for meanwhile waits.
+    pub const fn begin_renewal(&mut self) {
+        self.is_renewing = true;
+    }
+
+    /// Notes that it was checked.
+    pub const fn end_renewal(&mut self) {
+        self.is_renewing = false;
+    }
+
     /// Takes the next token. Answers the memberships that it does not grant, which the session gives
     /// up; joins under way are looked at again when they are [answered](Self::joined).
     ///

@@ -39,7 +39,10 @@ impl Worker {
     }
 
     /// Finds out who a handshake is of.
-    pub(super) fn identify(&self, shown: Option<Credentials>) -> Result<Identified, Response> {
+    pub(super) async fn identify(
+        &self,
+        shown: Option<Credentials>,
+    ) -> Result<Identified, Response> {
         let Some(shown) = shown else {
             return Ok(Identified::Session(None));
         };
@@ -62,7 +65,7 @@ impl Worker {
                 offer the subprotocol fanfare.token.TOKEN beside your own"
                     .to_owned(),
             ),
-            [token] => match tokens.check(token) {
+            [token] => match tokens.check_anew(token).await {
                 Ok(credential) => return Ok(Identified::Session(Some(Arc::new(credential)))),
                 Err(rejected) => rejected,
             },
@@ -96,6 +99,30 @@ impl Worker {
             return self.refuse(connection, id, ErrorCode::BadRequest, message);
         };
         match tokens.check(token) {
+            Err(Rejected::UnknownKey(_)) if tokens.is_remote() => {
+                let (tokens, token) = (Arc::clone(tokens), token.to_owned());
+                // What is asked for behind it is for the new token to decide.
+                connection.session.borrow_mut().begin_renewal();
+                self.later(connection, id, async move |worker, connection| {
+                    let checked = tokens.check_anew(&token).await;
+                    connection.session.borrow_mut().end_renewal();
+                    if connection.is_open() {
+                        worker.settle(connection, id, checked);
+                    }
+                    Ok(())
+                });
+            }
+            checked => self.settle(connection, id, checked),
+        }
+    }
+
+    fn settle(
+        &self,
+        connection: &Rc<Connection>,
+        id: Option<u64>,
+        checked: Result<Credential, Rejected>,
+    ) {
+        match checked {
             Ok(credential) => self.renew(connection, id, &Arc::new(credential)),
             Err(rejected) => {
                 let message = rejected.to_string();

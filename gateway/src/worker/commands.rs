@@ -161,7 +161,7 @@ impl Worker {
     }
 
     /// Answers a command from a task. A panic in it ends the connection.
-    fn later(
+    pub(super) fn later(
         &self,
         connection: &Rc<Connection>,
         id: Option<u64>,

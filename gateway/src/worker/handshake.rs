@@ -55,7 +55,7 @@ impl Worker {
         let read =
             read.unwrap_or_else(|| head.read_the_rest(&stream, &mut self.scratch.borrow_mut()));
         let response = match read {
-            Ok(Ending::Upgrade(upgrade, shown, first)) => match self.enter(shown) {
+            Ok(Ending::Upgrade(upgrade, shown, first)) => match self.enter(shown).await {
                 Ok((seat, identified)) => {
                     self.shared
                         .metrics
@@ -99,8 +99,8 @@ impl Worker {
     }
 
     /// Finds out who it is, and counts one more connection.
-    fn enter(&self, shown: Option<Credentials>) -> Result<(Seat, Identified), Response> {
-        let identified = self.identify(shown)?;
+    async fn enter(&self, shown: Option<Credentials>) -> Result<(Seat, Identified), Response> {
+        let identified = self.identify(shown).await?;
         Ok((self.admit()?, identified))
     }
 

@@ -42,6 +42,7 @@ mod life;
 mod page;
 mod plain;
 mod presence;
+mod provider;
 mod requests;
 mod slow_consumer;
 mod tokens;

@@ -106,7 +106,7 @@ impl Worker {
                 let shown = self
                     .token_places()
                     .map(|places| credentials::read(&head, places));
-                match self.enter(shown) {
+                match self.enter(shown).await {
                     Ok((seat, identified)) => {
                         let response = head::response(&upgrade.response);
                         begun.replace(Some(Begun {
