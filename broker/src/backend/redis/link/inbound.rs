@@ -4,10 +4,12 @@
 //! Called by the connection's driver as each frame is read: no queue lies in between. Invariant: after
 //! [`Inbound::close`] has returned, nothing of this connection reaches the sink.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use ahash::RandomState;
 use bytes::Bytes;
-use fanfare_shared::{Publication, envelope};
+use fanfare_shared::{Publication, RoomName, envelope};
 use parking_lot::{Mutex, MutexGuard};
 use redis::{PushKind, Value};
 use tokio::sync::watch;
@@ -34,11 +36,19 @@ pub(crate) struct Inbound {
     gate: Mutex<Gate>,
     mark: Arc<ProbeToken>,
     alarm: Arc<Alarm>,
+    /// Rooms that something came for, so that their names are not made anew for each message.
+    names: Mutex<Names>,
     /// The number of the last probe that came.
     heard: watch::Sender<u64>,
     /// How many fences have come back: see [`Inbound::fenced`].
     fences: watch::Sender<u64>,
 }
+
+/// Rooms by their channels.
+type Names = HashMap<Box<[u8]>, RoomName, RandomState>;
+
+/// How many names are kept; one more, and all are forgotten.
+const MAX_NAMES: usize = 65_536;
 
 struct Gate {
     open: bool,
@@ -63,6 +73,7 @@ impl Inbound {
             shard,
             mark,
             alarm,
+            names: Mutex::default(),
             heard: watch::Sender::new(0),
             fences: watch::Sender::new(0),
         }
@@ -136,17 +147,36 @@ impl Inbound {
             return;
         }
         let taken = match payload.strip_prefix(ANNOUNCED) {
-            Some(text) => keys::room(channel)
+            Some(text) => self
+                .room(channel)
                 .and_then(|room| announcement(room, text))
                 .map(|announcement| self.announce(announcement))
                 .ok_or(Unreadable::Header),
-            None => publication(channel, payload).map(|publication| self.deliver(publication)),
+            None => self
+                .room(channel)
+                .ok_or(Unreadable::Header)
+                .and_then(|room| publication(room, payload))
+                .map(|publication| self.deliver(publication)),
         };
         if let Err(error) = taken {
             self.shard
                 .stats
                 .skipped(&String::from_utf8_lossy(channel), &error);
         }
+    }
+
+    /// The room that a channel belongs to.
+    fn room(&self, channel: &[u8]) -> Option<RoomName> {
+        let mut names = self.names.lock();
+        if let Some(name) = names.get(channel) {
+            return Some(name.clone());
+        }
+        let name = keys::room(channel)?;
+        if names.len() >= MAX_NAMES {
+            names.clear();
+        }
+        names.insert(channel.into(), name.clone());
+        Some(name)
     }
 
     fn deliver(&self, publication: Publication) {
@@ -187,8 +217,7 @@ impl Inbound {
 
 /// Reads what came on a channel: the position (none in a room without history), a space, the
 /// envelope.
-fn publication(channel: &[u8], payload: &[u8]) -> Result<Publication, Unreadable> {
-    let room = keys::room(channel).ok_or(Unreadable::Header)?;
+fn publication(room: RoomName, payload: &[u8]) -> Result<Publication, Unreadable> {
     let space = payload
         .iter()
         .take(position::MAX_POSITION + 1)
@@ -224,17 +253,21 @@ mod tests {
         })
     }
 
+    fn room() -> RoomName {
+        keys::room(b"fanfare:{a}").unwrap()
+    }
+
     fn payload(header: &[u8]) -> Vec<u8> {
         [header, b" ", &envelope()].concat()
     }
 
     #[test]
     fn a_payload_is_position_space_envelope() {
-        let read = publication(b"fanfare:{a}", &payload(b"00000000000000ff42")).unwrap();
+        let read = publication(room(), &payload(b"00000000000000ff42")).unwrap();
         assert_eq!(read.position, position::parse(b"00000000000000ff42"));
         assert_eq!(read.position.unwrap().offset, 42);
         assert_eq!(&read.data.bytes[..], b"\x00 \xff");
-        let without = publication(b"fanfare:{a}", &payload(b"")).unwrap();
+        let without = publication(room(), &payload(b"")).unwrap();
         assert_eq!(without.position, None);
     }
 
@@ -246,12 +279,11 @@ mod tests {
             b"0000000000000000 1",
             b"\xff",
         ] {
-            assert!(publication(b"fanfare:{a}", &payload(header)).is_err());
+            assert!(publication(room(), &payload(header)).is_err());
         }
-        assert!(publication(b"other", &payload(b"")).is_err());
         let whole = payload(b"00000000000000ff42");
         for length in 0..whole.len() {
-            assert!(publication(b"fanfare:{a}", &whole[..length]).is_err());
+            assert!(publication(room(), &whole[..length]).is_err());
         }
     }
 }
