@@ -5,6 +5,7 @@ pub(crate) mod api;
 mod assets;
 mod coding;
 pub mod credentials;
+pub mod entrance;
 pub mod handshake;
 pub(crate) mod head;
 mod headers;

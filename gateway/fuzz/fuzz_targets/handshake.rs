@@ -3,6 +3,7 @@
 
 #![no_main]
 
+use fanfare_gateway::door::Doors;
 use fanfare_gateway::http::handshake::{Outcome, Upgrade, read};
 use libfuzzer_sys::fuzz_target;
 
@@ -14,8 +15,9 @@ fuzz_target!(|input: &[u8]| {
         return;
     };
     let cut = usize::from(u16::from_le_bytes([*cut, *high])) % (request.len() + 1);
-    let first = read(&request[..cut], LIMIT);
-    match read(request, LIMIT) {
+    let doors = Doors::default();
+    let first = read(&request[..cut], LIMIT, doors.entrances());
+    match read(request, LIMIT, doors.entrances()) {
         Outcome::Partial => assert!(matches!(first, Outcome::Partial)),
         Outcome::Respond(response) => {
             assert!(!matches!(first, Outcome::Upgrade(_)));
@@ -24,6 +26,7 @@ fuzz_target!(|input: &[u8]| {
             assert!(bytes.windows(4).any(|window| window == b"\r\n\r\n"));
             assert!(response.status().as_u16() >= 200);
         }
+        Outcome::Request => assert!(!matches!(first, Outcome::Upgrade(_) | Outcome::Respond(_))),
         Outcome::Upgrade(upgrade) => {
             check(&upgrade, request);
             match first {
@@ -33,7 +36,9 @@ fuzz_target!(|input: &[u8]| {
                     assert_eq!(first.response, upgrade.response);
                     assert_eq!(first.rooms, upgrade.rooms);
                 }
-                Outcome::Respond(_) => panic!("refused by its first {cut} bytes, then accepted"),
+                Outcome::Respond(_) | Outcome::Request => {
+                    panic!("no handshake by its first {cut} bytes, then one")
+                }
             }
         }
     }

@@ -1,19 +1,39 @@
 //! `fanfare.v1`, the project's own protocol: one command a message, in JSON or MessagePack.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use fanfare_broker::Wire;
 use fanfare_shared::codec::{self, Format};
 use fanfare_shared::{Event, Publication};
 
-use super::speech::{Door, whole};
+use super::speech::{Door, Way, Wires, whole};
+use crate::http::entrance::{Address, Entrance};
 use crate::message::Message;
 use crate::session::Incoming;
 
 /// `fanfare.v1.json`, text messages, or `fanfare.v1.msgpack`, binary ones.
 #[derive(Debug)]
 pub(super) struct Fanfare {
-    pub(super) wire: Wire,
-    pub(super) format: Format,
+    wire: Wire,
+    format: Format,
+}
+
+/// The way in: both formats at one address.
+pub(super) fn way(wires: &mut Wires) -> Way {
+    let doors = Format::SUBPROTOCOLS.map(|(_, format)| {
+        let wire = wires.next();
+        let door: Arc<dyn Door> = Arc::new(Fanfare { wire, format });
+        // Echo is said with each message here.
+        [Arc::clone(&door), door]
+    });
+    Way {
+        entrance: Entrance {
+            address: Address::At("/ws"),
+            protocols: Format::SUBPROTOCOLS.map(|(name, _)| name).to_vec(),
+        },
+        doors: doors.into(),
+    }
 }
 
 impl Door for Fanfare {

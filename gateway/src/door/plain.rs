@@ -1,24 +1,43 @@
 //! A plain room: each message is a publication into the one room of its connection, and each
 //! publication a message. There are no words for anything else.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use fanfare_broker::Wire;
 use fanfare_shared::codec::{self, Format};
 use fanfare_shared::{Data, Encoding, Event, Publication};
 
-use super::speech::{Door, whole};
+use super::speech::{Door, Way, Wires, whole};
+use crate::http::entrance::{Address, Entrance};
 use crate::message::Message;
 use crate::session::Incoming;
 
 /// Plain messages.
 #[derive(Debug)]
 pub(super) struct Plain {
-    pub(super) wire: Wire,
+    wire: Wire,
     /// Whether they come back to their own connection.
-    pub(super) echo: bool,
+    echo: bool,
+}
+
+/// The way in: the room is the rest of the path.
+pub(super) fn way(wires: &mut Wires) -> Way {
+    let wire = wires.next();
+    Way {
+        entrance: Entrance {
+            address: Address::Under("/plain/"),
+            protocols: Vec::new(),
+        },
+        doors: vec![[false, true].map(|echo| Arc::new(Plain { wire, echo }) as _)],
+    }
 }
 
 impl Door for Plain {
+    fn has_words(&self) -> bool {
+        false
+    }
+
     fn wire(&self) -> Wire {
         self.wire
     }

@@ -8,9 +8,9 @@ use std::fmt::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use fanfare_shared::RoomName;
-use fanfare_shared::codec::Format;
 use sha1::{Digest, Sha1};
 
+use super::entrance::Entrance;
 use super::headers::Headers;
 use super::response::{Response, Status};
 use super::target::{Query, path_and_query, plain_room};
@@ -41,32 +41,35 @@ pub enum Outcome {
 pub struct Upgrade {
     /// How many bytes the head took; what follows are the first frames.
     pub head: usize,
-    /// How the connection speaks.
-    pub format: Format,
-    /// The rooms to join at once: any number, or the one of a plain connection.
+    /// Which of the entrances it came by.
+    pub entrance: usize,
+    /// Which of the entrance's subprotocols is spoken.
+    pub protocol: usize,
+    /// The rooms to join at once: any number, or the one in the path.
     pub rooms: Vec<RoomName>,
-    /// Whether a plain connection's messages come back to it.
+    /// Whether the connection's own messages come back to it, where that can be said in the address.
     pub echo: bool,
     /// The response that opens the WebSocket.
     pub response: Vec<u8>,
 }
 
-/// Looks at what has arrived. `limit` is the largest head in bytes.
+/// Looks at what has arrived. `limit` is the largest head in bytes; `entrances` are where a WebSocket
+/// can begin.
 #[must_use]
-pub fn read(bytes: &[u8], limit: usize) -> Outcome {
+pub fn read(bytes: &[u8], limit: usize, entrances: &[Entrance]) -> Outcome {
     let mut headers = [httparse::EMPTY_HEADER; USUAL_HEADERS];
-    match read_with(bytes, limit, &mut headers) {
+    match read_with(bytes, limit, entrances, &mut headers) {
         Some(outcome) => outcome,
-        None => read_many(bytes, limit),
+        None => read_many(bytes, limit, entrances),
     }
 }
 
 /// Apart, so that the usual request does not pay for this much of the stack.
 #[cold]
 #[inline(never)]
-fn read_many(bytes: &[u8], limit: usize) -> Outcome {
+fn read_many(bytes: &[u8], limit: usize, entrances: &[Entrance]) -> Outcome {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    read_with(bytes, limit, &mut headers).unwrap_or_else(|| {
+    read_with(bytes, limit, entrances, &mut headers).unwrap_or_else(|| {
         Outcome::Respond(Response::error(
             Status::HeadTooLarge,
             format!("the request has more than {MAX_HEADERS} headers"),
@@ -78,12 +81,13 @@ fn read_many(bytes: &[u8], limit: usize) -> Outcome {
 fn read_with<'a>(
     bytes: &'a [u8],
     limit: usize,
+    entrances: &[Entrance],
     headers: &'a mut [httparse::Header<'a>],
 ) -> Option<Outcome> {
     let mut request = httparse::Request::new(headers);
     let outcome = match request.parse(bytes) {
         Ok(httparse::Status::Complete(head)) if head > limit => Err(head_too_large(limit)),
-        Ok(httparse::Status::Complete(head)) => answer(&request, head),
+        Ok(httparse::Status::Complete(head)) => answer(&request, head, entrances),
         Ok(httparse::Status::Partial) if bytes.len() >= limit => Err(head_too_large(limit)),
         Ok(httparse::Status::Partial) => return Some(Outcome::Partial),
         Err(httparse::Error::TooManyHeaders) => return None,
@@ -111,34 +115,38 @@ fn bad(message: impl Into<String>) -> Response {
 }
 
 /// What a whole head asks for; `None` where that is no WebSocket.
-fn answer(request: &httparse::Request<'_, '_>, head: usize) -> Result<Option<Upgrade>, Response> {
+fn answer(
+    request: &httparse::Request<'_, '_>,
+    head: usize,
+    entrances: &[Entrance],
+) -> Result<Option<Upgrade>, Response> {
     let target = request.path.unwrap_or_default();
     let (path, query) =
         path_and_query(target).ok_or_else(|| bad("the request's target has no host"))?;
     let method = request.method.unwrap_or_default();
-    let plain = path.strip_prefix("/plain/");
-    if path != "/ws" && plain.is_none() {
+    let mut found = entrances.iter().enumerate();
+    let found = found.find_map(|(index, one)| Some((index, one, one.is_at(path)?)));
+    let Some((entrance, Entrance { protocols, .. }, room)) = found else {
         return Ok(None);
-    }
+    };
     if method != "GET" {
         return Err(Response::method_not_allowed("GET"));
     }
     let headers = Headers(request.headers);
     let key = check_upgrade(request.version, &headers)?;
     let query = Query::read(query)?;
-    let (format, rooms, protocol) = match plain {
-        Some(room) => (Format::Plain, vec![plain_room(room)?], None),
-        None => {
-            let (protocol, format) = choose_protocol(&headers)?;
-            (format, query.rooms()?, protocol)
-        }
+    let rooms = match room {
+        Some(room) => vec![plain_room(room)?],
+        None => query.rooms()?,
     };
+    let (protocol, named) = choose_protocol(&headers, protocols)?;
     Ok(Some(Upgrade {
         head,
-        format,
+        entrance,
+        protocol,
         rooms,
         echo: query.echo()?,
-        response: accept(key, protocol),
+        response: accept(key, named),
     }))
 }
 
@@ -188,21 +196,24 @@ fn check_upgrade<'a>(version: Option<u8>, headers: &Headers<'a>) -> Result<&'a s
     }
 }
 
-/// Chooses the first subprotocol offered that is spoken here; JSON where none is offered.
-fn choose_protocol(headers: &Headers<'_>) -> Result<(Option<&'static str>, Format), Response> {
+/// Chooses the first subprotocol offered that is spoken here, the first of all where none is offered;
+/// and says which is to be named in the answer.
+fn choose_protocol(
+    headers: &Headers<'_>,
+    spoken: &[&'static str],
+) -> Result<(usize, Option<&'static str>), Response> {
     let mut offered = headers.tokens("sec-websocket-protocol").peekable();
-    if offered.peek().is_none() {
-        return Ok((None, Format::Json));
+    if spoken.is_empty() || offered.peek().is_none() {
+        return Ok((0, None));
     }
     offered
         .find_map(|offer| {
-            Format::SUBPROTOCOLS
-                .into_iter()
-                .find(|(name, _)| *name == offer)
+            let mut spoken = spoken.iter().enumerate();
+            spoken.find(|(_, name)| **name == offer)
         })
-        .map(|(name, format)| (Some(name), format))
+        .map(|(index, name)| (index, Some(*name)))
         .ok_or_else(|| {
-            let known = Format::SUBPROTOCOLS.map(|(name, _)| name).join(" or ");
+            let known = spoken.join(" or ");
             bad(format!(
                 "Sec-WebSocket-Protocol: offer {known}, or none for JSON"
             ))
@@ -228,13 +239,14 @@ fn accept(key: &str, protocol: Option<&str>) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::door::Doors;
 
     const GOOD: &str = "GET /ws?room=a&room=b%20c HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\
         Connection: keep-alive, Upgrade\r\nSec-WebSocket-Version: 13\r\n\
         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
     fn status(request: &str) -> u16 {
-        match read(request.as_bytes(), 16_384) {
+        match read(request.as_bytes(), 16_384, Doors::default().entrances()) {
             Outcome::Respond(response) => {
                 assert!(!response.reason().is_empty(), "{request}");
                 response.status().as_u16()
@@ -248,7 +260,8 @@ mod tests {
 
     #[test]
     fn the_example_of_the_rfc_is_accepted() {
-        let Outcome::Upgrade(upgrade) = read(GOOD.as_bytes(), 16_384) else {
+        let Outcome::Upgrade(upgrade) = read(GOOD.as_bytes(), 16_384, Doors::default().entrances())
+        else {
             panic!()
         };
         let response = String::from_utf8(upgrade.response).unwrap();
@@ -263,7 +276,7 @@ mod tests {
                 .collect::<Vec<_>>(),
             ["a", "b c"]
         );
-        assert_eq!((upgrade.head, upgrade.format), (GOOD.len(), Format::Json));
+        assert_eq!((upgrade.head, upgrade.protocol), (GOOD.len(), 0));
     }
 
     #[test]

@@ -44,6 +44,7 @@ pub(crate) fn response(bytes: &[u8]) -> Response<Body> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::door::Doors;
     use crate::http::handshake::{self, Outcome};
     use crate::http::response as answers;
 
@@ -58,7 +59,8 @@ mod tests {
             .body(())
             .unwrap();
         let head = of_request(&request);
-        let Outcome::Upgrade(upgrade) = handshake::read(&head, 1024) else {
+        let Outcome::Upgrade(upgrade) = handshake::read(&head, 1024, Doors::default().entrances())
+        else {
             panic!("{}", String::from_utf8_lossy(&head));
         };
         assert_eq!(

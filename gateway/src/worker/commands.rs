@@ -247,7 +247,6 @@ const fn close_code(code: ErrorCode) -> CloseCode {
 #[cfg(test)]
 mod tests {
     use fanfare_shared::ClientId;
-    use fanfare_shared::codec::Format;
     use tokio::net::{TcpListener, TcpStream};
     use tokio::runtime::{Builder, LocalOptions};
     use tokio::sync::oneshot;
@@ -269,7 +268,7 @@ mod tests {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let _peer = TcpStream::connect(listener.local_addr().unwrap()).await;
             let (stream, _) = listener.accept().await.unwrap();
-            let door = worker.shared.doors.of(Format::Json, true);
+            let door = worker.shared.doors.first();
             let connection = Connection::new(stream, 0, ClientId(0), door, Session::default());
             let (done, outcome) = oneshot::channel();
             let outcome = Pending::Waiting(outcome);

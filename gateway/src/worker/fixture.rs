@@ -42,6 +42,7 @@ pub(crate) fn shared() -> Arc<Shared> {
     };
     let backend = Arc::clone(&memory) as _;
     let hub = Hub::new(options, backend, Handle::current(), metrics.clone());
+    memory.attach(Arc::clone(&hub) as _);
     Arc::new(Shared {
         rules: Rules::new(&Config::default()),
         tokens: None,

@@ -7,10 +7,10 @@ mod requests;
 
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use fanfare_shared::codec::Format;
 use fanfare_shared::{ClientId, Event, Welcome};
 use tokio::net::TcpStream;
 use tokio::task::spawn_local;
@@ -46,7 +46,11 @@ impl Worker {
     async fn shake_hands(self: Rc<Self>, stream: TcpStream, place: Place, load: Load) {
         let patience = self.limits().handshake_timeout;
         let accepted = Instant::now();
-        let mut head = Head::new(self.limits().handshake_bytes, self.token_places());
+        let mut head = Head::new(
+            self.limits().handshake_bytes,
+            self.token_places(),
+            self.shared.doors.entrances(),
+        );
         let (read, displaced) = tokio::select! {
             biased;
             read = timeout(patience, self.read_head(&stream, &mut head)) => (read.ok(), false),
@@ -173,22 +177,19 @@ impl Seat {
         first: Vec<u8>,
         load: Load,
     ) {
-        let Upgrade {
-            format,
-            rooms,
-            echo,
-            response,
-            ..
-        } = upgrade;
         let worker = &self.0;
+        let door = Arc::clone(worker.shared.doors.of(&upgrade));
+        let has_words = door.has_words();
+        let Upgrade {
+            rooms, response, ..
+        } = upgrade;
         let sequence = worker.shared.clients.fetch_add(1, Ordering::Relaxed);
         let client = ClientId::new(worker.shared.node, sequence);
-        let door = worker.shared.doors.of(format, echo);
         let (session, refused) = match identified {
             Identified::Session(credential) => (Session::new(credential), None),
             Identified::Refused { code, reason } => (Session::default(), Some((code, reason))),
         };
-        let connection = worker.open(|slot| Connection::new(stream, slot, client, door, session));
+        let connection = worker.open(|slot| Connection::new(stream, slot, client, &door, session));
         let guest = Guest {
             connection,
             seat: self,
@@ -207,7 +208,7 @@ impl Seat {
             let session = connection.session.borrow();
             let credential = session.credential().cloned();
             drop(session);
-            if format != Format::Plain {
+            if has_words {
                 let identity = credential.as_ref().map(|credential| &credential.identity);
                 let welcome = Welcome {
                     client,
@@ -220,7 +221,7 @@ impl Seat {
                 worker.say(connection, &Event::Welcome(welcome));
             }
             let mut rooms = rooms;
-            if format != Format::Plain {
+            if has_words {
                 let auto = credential.iter().flat_map(|credential| &credential.auto);
                 rooms.extend(
                     auto.filter(|room| !rooms.contains(room))
@@ -228,7 +229,7 @@ impl Seat {
                         .collect::<Vec<_>>(),
                 );
             }
-            worker.join_at_once(connection, rooms, format != Format::Plain);
+            worker.join_at_once(connection, rooms, has_words);
         });
         connection.socket.inbound.replace(Inbound::begin(first));
         // A task of its own: the handshake's is larger, and has done its work.

@@ -6,7 +6,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fanfare_broker::Delivery;
-use fanfare_shared::codec::Format;
 use fanfare_shared::{ClientId, Data, Encoding, Epoch, Headcount, MemberChange};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -73,7 +72,7 @@ async fn connect(worker: &Rc<Worker>) -> (Rc<Connection>, TcpStream) {
     let peer = TcpStream::connect(listener.local_addr().unwrap()).await;
     let (stream, _) = listener.accept().await.unwrap();
     let client = ClientId(worker.connections.borrow().len() as u64);
-    let door = worker.shared.doors.of(Format::Json, true);
+    let door = worker.shared.doors.first();
     let connection =
         worker.open(|slot| Connection::new(stream, slot, client, door, Session::default()));
     (connection, peer.unwrap())

@@ -7,6 +7,7 @@ use rustix::net::{RecvFlags, recv};
 use tokio::net::TcpStream;
 
 use crate::http::credentials::{self, Credentials, Places};
+use crate::http::entrance::Entrance;
 use crate::http::handshake::{self, Outcome, Upgrade};
 use crate::http::response::Response;
 
@@ -29,14 +30,21 @@ pub(super) struct Head<'a> {
     limit: usize,
     /// Where to look for tokens; `None` where nobody asks for them.
     places: Option<Places<'a>>,
+    /// Where a WebSocket can begin.
+    entrances: &'a [Entrance],
     received: Vec<u8>,
 }
 
 impl<'a> Head<'a> {
-    pub(super) const fn new(limit: usize, places: Option<Places<'a>>) -> Self {
+    pub(super) const fn new(
+        limit: usize,
+        places: Option<Places<'a>>,
+        entrances: &'a [Entrance],
+    ) -> Self {
         Self {
             limit,
             places,
+            entrances,
             received: Vec::new(),
         }
     }
@@ -50,7 +58,7 @@ impl<'a> Head<'a> {
             self.received.extend_from_slice(bytes);
             &self.received
         };
-        match handshake::read(bytes, self.limit) {
+        match handshake::read(bytes, self.limit, self.entrances) {
             Outcome::Partial => {
                 if self.received.is_empty() {
                     self.received = bytes.to_vec();
@@ -103,7 +111,7 @@ mod tests {
         let mut client = std::net::TcpStream::connect(address).expect("a connection");
         let (socket, _) = listener.accept().expect("its other end");
         socket.set_nonblocking(true).expect("a socket");
-        let (mut head, mut scratch) = (Head::new(1024, None), vec![0; 16]);
+        let (mut head, mut scratch) = (Head::new(1024, None, &[]), vec![0; 16]);
 
         // Nothing is awaited meanwhile, so that the runtime does not look at the socket.
         let stream = TcpStream::from_std(socket).expect("a stream");

@@ -101,7 +101,7 @@ impl Worker {
         begun: &RefCell<Option<Begun>>,
     ) -> Response<Body> {
         let head = head::of_request(&request);
-        let refused = match handshake::read(&head, usize::MAX) {
+        let refused = match handshake::read(&head, usize::MAX, self.shared.doors.entrances()) {
             Outcome::Upgrade(upgrade) => {
                 let shown = self
                     .token_places()

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
+use fanfare_socket::frame::text;
 use prometheus::{IntCounter, IntGauge};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -41,6 +42,10 @@ impl Clients {
 
     /// Has a client ask for a WebSocket.
     async fn open(&self, path: &str) -> TcpStream {
+        self.open_speaking(path, "fanfare.v1.json").await
+    }
+
+    async fn open_speaking(&self, path: &str, protocol: &str) -> TcpStream {
         let address = self.listener.local_addr().unwrap();
         let mut client = TcpStream::connect(address).await.unwrap();
         let (socket, _) = self.listener.accept().await.unwrap();
@@ -49,7 +54,7 @@ impl Clients {
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-             Sec-WebSocket-Protocol: fanfare.v1.json\r\n\r\n"
+             Sec-WebSocket-Protocol: {protocol}\r\n\r\n"
         );
         client.write_all(request.as_bytes()).await.unwrap();
         client
@@ -141,5 +146,51 @@ fn a_panic_in_a_command_leaves_nothing_of_its_connection_and_the_worker_serves_o
         client.write_all(&frame).await.unwrap();
         clients.end(client, 1).await;
         ping(&mut stayer).await;
+    });
+}
+
+/// Reads until some words have come; answers all that came.
+async fn read_until(client: &mut TcpStream, words: &str) -> String {
+    let mut said = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&said).into_owned();
+        if text.contains(words) {
+            return text;
+        }
+        assert_ne!(client.read_buf(&mut said).await.unwrap(), 0, "{text}");
+    }
+}
+
+#[test]
+fn another_protocol_is_spoken_through_a_door_of_its_own() {
+    run(async |clients: Clients| {
+        let mut other = clients.join().await;
+        let mut client = clients.open_speaking("/lines", "lines").await;
+        // Several commands a message, in their order.
+        let message = text("+good\ngood one\ngood two\n?");
+        client.write_all(&message).await.unwrap();
+        let mut said = read_until(&mut client, "good: two").await;
+        client.write_all(&text("-good")).await.unwrap();
+        said += &read_until(&mut client, "out of good").await;
+        let order = [
+            "#0 7 welcome",
+            " in good",
+            "good: one",
+            "good: two",
+            "out of good",
+        ];
+        let places = order.map(|words| {
+            said.find(words)
+                .unwrap_or_else(|| panic!("{words}: {said}"))
+        });
+        assert!(places.is_sorted(), "{said}");
+        assert_eq!(said.matches("into good").count(), 2, "{said}");
+        assert!(said.contains("only members publish there"), "{said}");
+        // The members of the room hear the same, each as it is spoken where they came in.
+        let heard = read_until(&mut other, "two").await;
+        assert!(heard.contains(r#""room":"good","data":"one""#), "{heard}");
+        let begun = r#"{"type":"publish","room":"good","data":"three"}"#;
+        other.write_all(&text(begun)).await.unwrap();
+        read_until(&mut other, "three").await;
     });
 }
