@@ -47,7 +47,8 @@ pub(crate) fn router(api: Api) -> Router {
         )
         .route("/v1/{*rest}", any(nothing_here))
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(from_fn_with_state(api.clone(), authenticate))
+        // Not `layer`, which would ask for a key on every other path, too.
+        .route_layer(from_fn_with_state(api.clone(), authenticate))
         .with_state(api)
 }
 
