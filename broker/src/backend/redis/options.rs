@@ -36,7 +36,7 @@ pub struct Options {
     /// Up to how many members in a room each that is taken out so is announced.
     pub announce_each: usize,
     /// The most publications, and as many reads and subscriptions, that wait; one more is refused
-    /// as [`BackendError::Overloaded`].
+    /// as [`BackendError::Overloaded`](crate::backend::BackendError::Overloaded).
     pub queue: usize,
     /// Where what arrives is read and handed to the sink: the threads of the first workers, in
     /// order. Each has a connection of its own to every server, subscribed to the rooms that its
