@@ -1,5 +1,7 @@
 //! Who may do what: tokens, what they grant, and the one decision.
 
+mod api_key;
+mod denied;
 mod grants;
 mod jwks;
 mod key;
@@ -12,6 +14,8 @@ mod token;
 use fanfare_shared::code::ErrorCode;
 use fanfare_shared::config::{Access, RoomRule};
 
+pub use self::api_key::{ApiKey, ApiKeys};
+pub use self::denied::Denied;
 pub use self::grants::{Grants, Verb, Verbs};
 pub use self::keyring::KeyError;
 pub use self::mint::Signer;
@@ -19,31 +23,28 @@ pub use self::origin::OriginPolicy;
 pub use self::rules::Rules;
 pub use self::token::{Credential, Rejected, Tokens};
 
-/// Why something may not be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Denied {
-    /// What kind of refusal it is.
-    pub code: ErrorCode,
-    /// What was missing, for the client.
-    pub message: String,
-}
-
-/// Who wants to do something in a room.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Asker<'a> {
-    /// What its token says, if it has one.
-    pub credential: Option<&'a Credential>,
-    /// Whether it is a member of the room.
-    pub is_member: bool,
+/// In whose name something is done in a room.
+#[derive(Debug, Clone, Copy)]
+pub enum Actor<'a> {
+    /// A client.
+    Client {
+        /// What its token says, if it has one.
+        credential: Option<&'a Credential>,
+        /// Whether it is a member of the room.
+        is_member: bool,
+    },
+    /// A backend, with a key of the API.
+    Backend(&'a ApiKey),
 }
 
 /// Decides whether something may be done in a room under its rule. The rule of a room gives a right,
-/// or a grant does; neither takes one away, but that nobody has what a rule keeps for the server.
+/// or a grant does; neither takes one away, but that no client has what a rule keeps for the server.
+/// A backend has what its key allows.
 ///
 /// # Errors
 ///
 /// [`Denied`] names the verb, the room and what would have allowed it.
-pub fn authorize(verb: Verb, room: &str, rule: &RoomRule, asker: Asker<'_>) -> Result<(), Denied> {
+pub fn authorize(verb: Verb, room: &str, rule: &RoomRule, actor: Actor<'_>) -> Result<(), Denied> {
     let denied = |code, message| Err(Denied { code, message });
     if verb == Verb::Presence && !rule.presence {
         return denied(
@@ -51,21 +52,28 @@ pub fn authorize(verb: Verb, room: &str, rule: &RoomRule, asker: Asker<'_>) -> R
             format!("room: who is in `{room}` is not kept; its rule has no presence"),
         );
     }
+    let (credential, is_member) = match actor {
+        Actor::Client {
+            credential,
+            is_member,
+        } => (credential, is_member),
+        Actor::Backend(key) => return key.may(verb.as_str()),
+    };
     let access = access(verb, rule);
     let is_open = match access {
         Access::Anyone => true,
-        Access::Users => asker.credential.is_some(),
-        Access::Members => asker.is_member,
+        Access::Users => credential.is_some(),
+        Access::Members => is_member,
         Access::Grant | Access::Server => false,
     };
     let is_granted = || {
-        let grants = asker.credential.map(|credential| &credential.grants);
+        let grants = credential.map(|credential| &credential.grants);
         grants.is_some_and(|grants| grants.of(room).has(verb))
     };
     if is_open || (access != Access::Server && is_granted()) {
         return Ok(());
     }
-    let has_token = asker.credential.is_some();
+    let has_token = credential.is_some();
     match (access, verb) {
         (Access::Server, Verb::Publish) => denied(
             ErrorCode::Forbidden,
@@ -177,19 +185,19 @@ mod tests {
                         Access::Grant => granted,
                         Access::Server => false,
                     };
-                    let asker = Asker {
+                    let actor = Actor::Client {
                         credential: token.as_ref(),
                         is_member,
                     };
-                    let decided = authorize(verb, "a", &rule(access), asker);
-                    assert_eq!(decided.is_ok(), expected, "{verb} {access:?} {asker:?}");
+                    let decided = authorize(verb, "a", &rule(access), actor);
+                    assert_eq!(decided.is_ok(), expected, "{verb} {access:?} {actor:?}");
                     if let Err(denied) = decided {
                         assert!(denied.message.contains("`a`"), "{denied:?}");
                         let names_verb = denied.message.contains(verb.as_str());
                         assert!(names_verb, "{denied:?}");
                     }
                     // Elsewhere the grant is worth nothing.
-                    let elsewhere = authorize(verb, "b", &rule(Access::Grant), asker);
+                    let elsewhere = authorize(verb, "b", &rule(Access::Grant), actor);
                     assert!(elsewhere.is_err());
                 }
             }
@@ -203,11 +211,11 @@ mod tests {
                 publish,
                 ..RoomRule::default()
             };
-            let asker = Asker {
+            let actor = Actor::Client {
                 credential: None,
                 is_member,
             };
-            let decided = authorize(Verb::Publish, "a", &rule, asker);
+            let decided = authorize(Verb::Publish, "a", &rule, actor);
             decided.map_err(|denied| denied.code)
         };
         for (publish, member, other) in [
@@ -238,11 +246,11 @@ mod tests {
                 ..RoomRule::default()
             };
             for (is_member, credential) in [(false, None), (true, Some(&token))] {
-                let asker = Asker {
+                let actor = Actor::Client {
                     credential,
                     is_member,
                 };
-                let decided = authorize(Verb::Presence, "a", &rule, asker);
+                let decided = authorize(Verb::Presence, "a", &rule, actor);
                 assert_eq!(decided.is_ok(), presence);
             }
         }

@@ -1,12 +1,16 @@
-//! What anybody can ask of the broker, an operation in each file: a value that says what is to be
-//! done, authorized by its maker, and `act`, which does it.
+//! What clients and backends can ask of the broker, an operation in each file.
+//!
+//! `new` authorizes it for an [`Actor`](crate::auth::Actor), so that a value is one that may be done;
+//! `act` does it.
 
 mod history;
 mod join;
 mod presence;
 mod publish;
+mod room_state;
 
 pub use self::history::History;
 pub use self::join::Join;
 pub use self::presence::Presence;
-pub use self::publish::{Publish, now};
+pub use self::publish::{Draft, Publish, now};
+pub use self::room_state::RoomState;

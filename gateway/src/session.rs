@@ -25,7 +25,7 @@ use self::budget::{Budget, begins_log};
 pub use self::detached::{Detached, Held};
 pub use self::effect::{Effect, Refusal, Taken};
 pub use self::incoming::Incoming;
-use crate::auth::{Asker, Credential, Rules};
+use crate::auth::{Actor, Credential, Rules};
 
 /// A connection's memberships, and what it is waiting for.
 #[derive(Debug, Default)]
@@ -217,9 +217,9 @@ impl Session {
 
     // --- decisions ---
 
-    /// This session, for a decision on a room.
-    fn asker(&self, is_member: bool) -> Asker<'_> {
-        Asker {
+    /// In whose name it acts in a room.
+    fn actor(&self, is_member: bool) -> Actor<'_> {
+        Actor::Client {
             credential: self.credential.as_deref(),
             is_member,
         }

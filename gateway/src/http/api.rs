@@ -6,7 +6,6 @@
 mod body;
 mod error;
 mod extract;
-mod keys;
 mod messages;
 mod rooms;
 mod state;
@@ -19,7 +18,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, get, post};
 
 use self::error::ApiError;
-use self::keys::Caller;
+use self::extract::Caller;
 pub(crate) use self::state::{Api, Broker};
 
 /// The largest batch, in bytes.
@@ -71,9 +70,9 @@ async fn authenticate(State(api): State<Api>, mut request: Request, next: Next) 
     match api.keys.check(key) {
         Ok(caller) => {
             tracing::debug!(key = caller.name(), method = %request.method(), "a call of the API");
-            request.extensions_mut().insert::<Caller>(caller);
+            request.extensions_mut().insert(Caller(caller));
             next.run(request).await
         }
-        Err(error) => error.into_response(),
+        Err(denied) => ApiError::from(denied).into_response(),
     }
 }

@@ -1,18 +1,67 @@
 //! Becoming a member of a room.
 
+use std::sync::Arc;
+
 use fanfare_broker::{self as broker, Hub, Replay, Ticket};
 use fanfare_shared::RoomName;
+use fanfare_shared::config::RoomRule;
+
+use crate::auth::{Actor, Credential, Denied, Verb, authorize};
 
 /// A membership that is wanted.
 #[derive(Debug)]
 pub struct Join {
-    /// Of which room.
-    pub room: RoomName,
-    /// What of the past is wanted.
-    pub replay: Replay,
+    room: RoomName,
+    rule: Arc<RoomRule>,
+    replay: Replay,
 }
 
 impl Join {
+    /// That of a client in a room, with something of the room's past. A member may join anew, for
+    /// the replay.
+    ///
+    /// # Errors
+    ///
+    /// [`Denied`] if the client may not join, or not read the newest of the room's messages.
+    pub fn new(
+        credential: Option<&Credential>,
+        is_member: bool,
+        room: RoomName,
+        rule: Arc<RoomRule>,
+        replay: Replay,
+    ) -> Result<Self, Denied> {
+        let client = |is_member| Actor::Client {
+            credential,
+            is_member,
+        };
+        if !is_member {
+            authorize(Verb::Join, room.as_str(), &rule, client(false))?;
+        }
+        if matches!(replay, Replay::Newest(_)) {
+            // With the join it is a member.
+            authorize(Verb::History, room.as_str(), &rule, client(true))?;
+        }
+        Ok(Self { room, rule, replay })
+    }
+
+    /// The room.
+    #[must_use]
+    pub const fn room(&self) -> &RoomName {
+        &self.room
+    }
+
+    /// The room's rule.
+    #[must_use]
+    pub const fn rule(&self) -> &Arc<RoomRule> {
+        &self.rule
+    }
+
+    /// What of the past is wanted.
+    #[must_use]
+    pub const fn replay(&self) -> Replay {
+        self.replay
+    }
+
     /// Asks the hub for it. The answer comes by the worker's inbox.
     pub fn act(self, worker: usize, ticket: Ticket, hub: &Hub) {
         let join = broker::Join {

@@ -10,13 +10,11 @@ use fanfare_broker::backend::{self, Log, Pending};
 use fanfare_shared::config::RoomRule;
 use fanfare_shared::{Data, Position, Publication, Publisher, RoomName};
 
-/// A message for a room.
+use crate::auth::{Actor, Denied, Verb, authorize};
+
+/// A message for a room, before it has a position.
 #[derive(Debug)]
-pub struct Publish<'a> {
-    /// Which room.
-    pub room: RoomName,
-    /// The room's rule.
-    pub rule: Arc<RoomRule>,
+pub struct Draft<'a> {
     /// What kind of message it is.
     pub event: Option<Cow<'a, str>>,
     /// Accepted once per room and window.
@@ -27,24 +25,60 @@ pub struct Publish<'a> {
     pub data: Data<&'a [u8]>,
 }
 
-impl Publish<'_> {
+/// A message that may be published.
+#[derive(Debug)]
+pub struct Publish<'a> {
+    room: RoomName,
+    rule: Arc<RoomRule>,
+    draft: Draft<'a>,
+}
+
+impl<'a> Publish<'a> {
+    /// The publication of a message into a room.
+    ///
+    /// # Errors
+    ///
+    /// [`Denied`] if the actor may not publish there.
+    pub fn new(
+        actor: Actor<'_>,
+        room: RoomName,
+        rule: Arc<RoomRule>,
+        draft: Draft<'a>,
+    ) -> Result<Self, Denied> {
+        authorize(Verb::Publish, room.as_str(), &rule, actor)?;
+        Ok(Self { room, rule, draft })
+    }
+
+    /// The room.
+    #[must_use]
+    pub const fn room(&self) -> &RoomName {
+        &self.room
+    }
+
+    /// The message.
+    #[must_use]
+    pub const fn draft(&self) -> &Draft<'a> {
+        &self.draft
+    }
+
     /// Publishes it in the name of `from`, a connection; of the server without.
     pub fn act(self, from: Option<Publisher>, hub: &Hub) -> Pending<Option<Position>> {
+        let Self { room, rule, draft } = self;
         hub.publish(backend::Publish {
             publication: Publication {
-                room: self.room,
+                room,
                 position: None,
                 time: now(),
-                event: self.event.as_deref().map(Box::from),
+                event: draft.event.as_deref().map(Box::from),
                 from,
-                echo: self.echo,
+                echo: draft.echo,
                 data: Data {
-                    encoding: self.data.encoding,
-                    bytes: Bytes::copy_from_slice(self.data.bytes),
+                    encoding: draft.data.encoding,
+                    bytes: Bytes::copy_from_slice(draft.data.bytes),
                 },
             },
-            log: log(&self.rule),
-            key: self.key.as_deref().map(Box::from),
+            log: log(&rule),
+            key: draft.key.as_deref().map(Box::from),
         })
     }
 }

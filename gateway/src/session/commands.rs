@@ -9,8 +9,7 @@ use fanfare_shared::config::{Access, RoomRule};
 use fanfare_shared::{Command, Data, Request, RoomName};
 
 use super::{Effect, Incoming, Joining, Membership, Refusal, Session, Surroundings, Taken};
-use crate::auth::{Verb, authorize};
-use crate::operation::{History, Join, Presence, Publish};
+use crate::operation::{Draft, History, Join, Presence, Publish};
 
 impl Session {
     /// Takes the next that the client asks for.
@@ -60,21 +59,16 @@ impl Session {
                 None => Taken::Do(Effect::Nothing),
             };
         };
+        let draft = Draft {
+            event: None,
+            key: None,
+            echo,
+            data,
+        };
         let (room, rule) = (membership.name.clone(), Arc::clone(&membership.rule));
-        let decided = authorize(Verb::Publish, room.as_str(), &rule, self.asker(true));
-        Taken::Do(match decided {
-            Ok(()) => Effect::Publish {
-                publish: Publish {
-                    room,
-                    rule,
-                    event: None,
-                    key: None,
-                    echo,
-                    data,
-                },
-                id: None,
-            },
-            Err(_) if rule.publish == Access::Server => Effect::Close {
+        Taken::Do(match Publish::new(self.actor(true), room, rule, draft) {
+            Ok(publish) => Effect::Publish { publish, id: None },
+            Err(_) if membership.rule.publish == Access::Server => Effect::Close {
                 code: CloseCode::Forbidden,
                 reason: "only the server publishes in this room",
             },
@@ -92,12 +86,8 @@ impl Session {
         announced: bool,
         around: &impl Surroundings,
     ) -> Effect<'a> {
-        let join = Join {
-            room,
-            replay: Replay::None,
-        };
         let (id, close) = (None, None);
-        self.join(join, id, announced, around)
+        self.join(room, Replay::None, id, announced, around)
             .unwrap_or_else(|refusal| Effect::Refuse { id, refusal, close })
     }
 
@@ -127,10 +117,7 @@ impl Session {
                 if replay != Replay::None && self.must_wait_for_quiet(around) {
                     return Ok(Taken::Wait);
                 }
-                if matches!(replay, Replay::Newest(_)) {
-                    self.authorize(Verb::History, &room, around)?;
-                }
-                self.join(Join { room, replay }, id, id.is_some(), around)?
+                self.join(room, replay, id, id.is_some(), around)?
             }
             Command::Leave { room } => {
                 let room = name(&room)?;
@@ -152,16 +139,14 @@ impl Session {
                 echo,
                 data,
             } => {
-                let Some((room, rule)) = self.authorize_publish(&room, around)? else {
-                    return Ok(self.wait_for(name(&room)?));
-                };
-                let publish = Publish {
-                    room,
-                    rule,
+                let draft = Draft {
                     event,
                     key,
                     echo,
                     data,
+                };
+                let Some(publish) = self.publish(&room, draft, around)? else {
+                    return Ok(self.wait_for(name(&room)?));
                 };
                 Effect::Publish { publish, id }
             }
@@ -170,13 +155,8 @@ impl Session {
                 if self.must_wait_for_quiet(around) {
                     return Ok(Taken::Wait);
                 }
-                let rule = self.authorize(Verb::History, &room, around)?;
-                let history = History {
-                    room,
-                    rule,
-                    since,
-                    limit,
-                };
+                let (rule, is_member) = self.rule(&room, around);
+                let history = History::new(self.actor(is_member), room, rule, since, limit)?;
                 Effect::History { history, id }
             }
             Command::Presence { room, limit, after } => {
@@ -184,13 +164,9 @@ impl Session {
                 if self.must_wait_for_quiet(around) {
                     return Ok(Taken::Wait);
                 }
-                let rule = self.authorize(Verb::Presence, &room, around)?;
-                let presence = Presence {
-                    room,
-                    rule,
-                    limit,
-                    after,
-                };
+                let (rule, is_member) = self.rule(&room, around);
+                let rule = Arc::clone(rule);
+                let presence = Presence::new(self.actor(is_member), room, rule, after, limit)?;
                 Effect::Presence { presence, id }
             }
             Command::Auth { token } => Effect::Auth { id, token },
@@ -208,30 +184,31 @@ impl Session {
     /// Asks for a membership. `announced` says whether the client is told when it has it.
     fn join<'a>(
         &mut self,
-        join: Join,
+        room: RoomName,
+        replay: Replay,
         id: Option<u64>,
         announced: bool,
         around: &impl Surroundings,
     ) -> Result<Effect<'a>, Refusal> {
-        let name = join.room.clone();
-        let rule = match self.membership(name.as_str()) {
-            Some(membership) => Arc::clone(&membership.rule),
-            None => {
-                let limit = around.limits().rooms_per_connection;
-                if self.rooms.len() + self.joining.len() >= limit {
-                    let message =
-                        format!("room: a connection may be in {limit} rooms; leave one first");
-                    return Err(Refusal::new(ErrorCode::RoomLimit, message));
-                }
-                if !self.may_have_new_room(around) {
-                    return Err(too_many_new_rooms(around));
-                }
-                let rule = self.authorize(Verb::Join, &name, around)?;
-                self.has_new_rooms(1, around);
-                rule
+        let (rule, is_member) = self.rule(&room, around);
+        let (credential, rule) = (self.credential.as_deref(), Arc::clone(rule));
+        let join = Join::new(credential, is_member, room, rule, replay)?;
+        if !is_member {
+            let limit = around.limits().rooms_per_connection;
+            if self.rooms.len() + self.joining.len() >= limit {
+                let message =
+                    format!("room: a connection may be in {limit} rooms; leave one first");
+                return Err(Refusal::new(ErrorCode::RoomLimit, message));
             }
-        };
-        self.joining.push(Joining { name, rule });
+            if !self.may_have_new_room(around) {
+                return Err(too_many_new_rooms(around));
+            }
+            self.has_new_rooms(1, around);
+        }
+        self.joining.push(Joining {
+            name: join.room().clone(),
+            rule: Arc::clone(join.rule()),
+        });
         Ok(Effect::Join {
             join,
             id,
@@ -239,43 +216,39 @@ impl Session {
         })
     }
 
-    /// Says under which rule the session may do something in a room.
-    fn authorize(
-        &self,
-        verb: Verb,
+    /// The rule of a room, and whether the session is a member of it.
+    fn rule<'b>(
+        &'b self,
         room: &RoomName,
-        around: &impl Surroundings,
-    ) -> Result<Arc<RoomRule>, Refusal> {
-        let (rule, is_member) = match self.membership(room.as_str()) {
+        around: &'b impl Surroundings,
+    ) -> (&'b Arc<RoomRule>, bool) {
+        match self.membership(room.as_str()) {
             Some(membership) => (&membership.rule, true),
             None => (around.rules().of(room.as_str()), false),
-        };
-        authorize(verb, room.as_str(), rule, self.asker(is_member))?;
-        Ok(Arc::clone(rule))
+        }
     }
 
-    /// Says under which name and rule the session may publish into a room; `None` while its join is
-    /// under way.
-    fn authorize_publish(
+    /// The publication of a message; `None` while the join of its room is under way.
+    fn publish<'a>(
         &mut self,
         room: &str,
+        draft: Draft<'a>,
         around: &impl Surroundings,
-    ) -> Result<Option<(RoomName, Arc<RoomRule>)>, Refusal> {
+    ) -> Result<Option<Publish<'a>>, Refusal> {
         if let Some(Membership { name, rule, .. }) = self.membership(room) {
-            authorize(Verb::Publish, room, rule, self.asker(true))?;
-            return Ok(Some((name.clone(), Arc::clone(rule))));
+            let (room, rule) = (name.clone(), Arc::clone(rule));
+            return Ok(Some(Publish::new(self.actor(true), room, rule, draft)?));
         }
-        let name = name(room)?;
-        let is_joining = self.is_joining(room);
-        let rule = around.rules().of(room);
-        authorize(Verb::Publish, room, rule, self.asker(is_joining))?;
+        let (name, is_joining) = (name(room)?, self.is_joining(room));
+        let rule = Arc::clone(around.rules().of(room));
+        let publish = Publish::new(self.actor(is_joining), name, rule, draft)?;
         if is_joining {
             return Ok(None);
         }
         if !self.may_have_new_room(around) {
             return Err(too_many_new_rooms(around));
         }
-        Ok(Some((name, Arc::clone(rule))))
+        Ok(Some(publish))
     }
 }
 

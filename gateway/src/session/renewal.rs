@@ -47,12 +47,12 @@ impl Session {
         let mut joining = self.joining.iter();
         let index = joining.position(|one| one.name == *room)?;
         let rule = &self.joining[index].rule;
-        let denied = authorize(Verb::Join, room.as_str(), rule, self.asker(false)).err()?;
+        let denied = authorize(Verb::Join, room.as_str(), rule, self.actor(false)).err()?;
         self.joining.swap_remove(index);
         Some(denied.into())
     }
 
     fn may_join(&self, room: &RoomName, rule: &RoomRule) -> bool {
-        authorize(Verb::Join, room.as_str(), rule, self.asker(false)).is_ok()
+        authorize(Verb::Join, room.as_str(), rule, self.actor(false)).is_ok()
     }
 }

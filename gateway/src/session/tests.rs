@@ -42,12 +42,16 @@ impl Surroundings for Node {
 
 /// A node where `publish` says who may publish into rooms called `news`.
 fn node_with(publish: Access) -> Node {
-    let rule = RoomRule {
+    node_of(RoomRule {
         r#match: RoomPattern::new("news*").unwrap(),
         presence: false,
         publish,
         ..RoomRule::default()
-    };
+    })
+}
+
+/// A node with one rule.
+fn node_of(rule: RoomRule) -> Node {
     let config = Config {
         rooms: vec![rule],
         ..Config::default()
@@ -120,14 +124,14 @@ fn each_command_asks_for_one_thing() {
     let (mut session, node) = (Session::default(), node());
     assert!(matches!(
         session.ask(JOIN, &node),
-        Some(Effect::Join { id: Some(1), announced: true, join }) if join.replay == Replay::None
+        Some(Effect::Join { id: Some(1), announced: true, join }) if join.replay() == Replay::None
     ));
     session.is_answered("a");
     let Some(Effect::Publish { publish, id }) = session.ask(PUBLISH, &node) else {
         panic!("nothing is published");
     };
     assert_eq!(
-        (publish.room.as_str(), publish.data.bytes, id),
+        (publish.room().as_str(), publish.draft().data.bytes, id),
         ("a", &b"1"[..], Some(3))
     );
     assert!(matches!(
@@ -224,6 +228,25 @@ fn rooms_and_new_rooms_are_bounded() {
 }
 
 #[test]
+fn a_join_reads_the_newest_messages_as_a_member() {
+    let read_by = |read| {
+        let mut rule = RoomRule::default();
+        rule.history.read = read;
+        node_of(rule)
+    };
+    let (mut session, node) = (Session::default(), read_by(Access::Members));
+    assert_eq!(session.refusal(HISTORY, &node), ErrorCode::NotJoined);
+    let join = r#"{"type":"join","room":"a","history":10}"#;
+    let Some(Effect::Join { join, .. }) = session.ask(join, &node) else {
+        panic!("it is not joined");
+    };
+    assert_eq!(join.replay(), Replay::Newest(10));
+    let (mut session, node) = (Session::default(), read_by(Access::Server));
+    let join = r#"{"type":"join","room":"b","history":10}"#;
+    assert_eq!(session.refusal(join, &node), ErrorCode::Forbidden);
+}
+
+#[test]
 fn malformed_commands_in_a_row_end_the_connection() {
     let (mut session, mut node) = (Session::default(), node());
     node.limits.bad_commands = 3;
@@ -275,7 +298,7 @@ fn a_message_goes_into_the_one_room_or_waits_for_it() {
     session.is_answered("a");
     assert!(matches!(
         session.take(message(), &node),
-        Taken::Do(Effect::Publish { publish, id: None }) if publish.echo
+        Taken::Do(Effect::Publish { publish, id: None }) if publish.draft().echo
     ));
     let mut session = Session::default();
     session.join_at_once(RoomName::new("news").unwrap(), false, &node);

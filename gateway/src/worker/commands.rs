@@ -66,7 +66,7 @@ impl Worker {
 
     fn publish(&self, connection: &Rc<Connection>, publish: Publish<'_>, id: Option<u64>) {
         self.tally.publishes.inc();
-        let room = id.map(|_| publish.room.clone());
+        let room = id.map(|_| publish.room().clone());
         let from = connection.publisher();
         let outcome = publish.act(Some(from), self.hub());
         let Some(room) = room else {
@@ -111,7 +111,7 @@ impl Worker {
             if id.is_none() || !connection.is_open() {
                 return Ok(());
             }
-            let (door, room) = (Arc::clone(&connection.door), history.room);
+            let (door, room) = (Arc::clone(&connection.door), history.room().clone());
             let encode = move |messages: &_| {
                 let room = room.as_str();
                 door.encode(&Event::History {
@@ -131,7 +131,7 @@ impl Worker {
     fn presence(&self, connection: &Rc<Connection>, presence: Presence, id: Option<u64>) {
         let outcome = presence.act(self.roster());
         self.answer(connection, id, outcome, move |worker, connection, roll| {
-            let (room, roll) = (presence.room.as_str(), &roll);
+            let (room, roll) = (presence.room().as_str(), &roll);
             worker.reply(connection, id, &Event::Presence { id, room, roll });
         });
     }

@@ -7,6 +7,8 @@ use fanfare_broker::backend::BackendError;
 use fanfare_shared::code::ErrorCode;
 use serde_json::{Value, json};
 
+use crate::auth::Denied;
+
 /// Why a call failed, by the codes of the protocol.
 #[derive(Debug, Clone)]
 pub(super) struct ApiError {
@@ -62,6 +64,12 @@ impl ApiError {
         json!({
             "error": {"code": code.as_str(), "message": message, "retry": code.retry()},
         })
+    }
+}
+
+impl From<Denied> for ApiError {
+    fn from(Denied { code, message }: Denied) -> Self {
+        Self::new(code, message)
     }
 }
 

@@ -10,6 +10,11 @@ use fanfare_shared::code::ErrorCode;
 use serde::de::DeserializeOwned;
 
 use super::error::ApiError;
+use crate::auth::{Actor, ApiKey};
+
+/// Who calls: put there by [`authenticate`](super::authenticate).
+#[derive(Debug, Clone)]
+pub(super) struct Caller(pub(super) ApiKey);
 
 /// The room in the address, percent-encoded.
 pub(super) struct InRoom(pub(super) RoomName);
@@ -19,6 +24,33 @@ pub(super) struct Asked<T>(pub(super) T);
 
 /// The whole body.
 pub(super) struct Body(pub(super) Bytes);
+
+impl Caller {
+    /// Makes sure that the key allows a call.
+    pub(super) fn may(&self, verb: &str) -> Result<(), ApiError> {
+        Ok(self.0.may(verb)?)
+    }
+
+    /// The key of the call.
+    pub(super) const fn key(&self) -> &ApiKey {
+        &self.0
+    }
+
+    /// In whose name operations are.
+    pub(super) const fn actor(&self) -> Actor<'_> {
+        Actor::Backend(&self.0)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        // Put there before the routes, or the request is not let through.
+        let caller = parts.extensions.get::<Self>().cloned();
+        caller.ok_or_else(|| ApiError::new(ErrorCode::Unauthorized, "no key"))
+    }
+}
 
 impl<S: Send + Sync> FromRequestParts<S> for InRoom {
     type Rejection = ApiError;

@@ -14,11 +14,10 @@ use serde_json::{Value, json};
 
 use super::body::{Message, check_label, check_size, payload};
 use super::error::ApiError;
-use super::extract::{Asked, Body, InRoom, room};
-use super::keys::Caller;
+use super::extract::{Asked, Body, Caller, InRoom, room};
 use super::rooms;
 use super::state::Api;
-use crate::operation::{History, Publish};
+use crate::operation::{Draft, History, Publish};
 
 /// The most rooms of one broadcast, and the most operations of a batch.
 const MOST: usize = 1_000;
@@ -63,7 +62,6 @@ pub(super) async fn publish(
     headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Response, ApiError> {
-    caller.may("publish")?;
     let key = idempotency_key(&headers)?;
     let is_binary = headers
         .get(header::CONTENT_TYPE)
@@ -80,13 +78,13 @@ pub(super) async fn publish(
             bytes: &body,
             from: None,
         };
-        api.publish(name, message)?
+        api.publish(&caller, name, message)?
     } else {
         let message = Message::read(&body)?;
         if message.room.is_some() || message.rooms.is_some() {
             return Err(ApiError::bad("room: it stands in the address"));
         }
-        api.publish_message(name, &message, key.as_deref())?
+        api.publish_message(&caller, name, &message, key.as_deref())?
     };
     Ok(published(pending.await?).into_response())
 }
@@ -112,7 +110,7 @@ pub(super) async fn broadcast(
     let key = idempotency_key(&headers)?;
     let pending: Vec<_> = names
         .into_iter()
-        .map(|name| api.publish_message(name, &message, key.as_deref()))
+        .map(|name| api.publish_message(&caller, name, &message, key.as_deref()))
         .collect();
     Ok(Json(json!({"results": outcomes(pending).await})).into_response())
 }
@@ -138,7 +136,7 @@ pub(super) async fn batch(
             message.check()?;
             let name = message.room.as_deref();
             let name = name.ok_or_else(|| ApiError::bad("room: missing"))?;
-            api.publish_message(room(name)?, message, None)
+            api.publish_message(&caller, room(name)?, message, None)
         })
         .collect();
     Ok(Json(json!({"results": outcomes(pending).await})).into_response())
@@ -151,14 +149,10 @@ pub(super) async fn history(
     InRoom(name): InRoom,
     Asked(Wanted { since, limit }): Asked<Wanted>,
 ) -> Result<Response, ApiError> {
-    caller.may("history")?;
     let broker = api.broker()?;
-    let history = History {
-        rule: Arc::clone(broker.rules.of(name.as_str())),
-        room: name.clone(),
-        since: since.as_deref().map(position).transpose()?,
-        limit,
-    };
+    let rule = broker.rules.of(name.as_str());
+    let since = since.as_deref().map(position).transpose()?;
+    let history = History::new(caller.actor(), name, rule, since, limit)?;
     let Snapshot {
         position,
         publications,
@@ -166,7 +160,7 @@ pub(super) async fn history(
     } = history.act(&broker.hub).await?;
     Ok(rooms::said(&Event::History {
         id: None,
-        room: name.as_str(),
+        room: history.room().as_str(),
         position,
         messages: &publications,
     }))
@@ -188,6 +182,7 @@ impl Api {
     /// Publishes a message in JSON. A key in the headers goes before that of the message.
     fn publish_message(
         &self,
+        caller: &Caller,
         name: RoomName,
         message: &Message<'_>,
         key: Option<&str>,
@@ -201,10 +196,15 @@ impl Api {
             bytes: &bytes,
             from: except.map(|client| Publisher { client, user: None }),
         };
-        self.publish(name, bare)
+        self.publish(caller, name, bare)
     }
 
-    fn publish(&self, name: RoomName, message: Bare<'_>) -> Result<Outcome, ApiError> {
+    fn publish(
+        &self,
+        caller: &Caller,
+        name: RoomName,
+        message: Bare<'_>,
+    ) -> Result<Outcome, ApiError> {
         let broker = self.broker()?;
         let Bare {
             event,
@@ -213,14 +213,14 @@ impl Api {
             bytes,
             from,
         } = message;
-        let publish = Publish {
-            rule: Arc::clone(broker.rules.of(name.as_str())),
-            room: name,
+        let rule = Arc::clone(broker.rules.of(name.as_str()));
+        let draft = Draft {
             event: event.map(Cow::Borrowed),
             key: key.map(Cow::Borrowed),
             echo: from.is_none(),
             data: payload(encoding, bytes),
         };
+        let publish = Publish::new(caller.actor(), name, rule, draft)?;
         broker.publishes.inc();
         Ok(publish.act(from, &broker.hub))
     }

@@ -7,8 +7,7 @@ use fanfare_shared::config::Config;
 use prometheus::IntCounter;
 
 use super::error::ApiError;
-use super::keys::ApiKeys;
-use crate::auth::Rules;
+use crate::auth::{ApiKeys, Rules};
 
 /// What the API works on. Empty until the node has it.
 #[derive(Clone)]

@@ -1,37 +1,38 @@
-//! The keys of the API. Nodes keep their hashes alone.
+//! The keys of the HTTP API. A node keeps only their hashes.
 
 use std::sync::Arc;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
-use axum::extract::FromRequestParts;
-use axum::http::request::Parts;
 use fanfare_shared::code::ErrorCode;
 use fanfare_shared::config::{API_VERBS, Api};
 
-use super::error::ApiError;
+use super::denied::Denied;
 
-/// Every key.
-pub(super) struct ApiKeys(Vec<Key>);
+/// Every key of a node.
+#[derive(Debug)]
+pub struct ApiKeys(Vec<Known>);
 
-struct Key {
-    caller: Caller,
+#[derive(Debug)]
+struct Known {
+    key: ApiKey,
     sha256: [u8; 32],
 }
 
-/// Whose call it is, and what it may do.
+/// A key of the API, without its secret. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct Caller {
+pub struct ApiKey {
     name: Arc<str>,
     allow: Arc<[String]>,
 }
 
 impl ApiKeys {
     /// Hashes the keys of a configuration.
-    pub(super) fn new(api: &Api) -> Self {
+    #[must_use]
+    pub fn new(api: &Api) -> Self {
         let all: Arc<[String]> = API_VERBS.iter().map(ToString::to_string).collect();
-        let own = api.key.iter().map(|secret| Key {
-            caller: Caller {
+        let own = api.key.iter().map(|secret| Known {
+            key: ApiKey {
                 name: "api.key".into(),
                 allow: Arc::clone(&all),
             },
@@ -49,17 +50,24 @@ impl ApiKeys {
                 key.allow.clone().into()
             };
             let name = key.name.as_str().into();
-            Some(Key {
-                caller: Caller { name, allow },
+            Some(Known {
+                key: ApiKey { name, allow },
                 sha256,
             })
         });
         Self(own.chain(named).collect())
     }
 
-    /// Whose a key is. Takes as long whichever of them it is, or none.
-    pub(super) fn check(&self, shown: Option<&str>) -> Result<Caller, ApiError> {
-        let unauthorized = |message: &str| ApiError::new(ErrorCode::Unauthorized, message);
+    /// The key whose secret is shown. Takes equally long for each of them, and for none.
+    ///
+    /// # Errors
+    ///
+    /// [`Denied`] if nothing is shown, if the secret is none of theirs, or if there are no keys.
+    pub fn check(&self, shown: Option<&str>) -> Result<ApiKey, Denied> {
+        let unauthorized = |message: &str| Denied {
+            code: ErrorCode::Unauthorized,
+            message: message.to_owned(),
+        };
         if self.0.is_empty() {
             return Err(unauthorized(
                 "no key is configured; set api.key (FANFARE_API__KEY) to 32 random bytes",
@@ -68,9 +76,9 @@ impl ApiKeys {
         let shown = shown.ok_or_else(|| unauthorized("send `Authorization: Bearer KEY`"))?;
         let sha256 = hash(shown);
         let mut found = None;
-        for key in &self.0 {
-            if verify_slices_are_equal(&key.sha256, &sha256).is_ok() {
-                found = Some(&key.caller);
+        for known in &self.0 {
+            if verify_slices_are_equal(&known.sha256, &sha256).is_ok() {
+                found = Some(&known.key);
             }
         }
         let found = found.ok_or_else(|| unauthorized("the key is not known here"))?;
@@ -78,29 +86,25 @@ impl ApiKeys {
     }
 }
 
-impl Caller {
-    /// What the key is called.
-    pub(super) fn name(&self) -> &str {
+impl ApiKey {
+    /// Its name in the configuration.
+    #[must_use]
+    pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Makes sure that a call is among those that the key is for.
-    pub(super) fn may(&self, verb: &str) -> Result<(), ApiError> {
+    /// Makes sure that it allows something, by one of [`API_VERBS`].
+    ///
+    /// # Errors
+    ///
+    /// [`Denied`] names the key and the verb.
+    pub fn may(&self, verb: &str) -> Result<(), Denied> {
         if self.allow.iter().any(|allowed| allowed == verb) {
             return Ok(());
         }
         let message = format!("the key `{}` does not allow `{verb}`", self.name);
-        Err(ApiError::new(ErrorCode::Forbidden, message))
-    }
-}
-
-impl<S: Sync> FromRequestParts<S> for Caller {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        // Put there before the routes, or the request is not let through.
-        let caller = parts.extensions.get::<Self>().cloned();
-        caller.ok_or_else(|| ApiError::new(ErrorCode::Unauthorized, "no key"))
+        let code = ErrorCode::Forbidden;
+        Err(Denied { code, message })
     }
 }
 
