@@ -23,6 +23,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fanfare_shared::envelope::Draft;
 use fanfare_shared::{Position, Publication, RoomName};
 
 pub use error::{BackendError, Refused};
@@ -39,6 +40,12 @@ pub trait Backend: Send + Sync + 'static {
     /// Answers the publication's position, or `None` in a room without history. A `key` that the
     /// room has seen within its window answers the position of the first time and does nothing.
     fn publish(&self, publish: Publish) -> Pending<Option<Position>>;
+
+    /// The same for a publication whose payload is still in the buffer it came in. A backend that
+    /// only encodes it need not copy it first.
+    fn submit(&self, submission: Submission<'_>) -> Pending<Option<Position>> {
+        self.publish(submission.into())
+    }
 
     /// Declares interest: the room's publications are handed to the sink from now on.
     ///
@@ -109,6 +116,46 @@ pub struct Publish {
     pub log: Log,
     /// Accepted once per room and [`Log::ttl`], or a little longer.
     pub key: Option<Box<str>>,
+}
+
+/// One publication on its way into a room, borrowed from the message it came in.
+#[derive(Debug, Clone, Copy)]
+pub struct Submission<'a> {
+    /// Where to.
+    pub room: &'a RoomName,
+    /// What is published.
+    pub draft: Draft<'a>,
+    /// As [`Publish::log`].
+    pub log: Log,
+    /// As [`Publish::key`].
+    pub key: Option<&'a str>,
+}
+
+impl<'a> From<&'a Publish> for Submission<'a> {
+    fn from(publish: &'a Publish) -> Self {
+        Self {
+            room: &publish.publication.room,
+            draft: Draft::from(&publish.publication),
+            log: publish.log,
+            key: publish.key.as_deref(),
+        }
+    }
+}
+
+impl From<Submission<'_>> for Publish {
+    fn from(submission: Submission<'_>) -> Self {
+        let Submission {
+            room,
+            draft,
+            log,
+            key,
+        } = submission;
+        Self {
+            publication: draft.to_publication(room.clone()),
+            log,
+            key: key.map(Box::from),
+        }
+    }
 }
 
 /// How long an empty log keeps its epoch and offset beyond the life of its publications, so that

@@ -24,7 +24,9 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::backend::{Announcement, Backend, BackendError, Log, Pending, Publish, Scope, Sink};
+use crate::backend::{
+    Announcement, Backend, BackendError, Log, Pending, Publish, Scope, Sink, Submission,
+};
 use crate::room::{Request, Room};
 use crate::{Inbox, Join, Metrics, Post, RoomKey};
 use trials::Resync;
@@ -167,6 +169,11 @@ impl Hub {
     /// position once it is there; `None` where the room keeps no log.
     pub fn publish(&self, publish: Publish) -> Pending<Option<Position>> {
         self.backend.publish(publish)
+    }
+
+    /// The same for a publication that is still in the message it came in.
+    pub fn submit(&self, submission: Submission<'_>) -> Pending<Option<Position>> {
+        self.backend.submit(submission)
     }
 
     /// Takes one of a worker's members out of a room.

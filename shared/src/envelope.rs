@@ -48,6 +48,28 @@ impl<'a> From<&'a Publication> for Draft<'a> {
     }
 }
 
+impl Draft<'_> {
+    /// The publication into a room, without a position. Copies the payload.
+    #[must_use]
+    pub fn to_publication(&self, room: RoomName) -> Publication {
+        Publication {
+            room,
+            position: None,
+            time: self.time,
+            event: self.event.map(Box::from),
+            from: self.from.map(|(client, user)| Publisher {
+                client,
+                user: user.map(Box::from),
+            }),
+            echo: self.echo,
+            data: Data {
+                encoding: self.data.encoding,
+                bytes: Bytes::copy_from_slice(self.data.bytes),
+            },
+        }
+    }
+}
+
 /// Why an envelope was skipped.
 #[derive(Debug, Error)]
 pub enum EnvelopeError {

@@ -109,7 +109,7 @@ use self::topology::cluster::{self, Cluster};
 use self::topology::route::Route;
 use super::{
     Backend, BackendError, Log, Page, Pending, Presence, Publish, Read, Refused, Sink, Snapshot,
-    Standing,
+    Standing, Submission,
 };
 
 /// The link to the other nodes through Redis.
@@ -278,7 +278,11 @@ impl Drop for Redis {
 
 impl Backend for Redis {
     fn publish(&self, publish: Publish) -> Pending<Option<Position>> {
-        let (item, answered) = publish::Item::new(publish);
+        self.submit((&publish).into())
+    }
+
+    fn submit(&self, submission: Submission<'_>) -> Pending<Option<Position>> {
+        let (item, answered) = publish::Item::new(&submission);
         match self.route.publish(item) {
             Ok(()) => Pending::Waiting(answered),
             Err(error) => Pending::ready(Err(error)),

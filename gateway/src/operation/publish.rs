@@ -4,11 +4,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
 use fanfare_broker::Hub;
-use fanfare_broker::backend::{self, Log, Pending};
+use fanfare_broker::backend::{Log, Pending, Submission};
 use fanfare_shared::config::RoomRule;
-use fanfare_shared::{Data, Position, Publication, Publisher, RoomName};
+use fanfare_shared::{ClientId, Data, Position, RoomName, envelope};
 
 use crate::auth::{Actor, Denied, Verb, authorize};
 
@@ -61,24 +60,24 @@ impl<'a> Publish<'a> {
         &self.draft
     }
 
-    /// Publishes it in the name of `from`, a connection; of the server without.
-    pub fn act(self, from: Option<Publisher>, hub: &Hub) -> Pending<Option<Position>> {
+    /// Publishes it in the name of `from`, a connection and its user; of the server without.
+    pub fn act(
+        self,
+        from: Option<(ClientId, Option<&str>)>,
+        hub: &Hub,
+    ) -> Pending<Option<Position>> {
         let Self { room, rule, draft } = self;
-        hub.publish(backend::Publish {
-            publication: Publication {
-                room,
-                position: None,
+        hub.submit(Submission {
+            room: &room,
+            draft: envelope::Draft {
                 time: now(),
-                event: draft.event.as_deref().map(Box::from),
                 from,
+                event: draft.event.as_deref(),
                 echo: draft.echo,
-                data: Data {
-                    encoding: draft.data.encoding,
-                    bytes: Bytes::copy_from_slice(draft.data.bytes),
-                },
+                data: draft.data,
             },
             log: log(&rule),
-            key: draft.key.as_deref().map(Box::from),
+            key: draft.key.as_deref(),
         })
     }
 }

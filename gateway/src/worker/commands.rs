@@ -67,8 +67,9 @@ impl Worker {
     fn publish(&self, connection: &Rc<Connection>, publish: Publish<'_>, id: Option<u64>) {
         self.tally.publishes.inc();
         let room = id.map(|_| publish.room().clone());
-        let from = connection.publisher();
-        let outcome = publish.act(Some(from), self.hub());
+        let identity = connection.identity();
+        let user = identity.as_deref().and_then(|known| known.user.as_deref());
+        let outcome = publish.act(Some((connection.client, user)), self.hub());
         let Some(room) = room else {
             return self.detach(connection, outcome);
         };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use fanfare_broker::{Ticket, Wire};
-use fanfare_shared::{ClientId, Identity, Publisher};
+use fanfare_shared::{ClientId, Identity};
 use tokio::net::TcpStream;
 
 use crate::door::Door;
@@ -49,16 +49,6 @@ impl Connection {
 
     pub(crate) fn is_open(&self) -> bool {
         self.socket.is_open()
-    }
-
-    /// Whose publications it makes.
-    pub(super) fn publisher(&self) -> Publisher {
-        let session = self.session.borrow();
-        let credential = session.credential();
-        Publisher {
-            client: self.client,
-            user: credential.and_then(|credential| credential.identity.user.clone()),
-        }
     }
 
     /// Who it belongs to; `None` of nobody.

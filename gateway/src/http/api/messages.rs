@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse as _, Response};
 use fanfare_broker::backend::{Pending, Snapshot};
-use fanfare_shared::{Encoding, Epoch, Event, Position, Publisher, RoomName};
+use fanfare_shared::{ClientId, Encoding, Epoch, Event, Position, RoomName};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -71,14 +71,13 @@ pub(super) async fn publish(
         let key = key.or(label.key);
         check_label("key", key.as_deref())?;
         check_size(body.len(), api.max_message)?;
-        let message = Bare {
-            event: label.event.as_deref(),
-            key: key.as_deref(),
-            encoding: Encoding::Binary,
-            bytes: &body,
-            from: None,
+        let draft = Draft {
+            event: label.event.map(Cow::Owned),
+            key: key.map(Cow::Owned),
+            echo: true,
+            data: payload(Encoding::Binary, &body),
         };
-        api.publish(&caller, name, message)?
+        api.publish(&caller, name, draft, None)?
     } else {
         let message = Message::read(&body)?;
         if message.room.is_some() || message.rooms.is_some() {
@@ -166,16 +165,6 @@ pub(super) async fn history(
     }))
 }
 
-/// A message, whichever way it came.
-struct Bare<'a> {
-    event: Option<&'a str>,
-    key: Option<&'a str>,
-    encoding: Encoding,
-    bytes: &'a [u8],
-    /// The connection that is left out.
-    from: Option<Publisher>,
-}
-
 type Outcome = Pending<Option<Position>>;
 
 impl Api {
@@ -189,40 +178,28 @@ impl Api {
     ) -> Result<Outcome, ApiError> {
         let (encoding, bytes) = message.data(self.max_message)?;
         let except = message.except()?;
-        let bare = Bare {
-            event: message.event.as_deref(),
-            key: key.or(message.key.as_deref()),
-            encoding,
-            bytes: &bytes,
-            from: except.map(|client| Publisher { client, user: None }),
+        let draft = Draft {
+            event: message.event.as_deref().map(Cow::Borrowed),
+            key: key.or(message.key.as_deref()).map(Cow::Borrowed),
+            echo: except.is_none(),
+            data: payload(encoding, &bytes),
         };
-        self.publish(caller, name, bare)
+        self.publish(caller, name, draft, except)
     }
 
+    /// Publishes, leaving out one connection.
     fn publish(
         &self,
         caller: &Caller,
         name: RoomName,
-        message: Bare<'_>,
+        draft: Draft<'_>,
+        except: Option<ClientId>,
     ) -> Result<Outcome, ApiError> {
         let broker = self.broker()?;
-        let Bare {
-            event,
-            key,
-            encoding,
-            bytes,
-            from,
-        } = message;
         let rule = Arc::clone(broker.rules.of(name.as_str()));
-        let draft = Draft {
-            event: event.map(Cow::Borrowed),
-            key: key.map(Cow::Borrowed),
-            echo: from.is_none(),
-            data: payload(encoding, bytes),
-        };
         let publish = Publish::new(caller.actor(), name, rule, draft)?;
         broker.publishes.inc();
-        Ok(publish.act(from, &broker.hub))
+        Ok(publish.act(except.map(|client| (client, None)), &broker.hub))
     }
 }
 

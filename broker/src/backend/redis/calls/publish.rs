@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanfare_shared::envelope::{self, Draft};
+use fanfare_shared::envelope;
 use fanfare_shared::{Epoch, Position, RoomName};
 use prometheus::local::LocalHistogram;
 use redis::Value;
@@ -15,14 +15,18 @@ use super::{position, ttl};
 use crate::backend::redis::names::keys;
 use crate::backend::redis::wire::refusal::Refusal;
 use crate::backend::redis::wire::resp::Command;
-use crate::backend::{BackendError, Publish};
+use crate::backend::{BackendError, Log, Submission};
 
 /// The script.
 pub(crate) const SCRIPT: &str = include_str!("publish.lua");
 
 /// A publication that waits, and who waits for it.
 pub(crate) struct Item {
-    publish: Publish,
+    room: RoomName,
+    /// Encoded by who publishes it, so that the link's task only copies it.
+    envelope: Vec<u8>,
+    log: Log,
+    key: Option<Box<str>>,
     since: Instant,
     answer: oneshot::Sender<Result<Option<Position>, BackendError>>,
     /// Whether it renews its room's log.
@@ -54,14 +58,17 @@ pub(crate) const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
 
 impl Item {
     pub(crate) fn new(
-        publish: Publish,
+        submission: &Submission<'_>,
     ) -> (
         Self,
         oneshot::Receiver<Result<Option<Position>, BackendError>>,
     ) {
         let (answer, answered) = oneshot::channel();
         let item = Self {
-            publish,
+            room: submission.room.clone(),
+            envelope: envelope::encode(&submission.draft),
+            log: submission.log,
+            key: submission.key.map(Box::from),
             since: Instant::now(),
             answer,
             renews: false,
@@ -77,22 +84,21 @@ impl Item {
             verb,
             renewals,
         } = call;
-        let Publish {
-            publication,
+        let Self {
+            room,
+            envelope,
             log,
             key,
-        } = &self.publish;
-        let room = &publication.room;
-        let envelope = envelope::encode(&Draft::from(publication));
+            ..
+        } = &*self;
         if log.size == 0 {
-            let payload = [b" ", &envelope[..]].concat();
             Command::new(out, 3)
                 .arg(verb)
                 .parts(keys::channel(room).parts())
-                .arg(payload);
+                .parts([b" ", &envelope[..]]);
             return;
         }
-        self.renews = renewals.is_due(room, log.ttl);
+        let renews = renewals.is_due(room, log.ttl);
         let keys = 2 + usize::from(key.is_some());
         let mut command = Command::new(out, 12 + keys);
         command.arg("EVALSHA").arg(sha).number(keys as u64);
@@ -106,23 +112,24 @@ impl Item {
             .number(log.size as u64)
             .number(ttl(renewals::of_log(log.ttl)))
             .number(ttl(renewals::of_position(log.ttl)))
-            .number(self.renews.into())
+            .number(renews.into())
             .display(Epoch::from_bits(fastrand::u64(..)))
             .arg(run)
             .arg(verb)
             .parts(keys::channel(room).parts())
             .arg(envelope);
+        self.renews = renews;
     }
 
     /// The room that it is for.
     pub(crate) fn room(&self) -> &RoomName {
-        &self.publish.publication.room
+        &self.room
     }
 
     /// Notes that it was done, which may have renewed the room's log. One with a key may have been
     /// done before, and then renewed nothing.
     pub(crate) fn note_renewal(&self, renewals: &Renewals) {
-        if self.renews && self.publish.key.is_none() {
+        if self.renews && self.key.is_none() {
             renewals.note(self.room(), self.since);
         }
     }
@@ -134,7 +141,7 @@ impl Item {
 
     /// What it weighs in a queue.
     pub(crate) fn weight(&self) -> usize {
-        self.publish.publication.data.bytes.len()
+        self.envelope.len()
     }
 
     /// Answers that it was not done.
@@ -147,7 +154,7 @@ impl Item {
     pub(crate) fn outcome(&self, reply: &Value) -> Result<Option<Position>, Refusal> {
         match reply {
             Value::ServerError(error) => Err(Refusal::of_reply(error)),
-            Value::Int(_) if self.publish.log.size == 0 => Ok(None),
+            Value::Int(_) if self.log.size == 0 => Ok(None),
             Value::BulkString(text) => position::parse(text).map(Some).ok_or_else(|| {
                 // A record under an idempotency key's name that the script did not write.
                 Refusal::Lasting("the key's record holds no position".to_owned())

@@ -38,11 +38,11 @@ impl<'a> Command<'a> {
     }
 
     /// Writes an argument that is in parts.
-    pub(crate) fn parts<const N: usize>(&mut self, parts: [&str; N]) -> &mut Self {
-        let size: usize = parts.iter().map(|part| part.len()).sum();
+    pub(crate) fn parts<const N: usize>(&mut self, parts: [impl AsRef<[u8]>; N]) -> &mut Self {
+        let size: usize = parts.iter().map(|part| part.as_ref().len()).sum();
         push_header(self.0, b'$', size as u64);
         for part in parts {
-            self.0.extend_from_slice(part.as_bytes());
+            self.0.extend_from_slice(part.as_ref());
         }
         self.0.extend_from_slice(b"\r\n");
         self
