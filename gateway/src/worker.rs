@@ -21,7 +21,6 @@ mod read;
 mod send;
 mod shared;
 mod shed;
-mod turn;
 
 use std::cell::{Cell, RefCell};
 use std::future::pending;
@@ -45,7 +44,7 @@ use self::connection::Connection;
 use self::send::Sender;
 use self::shared::SCRATCH_BYTES;
 pub(crate) use self::shared::Shared;
-use self::turn::{APPEND, CLOSE, Turn};
+use crate::dispatch::turn::{self, APPEND, CLOSE, Turn};
 use crate::http::places::Place;
 use crate::metrics::Tally;
 use crate::panic;

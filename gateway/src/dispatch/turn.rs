@@ -9,17 +9,17 @@ use std::cell::Cell;
 use tokio::task::yield_now;
 
 /// The units of one turn.
-pub(super) const MOST: usize = 20_000;
+pub(crate) const MOST: usize = 20_000;
 
 /// How many connections are written, in one system call where that is possible, before the worker
 /// looks at what else there is to do: writing uses up no turn of the scheduler by itself.
-pub(super) const WRITES_PER_TURN: usize = 256;
+pub(crate) const WRITES_PER_TURN: usize = 256;
 
 /// To append a frame to an outbox, or look at a connection.
-pub(super) const APPEND: usize = 1;
+pub(crate) const APPEND: usize = 1;
 
 /// To close a connection, or take one out of a room.
-pub(super) const CLOSE: usize = 100;
+pub(crate) const CLOSE: usize = 100;
 
 /// A system call that writes, its bytes aside.
 const WRITE: usize = 32;
@@ -31,46 +31,46 @@ const MESSAGE: usize = 20;
 const BYTES: usize = 512;
 
 /// How many bytes are encoded in one unit.
-pub(super) const ENCODED_BYTES: usize = 64;
+pub(crate) const ENCODED_BYTES: usize = 64;
 
 /// What was done since the last pause.
 #[derive(Debug, Default)]
-pub(super) struct Turn {
+pub(crate) struct Turn {
     spent: Cell<usize>,
     #[cfg(test)]
-    pub(super) total: Cell<usize>,
+    pub(crate) total: Cell<usize>,
 }
 
 impl Turn {
     /// Adds units.
-    pub(super) fn charge(&self, units: usize) {
+    pub(crate) fn charge(&self, units: usize) {
         self.spent.set(self.spent.get() + units);
         #[cfg(test)]
         self.total.set(self.total.get() + units);
     }
 
     /// Adds a write of so many bytes.
-    pub(super) fn charge_write(&self, bytes: usize) {
+    pub(crate) fn charge_write(&self, bytes: usize) {
         self.charge(WRITE + bytes / BYTES);
     }
 
     /// Adds a message of so many bytes that was read.
-    pub(super) fn charge_read(&self, bytes: usize) {
+    pub(crate) fn charge_read(&self, bytes: usize) {
         self.charge(MESSAGE + bytes / BYTES);
     }
 
     /// Adds the encoding of a frame of so many bytes.
-    pub(super) fn charge_encode(&self, bytes: usize) {
+    pub(crate) fn charge_encode(&self, bytes: usize) {
         self.charge(bytes / ENCODED_BYTES);
     }
 
     /// Whether it is time for a pause.
-    pub(super) fn is_spent(&self) -> bool {
+    pub(crate) fn is_spent(&self) -> bool {
         self.spent.get() >= MOST
     }
 
     /// Lets others go on, if it is time to.
-    pub(super) async fn pause(&self) {
+    pub(crate) async fn pause(&self) {
         if self.is_spent() {
             self.spent.set(0);
             yield_now().await;

@@ -1,0 +1,3 @@
+//! What a worker decides, apart from its sockets and its runtime.
+
+pub(crate) mod turn;
