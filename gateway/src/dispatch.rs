@@ -1,3 +1,27 @@
-//! What a worker decides, apart from its sockets and its runtime.
+//! What a worker decides: what becomes of the hub's posts, of its clients' messages, and of what
+//! their sessions ask for. Without sockets, and without a runtime.
+//!
+//! It is written for any [`Host`]: the worker is one, and so is the simulated node of the broker's
+//! seeded simulation, which thereby tests what a node runs. A host is known when this is compiled:
+//! that there may be others costs a delivery nothing.
 
-pub(crate) mod turn;
+mod admission;
+mod commands;
+mod deliver;
+mod endpoint;
+mod host;
+mod members;
+mod outlet;
+mod posts;
+mod replies;
+mod requests;
+pub mod turn;
+
+pub use self::admission::{leave, leave_all};
+pub use self::commands::{answer, join_at_once, later};
+pub use self::endpoint::Endpoint;
+pub use self::host::{Errands, Host};
+pub use self::outlet::{Counted, Near, Outlet};
+pub use self::posts::fan_out;
+pub use self::replies::{close_slow, refuse, reply, say};
+pub use self::requests::{Next, is_done, is_ready, take};

@@ -5,7 +5,7 @@
 
 pub mod auth;
 pub mod cli;
-mod dispatch;
+pub mod dispatch;
 pub mod door;
 pub mod http;
 mod log;

@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Waker;
 
-use fanfare_broker::{Backlog, Hub, Inbox, Members, Roster};
+use fanfare_broker::{Backlog, Members, Roster};
 use fanfare_shared::Identity;
 use fanfare_shared::code::CloseCode;
 use fanfare_shared::config::{Config, Limits};
@@ -44,11 +44,11 @@ use self::connection::Connection;
 use self::send::Sender;
 use self::shared::SCRATCH_BYTES;
 pub(crate) use self::shared::Shared;
+use crate::dispatch;
 use crate::dispatch::turn::{self, APPEND, CLOSE, Turn};
 use crate::http::places::Place;
 use crate::metrics::Tally;
 use crate::panic;
-use crate::session::Membership;
 use crate::socket::Socket;
 
 /// How many connections are looked at before it is asked whether others should go on.
@@ -231,15 +231,6 @@ impl Worker {
         &self.shared.config.limits
     }
 
-    pub(crate) fn hub(&self) -> &Hub {
-        &self.shared.hub
-    }
-
-    /// What the hub has for this worker.
-    pub(crate) fn inbox(&self) -> &Arc<Inbox> {
-        self.shared.hub.inbox(self.index)
-    }
-
     pub(crate) fn roster(&self) -> &Roster {
         &self.shared.roster
     }
@@ -302,7 +293,7 @@ impl Worker {
 
     /// Lets go of a connection that has ended.
     fn end(&self, connection: &Connection) {
-        self.leave_all(connection);
+        dispatch::leave_all(self, connection);
         self.end_inbound(connection);
         self.connections.borrow_mut().try_remove(connection.slot);
         self.shared
@@ -317,7 +308,7 @@ impl Worker {
     pub(crate) fn close(&self, connection: &Rc<Connection>, code: CloseCode, reason: &str) {
         if Socket::start_close(connection, code, reason, self.limits().close_timeout) {
             tracing::debug!(client = %connection.client, code = code.as_u16(), reason, "closing");
-            self.leave_all(connection);
+            dispatch::leave_all(self, connection);
             self.turn.charge(CLOSE);
             self.mark_answered(connection);
         }
@@ -326,30 +317,7 @@ impl Worker {
     /// Answers a peer's close frame.
     pub(crate) fn answer_close(&self, connection: &Rc<Connection>, code: Option<u16>) {
         Socket::answer_close(connection, code, self.limits().close_timeout);
-        self.leave_all(connection);
+        dispatch::leave_all(self, connection);
         self.mark_answered(connection);
-    }
-
-    /// Takes a connection out of a room.
-    pub(crate) fn leave(&self, connection: &Connection, membership: &Membership) {
-        if let Some(name) = self
-            .members
-            .borrow_mut()
-            .remove(membership.room, membership.slot)
-        {
-            self.hub().leave(&name, self.index);
-            self.shared.metrics.memberships.dec();
-            if membership.rule.presence {
-                self.roster().exit(&name, connection.client);
-            }
-        }
-    }
-
-    fn leave_all(&self, connection: &Connection) {
-        let rooms = connection.session.borrow_mut().take_rooms();
-        for membership in &rooms {
-            self.leave(connection, membership);
-            self.turn.charge(CLOSE);
-        }
     }
 }

@@ -9,7 +9,7 @@ use std::cell::Cell;
 use tokio::task::yield_now;
 
 /// The units of one turn.
-pub(crate) const MOST: usize = 20_000;
+pub const MOST: usize = 20_000;
 
 /// How many connections are written, in one system call where that is possible, before the worker
 /// looks at what else there is to do: writing uses up no turn of the scheduler by itself.
@@ -35,7 +35,7 @@ pub(crate) const ENCODED_BYTES: usize = 64;
 
 /// What was done since the last pause.
 #[derive(Debug, Default)]
-pub(crate) struct Turn {
+pub struct Turn {
     spent: Cell<usize>,
     #[cfg(test)]
     pub(crate) total: Cell<usize>,
@@ -43,7 +43,7 @@ pub(crate) struct Turn {
 
 impl Turn {
     /// Adds units.
-    pub(crate) fn charge(&self, units: usize) {
+    pub fn charge(&self, units: usize) {
         self.spent.set(self.spent.get() + units);
         #[cfg(test)]
         self.total.set(self.total.get() + units);
@@ -65,12 +65,13 @@ impl Turn {
     }
 
     /// Whether it is time for a pause.
-    pub(crate) fn is_spent(&self) -> bool {
+    #[must_use]
+    pub fn is_spent(&self) -> bool {
         self.spent.get() >= MOST
     }
 
     /// Lets others go on, if it is time to.
-    pub(crate) async fn pause(&self) {
+    pub async fn pause(&self) {
         if self.is_spent() {
             self.spent.set(0);
             yield_now().await;

@@ -24,20 +24,6 @@ impl Worker {
             connection,
         }
     }
-
-    /// Whether every command is answered, and every answer written.
-    pub(super) fn is_done(&self, connection: &Rc<Connection>) -> bool {
-        let around = self.around(connection);
-        connection.session.borrow_mut().is_done(&around)
-    }
-
-    /// Whether the session can take the next request.
-    pub(super) fn is_ready(&self, connection: &Rc<Connection>) -> bool {
-        connection
-            .session
-            .borrow()
-            .is_ready(&self.around(connection))
-    }
 }
 
 impl Surroundings for Around<'_> {

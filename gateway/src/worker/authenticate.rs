@@ -10,6 +10,7 @@ use fanfare_shared::{Authentication, Event, Identity, LeftReason, Member};
 use super::Worker;
 use super::connection::Connection;
 use crate::auth::{Credential, OriginPolicy, Rejected};
+use crate::dispatch;
 use crate::http::credentials::{Credentials, Places};
 use crate::http::response::{Response, Status};
 use crate::session::Refusal;
@@ -96,14 +97,14 @@ impl Worker {
     pub(super) fn authenticate(&self, connection: &Rc<Connection>, id: Option<u64>, token: &str) {
         let Some(tokens) = &self.shared.tokens else {
             let message = "auth: this node asks for no tokens; leave `auth` out";
-            return self.refuse(connection, id, ErrorCode::BadRequest, message);
+            return dispatch::refuse(self, connection, id, ErrorCode::BadRequest, message);
         };
         match tokens.check(token) {
             Err(Rejected::UnknownKey(_)) if tokens.is_remote() => {
                 let (tokens, token) = (Arc::clone(tokens), token.to_owned());
                 // What is asked for behind it is for the new token to decide.
                 connection.session.borrow_mut().begin_renewal();
-                self.later(connection, id, async move |worker, connection| {
+                dispatch::later(self, connection, id, async move |worker, connection| {
                     let checked = tokens.check_anew(&token).await;
                     connection.session.borrow_mut().end_renewal();
                     if connection.is_open() {
@@ -126,7 +127,7 @@ impl Worker {
             Ok(credential) => self.renew(connection, id, &Arc::new(credential)),
             Err(rejected) => {
                 let message = rejected.to_string();
-                self.refuse(connection, id, ErrorCode::Unauthorized, &message);
+                dispatch::refuse(self, connection, id, ErrorCode::Unauthorized, &message);
             }
         }
     }
@@ -140,17 +141,17 @@ impl Worker {
         let leave = match renewed {
             Ok(leave) => leave,
             Err(Refusal { code, message }) => {
-                return self.refuse(connection, id, code, &message);
+                return dispatch::refuse(self, connection, id, code, &message);
             }
         };
         for membership in leave {
-            self.leave(connection, &membership);
+            dispatch::leave(self, connection, &membership);
             let left = Event::Left {
                 id: None,
                 room: membership.name.as_str(),
                 reason: Some(LeftReason::Forbidden),
             };
-            self.say(connection, &left);
+            dispatch::say(self, connection, &left);
         }
         if last.as_ref() != Some(&credential.identity) {
             self.enter_anew(connection, &credential.identity);
@@ -160,7 +161,7 @@ impl Worker {
             user: credential.identity.user.as_deref(),
             expires: Some(credential.expires),
         };
-        self.reply(connection, id, &auth);
+        dispatch::reply(self, connection, id, &auth);
     }
 
     /// Has the other members see the identity of the new token.

@@ -5,10 +5,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use fanfare_broker::{Ticket, Wire};
+use fanfare_broker::Wire;
 use fanfare_shared::{ClientId, Identity};
 use tokio::net::TcpStream;
 
+use crate::dispatch::Endpoint;
 use crate::door::Door;
 use crate::session::Session;
 use crate::socket::{Carrier, Socket};
@@ -55,20 +56,44 @@ impl Connection {
     pub(super) fn identity(&self) -> Option<Arc<Identity>> {
         self.session.borrow().identity()
     }
-
-    /// Leads an answer back to it.
-    pub(super) const fn ticket(&self, id: Option<u64>, announced: bool) -> Ticket {
-        Ticket {
-            slot: self.slot,
-            client: self.client,
-            id,
-            announced,
-        }
-    }
 }
 
 impl Carrier for Connection {
     fn socket(&self) -> &Socket {
         &self.socket
+    }
+}
+
+impl Endpoint for Connection {
+    fn client(&self) -> ClientId {
+        self.client
+    }
+
+    fn slot(&self) -> usize {
+        self.slot
+    }
+
+    fn wire(&self) -> Wire {
+        self.wire
+    }
+
+    fn door(&self) -> &Arc<dyn Door> {
+        &self.door
+    }
+
+    fn session(&self) -> &RefCell<Session> {
+        &self.session
+    }
+
+    fn is_open(&self) -> bool {
+        self.socket.is_open()
+    }
+
+    fn wake_reader(&self) {
+        self.socket.wake_reader();
+    }
+
+    fn kill(&self) {
+        self.socket.kill();
     }
 }

@@ -11,11 +11,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use fanfare_shared::code::CloseCode;
 
 use super::Worker;
 use super::connection::Connection;
 use super::turn::APPEND;
+use crate::dispatch;
 use crate::socket::Socket;
 
 /// Who writes what is queued, held back until this is dropped: after a panic, too.
@@ -46,7 +46,7 @@ impl Worker {
             Socket::push(connection, &frame, bound)
         }) {
             Ok(()) => self.mark_answered(connection),
-            Err(_) => self.close_slow(connection),
+            Err(_) => dispatch::close_slow(self, connection),
         }
     }
 
@@ -66,13 +66,6 @@ impl Worker {
             self.turn.charge_write(gone);
         }
         pushed
-    }
-
-    /// Closes a connection that does not read what it gets.
-    pub(super) fn close_slow(&self, connection: &Rc<Connection>) {
-        self.shared.metrics.slow_disconnected.inc();
-        let reason = "slow consumer: more waits than limits.outbox_bytes";
-        self.close(connection, CloseCode::SlowConsumer, reason);
     }
 
     // --- whom to write ---

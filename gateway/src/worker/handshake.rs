@@ -20,6 +20,7 @@ use self::head::{Ending, Head};
 use super::authenticate::Identified;
 use super::connection::Connection;
 use super::{Load, Worker, read};
+use crate::dispatch;
 use crate::http::answer;
 use crate::http::credentials::Credentials;
 use crate::http::handshake::Upgrade;
@@ -218,7 +219,7 @@ impl Seat {
                     max_message: worker.limits().max_message as u64,
                     session: Some(worker.authentication(credential.as_deref())),
                 };
-                worker.say(connection, &Event::Welcome(welcome));
+                dispatch::say(&**worker, connection, &Event::Welcome(welcome));
             }
             let mut rooms = rooms;
             if has_words {
@@ -229,7 +230,7 @@ impl Seat {
                         .collect::<Vec<_>>(),
                 );
             }
-            worker.join_at_once(connection, rooms, has_words);
+            dispatch::join_at_once(&**worker, connection, rooms, has_words);
         });
         connection.socket.inbound.replace(Inbound::begin(first));
         // A task of its own: the handshake's is larger, and has done its work.

@@ -12,8 +12,7 @@ use tokio::time::timeout;
 
 use super::Worker;
 use super::connection::Connection;
-use crate::message::Message;
-use crate::session::Taken;
+use crate::dispatch::{self, Next};
 use crate::socket::message::{Fault, Received};
 use crate::socket::{Inbound, Phase, Socket, expect_more_later};
 
@@ -43,15 +42,6 @@ enum Last {
     Fault(Fault),
     /// The end of the stream.
     End,
-}
-
-/// Whether a message was taken whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Next {
-    /// It was; read on.
-    Read,
-    /// It was not: offer the rest again when the session is ready.
-    Wait,
 }
 
 /// Serves a connection until it ends, beginning with what it holds.
@@ -92,7 +82,7 @@ pub(super) async fn run(worker: &Worker, connection: &Rc<Connection>) {
 
 /// Waits until all that came before is answered and written, or for as long as a close may take.
 async fn answered(worker: &Worker, connection: &Rc<Connection>) {
-    if connection.is_open() && !worker.is_done(connection) {
+    if connection.is_open() && !dispatch::is_done(worker, connection) {
         let patience = worker.limits().close_timeout;
         // In a box: every connection that waits for its peer would have room for it.
         let _ = Box::pin(timeout(patience, session_ready(worker, connection))).await;
@@ -192,7 +182,7 @@ fn resume(worker: &Worker, connection: &Rc<Connection>) -> Flow {
     let (kept, mut bytes) = connection.socket.inbound.borrow_mut().take_back();
     if let Some((message, mut at)) = kept
         && connection.is_open()
-        && take(worker, connection, &message, &mut at) == Next::Wait
+        && dispatch::take(worker, connection, &message, &mut at) == Next::Wait
     {
         let mut inbound = connection.socket.inbound.borrow_mut();
         inbound.keep(message, at, bytes);
@@ -259,46 +249,18 @@ fn take_from(
             continue;
         }
         let mut taken = 0;
-        if take(worker, connection, &message, &mut taken) == Next::Wait {
+        if dispatch::take(worker, connection, &message, &mut taken) == Next::Wait {
             inbound.keep(message.into_owned(), taken, bytes[at..].to_vec());
             return Flow::Wait;
         }
     }
 }
 
-/// Does what a message asks for, from `at` on; where the session has to wait, `at` is left at that.
-fn take(
-    worker: &Worker,
-    connection: &Rc<Connection>,
-    message: &Message<'_>,
-    at: &mut usize,
-) -> Next {
-    // A closing connection has said its last word.
-    while connection.is_open() {
-        // Before it is decoded, which may be in vain.
-        if !worker.is_ready(connection) {
-            return Next::Wait;
-        }
-        let mut behind = *at;
-        let Some(incoming) = connection.door.next(message, &mut behind) else {
-            return Next::Read;
-        };
-        let around = worker.around(connection);
-        let taken = connection.session.borrow_mut().take(incoming, &around);
-        match taken {
-            Taken::Wait => return Next::Wait,
-            Taken::Do(effect) => worker.act(connection, effect),
-        }
-        *at = behind;
-    }
-    Next::Read
-}
-
 /// Waits until the session can take commands again, or the connection ends.
 async fn session_ready(worker: &Worker, connection: &Rc<Connection>) {
     let _unread = connection.socket.unread();
     poll_fn(|context| {
-        if worker.is_ready(connection) || !connection.is_open() {
+        if dispatch::is_ready(worker, connection) || !connection.is_open() {
             return Poll::Ready(());
         }
         connection.socket.wait(context.waker());

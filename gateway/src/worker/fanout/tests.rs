@@ -5,17 +5,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fanfare_broker::Delivery;
-use fanfare_shared::{ClientId, Data, Encoding, Epoch, Headcount, MemberChange};
+use bytes::Bytes;
+use fanfare_broker::{Delivery, Notice, Post, RoomKey, Ticket};
+use fanfare_shared::config::SlowConsumer;
+use fanfare_shared::{
+    ClientId, Data, Encoding, Epoch, Headcount, MemberChange, Position, Publication, RoomName,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::task::spawn_local;
+use tokio::task::{spawn_local, yield_now};
 
 use super::super::fixture::shared;
 use super::super::turn::MOST;
 use super::*;
-use crate::session::Session;
+use crate::session::{Membership, Session};
+use crate::socket::Socket;
 use crate::worker::read;
 
 /// Runs a test on the thread of a worker.

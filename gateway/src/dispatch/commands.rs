@@ -1,0 +1,193 @@
+//! Doing what a session asks for, and telling the client what became of it.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use fanfare_broker::backend::{BackendError, Pending, Snapshot};
+use fanfare_shared::code::{CloseCode, ErrorCode};
+use fanfare_shared::{Event, Position, RoomName};
+
+use super::admission::leave;
+use super::endpoint::Endpoint as _;
+use super::host::Host;
+use super::outlet::Counted;
+use super::replies::{refuse, refuse_backend, reply, say};
+use crate::operation::{History, Presence, Publish};
+use crate::panic;
+use crate::session::{Detached, Effect, Refusal};
+
+/// Does what a session asks for.
+pub(super) fn act<H: Host>(host: &H, endpoint: &Rc<H::Endpoint>, effect: Effect<'_>) {
+    match effect {
+        Effect::Nothing => {}
+        Effect::Join {
+            join,
+            id,
+            announced,
+        } => join.act(host.index(), endpoint.ticket(id, announced), host.hub()),
+        Effect::Leave { membership, id } => {
+            leave(host, endpoint, &membership);
+            let (room, reason) = (membership.name.as_str(), None);
+            reply(host, endpoint, id, &Event::Left { id, room, reason });
+        }
+        Effect::Publish {
+            publish: wanted,
+            id,
+        } => publish(host, endpoint, wanted, id),
+        Effect::History {
+            history: wanted,
+            id,
+        } => history(host, endpoint, wanted, id),
+        Effect::Presence {
+            presence: wanted,
+            id,
+        } => presence(host, endpoint, wanted, id),
+        Effect::Auth { id, token } => host.authenticate(endpoint, id, &token),
+        Effect::Pong { id } => reply(host, endpoint, id, &Event::Pong { id }),
+        Effect::Refuse { id, refusal, close } => {
+            let Refusal { code, message } = refusal;
+            if code == ErrorCode::RateLimited {
+                host.count(Counted::NewRoomRefused);
+            }
+            refuse(host, endpoint, id, code, &message);
+            if let Some(reason) = close {
+                host.close(endpoint, CloseCode::Policy, &reason);
+            }
+        }
+        Effect::Close { code, reason } => host.close(endpoint, code, reason),
+    }
+}
+
+/// Joins the rooms that the handshake named. `announced` says whether the client is told.
+pub fn join_at_once<H: Host>(
+    host: &H,
+    endpoint: &Rc<H::Endpoint>,
+    rooms: Vec<RoomName>,
+    announced: bool,
+) {
+    for room in rooms {
+        let around = host.around(endpoint);
+        let mut session = endpoint.session().borrow_mut();
+        let effect = session.join_at_once(room, announced, &around);
+        drop(session);
+        act(host, endpoint, effect);
+    }
+}
+
+fn publish<H: Host>(host: &H, endpoint: &Rc<H::Endpoint>, publish: Publish<'_>, id: Option<u64>) {
+    host.count(Counted::Publish);
+    let room = id.map(|_| publish.room().clone());
+    let identity = endpoint.session().borrow().identity();
+    let user = identity.as_deref().and_then(|known| known.user.as_deref());
+    let outcome = publish.act(Some((endpoint.client(), user)), host.hub());
+    let Some(room) = room else {
+        return detach(host, endpoint, outcome);
+    };
+    answer(
+        host,
+        endpoint,
+        id,
+        outcome,
+        move |host, endpoint, position| {
+            published(host, endpoint, position);
+            let room = room.as_str();
+            say(host, endpoint, &Event::Published { id, room, position });
+        },
+    );
+}
+
+/// Leaves an outcome that nobody awaits: of a failure the client is told.
+fn detach<H: Host>(host: &H, endpoint: &Rc<H::Endpoint>, outcome: Pending<Option<Position>>) {
+    if matches!(outcome, Pending::Ready(_)) {
+        return answer(host, endpoint, None, outcome, published);
+    }
+    let ticket = endpoint.ticket(None, false);
+    let make = || Detached::new(Arc::clone(host.inbox()), ticket);
+    let held = endpoint.session().borrow_mut().detach(make);
+    outcome.settle(move |outcome| held.settle(outcome));
+}
+
+fn published<H: Host>(host: &H, endpoint: &Rc<H::Endpoint>, position: Option<Position>) {
+    let mut session = endpoint.session().borrow_mut();
+    session.published(position, &host.around(endpoint));
+}
+
+fn history<H: Host>(host: &H, endpoint: &Rc<H::Endpoint>, history: History, id: Option<u64>) {
+    let outcome = history.act(host.hub());
+    later(host, endpoint, id, async move |host, endpoint| {
+        let Snapshot {
+            position,
+            publications,
+            ..
+        } = outcome.await?;
+        if id.is_none() || !endpoint.is_open() {
+            return Ok(());
+        }
+        let (door, room) = (Arc::clone(endpoint.door()), history.room().clone());
+        let encode = move |messages: &_| {
+            let room = room.as_str();
+            door.encode(&Event::History {
+                id,
+                room,
+                position,
+                messages,
+            })
+        };
+        if let Some(frame) = host.encode_in_turn(publications, encode).await {
+            host.enqueue(endpoint, frame);
+        }
+        Ok(())
+    });
+}
+
+fn presence<H: Host>(host: &H, endpoint: &Rc<H::Endpoint>, presence: Presence, id: Option<u64>) {
+    let outcome = presence.act(host.roster());
+    answer(host, endpoint, id, outcome, move |host, endpoint, roll| {
+        let (room, roll) = (presence.room().as_str(), &roll);
+        reply(host, endpoint, id, &Event::Presence { id, room, roll });
+    });
+}
+
+// --- answers that may have to wait ---
+
+/// Gives an outcome to `reply`: at once if it is known, else from a task when it is. Of a
+/// failure the client is told.
+pub fn answer<H: Host, T: 'static>(
+    host: &H,
+    endpoint: &Rc<H::Endpoint>,
+    id: Option<u64>,
+    outcome: Pending<T>,
+    reply: impl FnOnce(&H, &Rc<H::Endpoint>, T) + 'static,
+) {
+    match outcome {
+        Pending::Ready(Some(Ok(known))) => reply(host, endpoint, known),
+        Pending::Ready(Some(Err(error))) => refuse_backend(host, endpoint, id, &error),
+        waiting => later(host, endpoint, id, async move |host, endpoint| {
+            let known = waiting.await?;
+            if endpoint.is_open() {
+                reply(host, endpoint, known);
+            }
+            Ok(())
+        }),
+    }
+}
+
+/// Answers a command from a task. A panic in it ends the connection.
+pub fn later<H: Host>(
+    host: &H,
+    endpoint: &Rc<H::Endpoint>,
+    id: Option<u64>,
+    answer: impl AsyncFnOnce(&H, &Rc<H::Endpoint>) -> Result<(), BackendError> + 'static,
+) {
+    endpoint.session().borrow_mut().begin();
+    let (aside, endpoint) = (host.share(), Rc::clone(endpoint));
+    host.spawn(async move {
+        match panic::contain(answer(&aside, &endpoint)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => refuse_backend(&*aside, &endpoint, id, &error),
+            Err(_) => endpoint.kill(),
+        }
+        endpoint.session().borrow_mut().end();
+        endpoint.wake_reader();
+    });
+}
