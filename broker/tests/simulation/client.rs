@@ -1,66 +1,71 @@
 //! A remote program that joins a room, leaves and comes back with its position. Knows only what
 //! the wire tells it; whether that is right is checked here, with every single thing it is told.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::rc::Rc;
 
-use fanfare_broker::{Delivery, Replay, RoomKey, Slot};
-use fanfare_shared::{Position, Publication};
+use fanfare_broker::Replay;
+use fanfare_gateway::dispatch::Endpoint as _;
+use fanfare_shared::Position;
 
-use super::network::payload_of;
+use super::connection::Connection;
 use super::rooms::SimRoom;
-use super::server::Server;
+use super::server::{Payload, Server};
+use super::wire::{Ask, Message, Told, next_frame};
 
-/// Where a client is.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Place {
-    Away,
-    /// Its first join is under way.
-    Joining {
-        node: usize,
-    },
-    Member {
-        node: usize,
-        worker: usize,
-        key: RoomKey,
-        slot: Slot,
-    },
+/// Where a client is connected.
+pub(crate) struct Link {
+    pub(crate) node: usize,
+    pub(crate) connection: Rc<Connection>,
 }
+
+/// What became of a publication: its position, or a failure.
+pub(crate) type Outcome = Result<Option<Position>, ()>;
 
 /// What clients were told, in numbers: a run in which nothing happens proves nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) joined: u64,
+    pub(crate) left: u64,
     pub(crate) recovered: u64,
     pub(crate) not_recovered: u64,
     pub(crate) replayed: u64,
     pub(crate) delivered: u64,
+    pub(crate) published: u64,
     pub(crate) epochs: u64,
     pub(crate) resets: u64,
     pub(crate) refused: u64,
+    pub(crate) slow: u64,
 }
 
 impl Tally {
     pub(crate) fn add(&mut self, other: &Self) {
         self.joined += other.joined;
+        self.left += other.left;
         self.recovered += other.recovered;
         self.not_recovered += other.not_recovered;
         self.replayed += other.replayed;
         self.delivered += other.delivered;
+        self.published += other.published;
         self.epochs += other.epochs;
         self.resets += other.resets;
         self.refused += other.refused;
+        self.slow += other.slow;
     }
 
     /// Whether everything happened many times.
     pub(crate) fn is_plenty(&self) -> bool {
         let rarest = [
+            self.left,
             self.recovered,
             self.not_recovered,
             self.replayed,
             self.delivered,
+            self.published,
             self.epochs,
             self.resets,
             self.refused,
+            self.slow,
         ];
         rarest.into_iter().all(|count| count > 100)
     }
@@ -69,15 +74,20 @@ impl Tally {
 pub(crate) struct Client {
     pub(crate) number: usize,
     pub(crate) room: SimRoom,
-    pub(crate) place: Place,
-    /// Counts its connections.
-    pub(crate) connection: u64,
-    /// What it asked for, and whether it waits for the answer.
-    pub(crate) replay: Replay,
-    pub(crate) asking: bool,
+    pub(crate) link: Option<Link>,
+    /// The joins and leaves that it waits for the answers to, in their order.
+    pub(crate) asked: VecDeque<(u64, Ask)>,
+    /// Whether it was told that it is a member, and not that it is one no longer.
+    pub(crate) is_member: bool,
     /// What it has seen up to.
     pub(crate) position: Option<Position>,
     pub(crate) tally: Tally,
+    /// What it published and waits for the answer to.
+    publishing: Vec<(u64, Payload)>,
+    /// What became of other publications.
+    pub(crate) outcomes: Vec<(Payload, Outcome)>,
+    /// Counts its commands.
+    commands: u64,
     /// In a room without history: the place of what it saw last.
     last: Option<usize>,
 }
@@ -87,33 +97,165 @@ impl Client {
         Self {
             number,
             room,
-            place: Place::Away,
-            connection: 0,
-            replay: Replay::None,
-            asking: false,
+            link: None,
+            asked: VecDeque::new(),
+            is_member: false,
             position: None,
             tally: Tally::default(),
+            publishing: Vec::new(),
+            outcomes: Vec::new(),
+            commands: 0,
             last: None,
+        }
+    }
+
+    /// Where it is connected, if it is.
+    pub(crate) fn node(&self) -> Option<usize> {
+        self.link.as_ref().map(|link| link.node)
+    }
+
+    /// Whether it is to be told of all that is published: it is a member, has not asked to leave, and
+    /// its node has not closed it.
+    pub(crate) fn is_to_see_all(&self) -> bool {
+        let link = self.link.as_ref();
+        self.is_member
+            && self.asked.iter().all(|(_, ask)| *ask != Ask::Leave)
+            && link.is_some_and(|link| link.connection.is_open())
+    }
+
+    /// Whether it reads nothing for now.
+    pub(crate) fn is_stuck(&self) -> bool {
+        let link = self.link.as_ref();
+        link.is_some_and(|link| link.connection.stuck.get())
+    }
+
+    /// Reads nothing from now on, or goes on reading.
+    pub(crate) fn stick(&self, stuck: bool) {
+        if let Some(link) = &self.link {
+            link.connection.stuck.set(stuck);
         }
     }
 
     /// Is on its own again, in the middle of whatever it was doing.
     pub(crate) fn cut_off(&mut self) {
-        self.connection += 1;
-        self.asking = false;
-        self.place = Place::Away;
+        if let Some(link) = self.link.take() {
+            link.connection.gone.set(true);
+        }
+        self.is_member = false;
+        self.asked.clear();
+        let unknown = self.publishing.drain(..);
+        self.outcomes
+            .extend(unknown.map(|(_, payload)| (payload, Err(()))));
+    }
+
+    /// Sends a command and waits for its answer.
+    pub(crate) fn ask(&mut self, ask: Ask) {
+        self.commands += 1;
+        let id = self.commands;
+        match ask {
+            Ask::Publish(payload) => self.publishing.push((id, payload)),
+            ask => self.asked.push_back((id, ask)),
+        }
+        self.say(ask, Some(id));
+    }
+
+    /// Sends a command; without an id nobody waits for its answer.
+    pub(crate) fn say(&self, ask: Ask, id: Option<u64>) {
+        let link = self.link.as_ref().expect("it is connected");
+        link.connection
+            .send(ask.command(id, self.room.name.as_str()));
+    }
+
+    /// Takes what its node has sent.
+    pub(crate) fn listen(&mut self, server: &Server) {
+        while let Some(link) = &self.link {
+            let told = next_frame(&mut link.connection.received.borrow_mut());
+            let Some(told) = told else {
+                if link.connection.looks_closed() {
+                    self.tally.slow += 1;
+                    self.cut_off();
+                }
+                return;
+            };
+            self.told(told, server);
+        }
+    }
+
+    fn told(&mut self, told: Told, server: &Server) {
+        match told {
+            Told::Joined {
+                id,
+                room,
+                at,
+                recovered,
+                messages,
+            } => {
+                assert_eq!(room, self.room.name.as_str());
+                let Ask::Join(replay) = self.answered(id) else {
+                    panic!("{self:?}: joined, but asked for something else");
+                };
+                self.joined(replay, at.position(), recovered, &messages, server);
+            }
+            Told::Left { id, room } => {
+                assert_eq!(room, self.room.name.as_str());
+                assert_eq!(self.answered(id), Ask::Leave, "{self:?}");
+                assert!(self.is_member, "{self:?}: left where it was not");
+                self.tally.left += 1;
+                self.is_member = false;
+            }
+            Told::Published { id, room, at } => {
+                assert_eq!(room, self.room.name.as_str());
+                let payload = self.published(id).expect("its own publication");
+                self.tally.published += 1;
+                self.outcomes.push((payload, Ok(at.position())));
+            }
+            Told::Message(message) => self.delivered(&message, server),
+            Told::Reset { room, at } => {
+                assert_eq!(room, self.room.name.as_str());
+                self.reset(at.position().expect("one"), server);
+            }
+            Told::Error { id: None, .. } => {}
+            Told::Error { id: Some(id), code } => {
+                if let Some(payload) = self.published(id) {
+                    return self.outcomes.push((payload, Err(())));
+                }
+                self.tally.refused += 1;
+                if self.answered(id) == Ask::Leave {
+                    assert!(!self.is_member && code == "not_joined", "{self:?}: {code}");
+                } else {
+                    assert_eq!(code, "unavailable", "{self:?}");
+                }
+            }
+        }
+    }
+
+    /// What an answer is to.
+    fn answered(&mut self, id: u64) -> Ask {
+        let (asked, ask) = self.asked.pop_front().expect("it asked for something");
+        assert_eq!(id, asked, "{self:?}: another answer comes first");
+        ask
+    }
+
+    /// Which of its publications an answer is about, if it is about one.
+    fn published(&mut self, id: u64) -> Option<Payload> {
+        let index = self.publishing.iter().position(|(asked, _)| *asked == id)?;
+        Some(self.publishing.swap_remove(index).1)
     }
 
     /// Takes the answer to its join.
-    pub(crate) fn joined(
+    fn joined(
         &mut self,
+        replay: Replay,
         position: Option<Position>,
         recovered: Option<bool>,
-        messages: &[Arc<Publication>],
+        messages: &[Message],
         server: &Server,
     ) {
-        self.asking = false;
-        self.last = None;
+        if std::mem::replace(&mut self.is_member, true) {
+            assert_eq!(self.position, position, "{self:?}: joined elsewhere");
+        } else {
+            self.last = None;
+        }
         self.tally.joined += 1;
         self.tally.replayed += messages.len() as u64;
         self.tally.recovered += u64::from(recovered == Some(true));
@@ -129,7 +271,7 @@ impl Client {
         };
         let offsets = messages
             .iter()
-            .map(|message| message.position.expect("one").offset);
+            .map(|message| message.at.offset.expect("one"));
         let first = position.offset + 1 - messages.len() as u64;
         assert!(
             offsets.eq(first..=position.offset),
@@ -137,9 +279,9 @@ impl Client {
         );
         for (offset, message) in (first..).zip(messages) {
             let expected = server.payload(Position { offset, ..position });
-            assert_eq!(Some(payload_of(message)), expected, "{self:?}: at {offset}");
+            assert_eq!(Some(message.data), expected, "{self:?}: at {offset}");
         }
-        match (self.replay, recovered) {
+        match (replay, recovered) {
             (Replay::None, None) => assert!(messages.is_empty()),
             (Replay::Newest(count), None) => assert!(messages.len() <= count),
             (Replay::Since(since), Some(true)) => {
@@ -171,12 +313,14 @@ impl Client {
     }
 
     /// Takes a publication.
-    pub(crate) fn delivered(&mut self, delivery: &Delivery, server: &Server) {
+    fn delivered(&mut self, message: &Message, server: &Server) {
+        let Message { room, at, data } = message;
+        assert_eq!(room, self.room.name.as_str());
+        assert!(self.is_member, "{self:?}: told {data}, and is not there");
+        let (payload, new_epoch) = (*data, at.epoch());
         self.tally.delivered += 1;
-        self.tally.epochs += u64::from(delivery.new_epoch());
-        let publication = delivery.publication();
-        let payload = payload_of(publication);
-        let Some(position) = publication.position else {
+        self.tally.epochs += u64::from(new_epoch.is_some());
+        let Some(offset) = at.offset else {
             let order = Some(server.order(payload));
             assert!(order > self.last, "{self:?}: {payload} again, or too late");
             self.last = order;
@@ -185,17 +329,12 @@ impl Client {
         let seen = self
             .position
             .expect("a member of a room with history has one");
-        if delivery.new_epoch() {
-            assert!(
-                server.leads_to(seen, position),
-                "{self:?}: {position:?} does not follow, and nobody said so"
-            );
-        } else {
-            assert_eq!(
-                position.epoch, seen.epoch,
-                "{self:?}: nobody told the epoch"
-            );
-        }
+        let epoch = new_epoch.unwrap_or(seen.epoch);
+        let position = Position { epoch, offset };
+        assert!(
+            server.leads_to(seen, position),
+            "{self:?}: {position:?} does not follow, and nobody said so"
+        );
         assert_eq!(position.offset, seen.offset + 1, "{self:?}: gap or repeat");
         assert_eq!(
             server.payload(position),
@@ -206,7 +345,8 @@ impl Client {
     }
 
     /// Is told that publications were lost.
-    pub(crate) fn reset(&mut self, position: Position, server: &Server) {
+    fn reset(&mut self, position: Position, server: &Server) {
+        assert!(self.is_member, "{self:?}: reset, and is not there");
         self.tally.resets += 1;
         let seen = self
             .position
@@ -231,8 +371,13 @@ impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "client {} of {} at {:?}, {:?}, last joined with {:?}",
-            self.number, self.room.name, self.position, self.place, self.replay
+            "client {} of {} at {:?} on node {:?}, member: {}, waits for {:?}",
+            self.number,
+            self.room.name,
+            self.position,
+            self.node(),
+            self.is_member,
+            self.asked
         )
     }
 }

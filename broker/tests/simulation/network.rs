@@ -7,7 +7,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use bytes::Bytes;
 use fanfare_broker::backend::{Backend, BackendError, Log, Pending, Publish, Read, Sink, Snapshot};
 use fanfare_shared::{Data, Encoding, Position, Publication, RoomName};
 use fastrand::Rng;
@@ -367,15 +366,15 @@ pub(crate) fn publication(
         from: None,
         echo: true,
         data: Data {
-            encoding: Encoding::Binary,
-            bytes: Bytes::copy_from_slice(&payload.to_be_bytes()),
+            encoding: Encoding::Json,
+            bytes: payload.to_string().into(),
         },
     }
 }
 
-pub(crate) fn payload_of(publication: &Publication) -> Payload {
-    let bytes = publication.data.bytes[..].try_into();
-    Payload::from_be_bytes(bytes.expect("eight bytes"))
+fn payload_of(publication: &Publication) -> Payload {
+    let text = std::str::from_utf8(&publication.data.bytes).expect("text");
+    text.parse().expect("a number")
 }
 
 fn snapshot(room: &RoomName, found: Option<Found>) -> Snapshot {

@@ -1,32 +1,65 @@
-//! A node: a hub and the workers' side of it, as a gateway would be.
+//! A node: a hub, and the gateway's workers with simulated clients.
 
-use std::future::Future;
-use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Waker};
 use std::time::Duration;
 
 use fanfare_broker::backend::Sink;
-use fanfare_broker::{Hub, Members, Metrics, Options, Post};
-use fanfare_shared::config::SlowConsumer;
+use fanfare_broker::backend::memory::Memory;
+use fanfare_broker::{Hub, Metrics, Options, Roster};
+use fanfare_gateway::auth::Rules;
+use fanfare_gateway::door::Doors;
+use fanfare_gateway::http::handshake::Upgrade;
+use fanfare_shared::config::{Config, Limits};
 use fanfare_shared::{Position, RoomName};
+use fastrand::Rng;
 use prometheus::Registry;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use super::client::{Client, Place};
 use super::network::Network;
 use super::rooms::SimRoom;
+use super::worker::{Shared, Worker};
 
 /// How long the hubs keep rooms without members, and how often they look at the logs.
 pub(crate) const LINGER: Duration = Duration::from_millis(40);
 pub(crate) const SYNC_INTERVAL: Duration = Duration::from_millis(60);
 
+/// What all nodes of a run are like.
+pub(crate) struct Shape {
+    pub(crate) workers: usize,
+    /// How many publications a room keeps in memory.
+    pub(crate) recent: usize,
+    pub(crate) config: Config,
+}
+
+impl Shape {
+    /// What nodes are like that have these rooms.
+    pub(crate) fn new(workers: usize, recent: usize, rooms: &[SimRoom]) -> Self {
+        let config = Config {
+            limits: Limits {
+                // Low, so that there are slow clients, and sessions that wait.
+                outbox_bytes: 500,
+                inflight_commands: 2,
+                new_rooms: 1_000_000,
+                ..Limits::default()
+            },
+            rooms: rooms.iter().map(SimRoom::rule).collect(),
+            ..Config::default()
+        };
+        Self {
+            workers,
+            recent,
+            config,
+        }
+    }
+}
+
 pub(crate) struct Node {
     pub(crate) index: usize,
     pub(crate) hub: Arc<Hub>,
     pub(crate) metrics: Metrics,
-    workers: Vec<Members<usize>>,
+    pub(crate) workers: Vec<Rc<Worker>>,
     comparing: JoinHandle<()>,
     restoring: Option<JoinHandle<()>>,
     /// Where the logs stood when the link was made: caught up, the members have seen that much.
@@ -34,12 +67,12 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) fn start(index: usize, workers: usize, recent: usize, network: &Network) -> Self {
+    pub(crate) fn start(index: usize, shape: &Shape, network: &Network, rng: &mut Rng) -> Self {
         let metrics = Metrics::register(&Registry::new()).expect("a registry of its own");
         let options = Options {
-            workers,
+            workers: shape.workers,
             inbox: 1_000,
-            recent,
+            recent: shape.recent,
             linger: LINGER,
             sync_interval: SYNC_INTERVAL,
             page: 3,
@@ -50,19 +83,24 @@ impl Node {
         let backend = network.backend(index);
         let hub = Hub::new(options, backend, Handle::current(), metrics.clone());
         let compared = Arc::clone(&hub);
+        let shared = Shared {
+            hub: Arc::clone(&hub),
+            // Nobody is seen in these rooms.
+            roster: Arc::new(Roster::new(Arc::new(Memory::default()), metrics.clone())),
+            rules: Rules::new(&shape.config),
+            limits: shape.config.limits.clone(),
+            door: Arc::clone(Doors::default().of(&json())),
+        };
+        let worker = |index| Worker::new(index, shared.clone(), rng.fork());
         Self {
             index,
             hub,
             metrics,
-            workers: (0..workers).map(|_| Members::default()).collect(),
+            workers: (0..shape.workers).map(worker).collect(),
             comparing: tokio::spawn(async move { compared.compare_positions().await }),
             restoring: None,
             stood: Vec::new(),
         }
-    }
-
-    pub(crate) fn worker_count(&self) -> usize {
-        self.workers.len()
     }
 
     /// Has a link again, and catches up.
@@ -95,92 +133,32 @@ impl Node {
     /// Is gone, without a word.
     pub(crate) fn crash(self, network: &Network) {
         network.crash(self.index);
+        self.workers.iter().for_each(|worker| worker.crash());
         self.comparing.abort();
         if let Some(restoring) = self.restoring {
             restoring.abort();
         }
     }
 
-    /// Takes a client out of its room.
-    pub(crate) fn leave(&mut self, client: &Client) {
-        if let Place::Member {
-            worker, key, slot, ..
-        } = client.place
-        {
-            let name = self.workers[worker].remove(key, slot).expect("a member");
-            self.hub.leave(&name, worker);
+    /// Has the workers do all that the hub has for them.
+    pub(crate) fn settle(&self) {
+        for worker in &self.workers {
+            while !worker.is_idle() {
+                worker.step();
+            }
+            worker.write();
         }
     }
+}
 
-    /// Does what the hub has for a worker.
-    pub(crate) fn work(&mut self, worker: usize, clients: &mut [Client], network: &Network) {
-        let mut batch = Vec::new();
-        let inbox = Arc::clone(self.hub.inbox(worker));
-        let _ = pin!(inbox.take(&mut batch)).poll(&mut Context::from_waker(Waker::noop()));
-        for post in batch {
-            self.take_post(worker, post, clients, network);
-        }
-    }
-
-    fn take_post(&mut self, worker: usize, post: Post, clients: &mut [Client], network: &Network) {
-        let server = &network.lock().server;
-        match post {
-            Post::Publication { room, delivery } => {
-                if let Some((_, members)) = self.workers[worker].of(room) {
-                    for client in members {
-                        clients[*client].delivered(&delivery, server);
-                    }
-                }
-            }
-            Post::Notice { .. } => unreachable!("nobody announces members here"),
-            Post::Settled { .. } => unreachable!("every publication is awaited"),
-            Post::Reset { room, position, .. } => {
-                if let Some((_, members)) = self.workers[worker].of(room) {
-                    for client in members {
-                        clients[*client].reset(position, server);
-                    }
-                }
-            }
-            Post::Joined {
-                ticket,
-                room,
-                name,
-                position,
-                recovered,
-                messages,
-            } => {
-                let client = &mut clients[ticket.slot];
-                if client.connection != ticket.client.0 {
-                    // Gone meanwhile.
-                    self.hub.leave(&name, worker);
-                    return;
-                }
-                if let Place::Member { key, .. } = client.place {
-                    assert_eq!(key, room, "a room with members stays open");
-                    assert_eq!(client.position, position, "{client:?}: joined elsewhere");
-                    self.hub.leave(&name, worker);
-                } else {
-                    let rule = SlowConsumer::Disconnect;
-                    let slot = self.workers[worker].add(room, &name, rule, client.number);
-                    client.place = Place::Member {
-                        node: self.index,
-                        worker,
-                        key: room,
-                        slot,
-                    };
-                }
-                client.joined(position, recovered, &messages, server);
-            }
-            Post::Refused { ticket, .. } => {
-                let client = &mut clients[ticket.slot];
-                if client.connection == ticket.client.0 {
-                    client.asking = false;
-                    client.tally.refused += 1;
-                    if matches!(client.place, Place::Joining { .. }) {
-                        client.place = Place::Away;
-                    }
-                }
-            }
-        }
+/// A handshake that leads to `fanfare.v1.json`.
+fn json() -> Upgrade {
+    Upgrade {
+        head: 0,
+        entrance: 0,
+        protocol: 0,
+        rooms: Vec::new(),
+        echo: true,
+        response: Vec::new(),
     }
 }

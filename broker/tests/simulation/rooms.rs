@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use fanfare_broker::backend::Log;
 use fanfare_shared::RoomName;
+use fanfare_shared::config::{History, RoomPattern, RoomRule};
 use fastrand::Rng;
 
 /// A room and how its log is kept.
@@ -21,6 +22,20 @@ impl SimRoom {
         Self {
             log: Self::log_of(&name),
             name: RoomName::new(&name).expect("a valid name"),
+        }
+    }
+
+    /// The rule by which nodes keep it.
+    pub(crate) fn rule(&self) -> RoomRule {
+        RoomRule {
+            r#match: RoomPattern::new(self.name.as_str()).expect("a name is a pattern"),
+            history: History {
+                size: self.log.size,
+                ttl: self.log.ttl,
+                ..History::default()
+            },
+            presence: false,
+            ..RoomRule::default()
         }
     }
 

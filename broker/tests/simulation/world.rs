@@ -5,16 +5,17 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use fanfare_broker::Replay;
 use fanfare_broker::backend::{Pending, Publish};
-use fanfare_broker::{Join, Replay, Ticket};
 use fanfare_shared::{ClientId, Position};
 use fastrand::Rng;
 
-use super::client::{Client, Place, Tally};
+use super::client::{Client, Link, Outcome, Tally};
 use super::network::{Network, Weather, publication};
-use super::node::Node;
+use super::node::{Node, Shape};
 use super::rooms::SimRoom;
 use super::server::Payload;
+use super::wire::Ask;
 
 /// How long faults and clients have their way.
 const STEPS: u64 = 300;
@@ -42,10 +43,11 @@ pub(crate) struct World {
     network: Network,
     faults: Faults,
     rooms: Vec<SimRoom>,
-    recent: usize,
-    workers: usize,
+    shape: Shape,
     nodes: Vec<Option<Node>>,
     clients: Vec<Client>,
+    /// Counts the connections of all nodes.
+    connections: u64,
     sendings: Vec<Sending>,
     payloads: Payload,
     /// How many of a hundred steps bring a publication, and a worker to look into its inbox.
@@ -62,7 +64,17 @@ pub(crate) struct World {
 struct Sending {
     payload: Payload,
     room: usize,
-    pending: Option<Pending<Option<Position>>>,
+    way: Way,
+}
+
+/// By whom it is published.
+enum Way {
+    /// By nobody yet.
+    None,
+    /// By a node's own backend, as its server's API does.
+    Server(Pending<Option<Position>>),
+    /// By a client, which is told what becomes of it.
+    Client,
 }
 
 impl World {
@@ -98,14 +110,16 @@ impl World {
         let clients = (0..rng.usize(2..=8))
             .map(|number| Client::new(number, rooms[rng.usize(..rooms.len())].clone()))
             .collect();
+        let recent = [0, 1, 4, 100][rng.usize(..4)];
+        let shape = Shape::new(rng.usize(1..=2), recent, &rooms);
         let mut world = Self {
             network: Network::new(seed, nodes, weather),
             faults,
             rooms,
-            recent: [0, 1, 4, 100][rng.usize(..4)],
-            workers: rng.usize(1..=2),
+            shape,
             nodes: Vec::new(),
             clients,
+            connections: 0,
             sendings: Vec::new(),
             payloads: 0,
             publishing: rng.u64(5..60),
@@ -122,8 +136,8 @@ impl World {
         world
     }
 
-    fn start(&self, index: usize) -> Node {
-        let mut node = Node::start(index, self.workers, self.recent, &self.network);
+    fn start(&mut self, index: usize) -> Node {
+        let mut node = Node::start(index, &self.shape, &self.network, &mut self.rng);
         node.connect(&self.network);
         node
     }
@@ -152,19 +166,28 @@ impl World {
         tokio::time::sleep(STEP).await;
         let now = self.network.lock().now;
         for node in self.nodes.iter_mut().flatten() {
-            for worker in 0..node.worker_count() {
+            for worker in &node.workers {
                 if self.rng.u64(..100) < self.working {
-                    node.work(worker, &mut self.clients, &self.network);
+                    worker.step();
                 }
             }
             if now.is_multiple_of(10) {
                 node.hub.sweep();
             }
         }
+        self.listen();
         for index in 0..self.nodes.len() {
             self.check_readiness(index);
         }
         self.await_answers();
+    }
+
+    /// Has each client take what it was sent, if it reads.
+    fn listen(&mut self) {
+        let server = &self.network.lock().server;
+        for client in &mut self.clients {
+            client.listen(server);
+        }
     }
 
     /// A node that is ready again has told its members all that they had missed, where the
@@ -180,15 +203,19 @@ impl World {
         let Some(stood) = node.has_caught_up() else {
             return;
         };
-        for worker in 0..node.worker_count() {
-            node.work(worker, &mut self.clients, &self.network);
+        for client in &mut self.clients {
+            if client.node() == Some(index) {
+                client.stick(false);
+            }
         }
+        node.settle();
+        self.listen();
         if self.refusing {
             return;
         }
         let state = self.network.lock();
         for client in &self.clients {
-            let here = matches!(client.place, Place::Member { node, .. } if node == index);
+            let here = client.node() == Some(index) && client.is_to_see_all();
             let stood = stood.iter().find(|(room, _)| *room == client.room.name);
             if let (true, Some(seen), Some((_, stood))) = (here, client.position, stood) {
                 // Unless the log itself was lost or set back since.
@@ -208,13 +235,7 @@ impl World {
         self.break_something();
         self.mend_something(30);
         for number in 0..self.clients.len() {
-            match self.clients[number].place {
-                Place::Away if self.rng.u64(..20) == 0 => self.join(number),
-                Place::Joining { .. } if self.rng.u64(..200) == 0 => self.disconnect(number),
-                Place::Member { .. } if self.rng.u64(..100) == 0 => self.disconnect(number),
-                Place::Member { .. } if self.rng.u64(..400) == 0 => self.join(number),
-                _ => {}
-            }
+            self.act_for(number);
         }
         if self.rng.u64(..100) < self.publishing {
             for _ in 0..=self.rng.usize(..3) {
@@ -299,10 +320,7 @@ impl World {
         };
         node.crash(&self.network);
         for client in &mut self.clients {
-            let (Place::Joining { node } | Place::Member { node, .. }) = client.place else {
-                continue;
-            };
-            if node == index {
+            if client.node() == Some(index) {
                 client.cut_off();
             }
         }
@@ -310,100 +328,139 @@ impl World {
 
     // --- clients ---
 
-    /// Has a client join, or join again where it is.
-    fn join(&mut self, number: usize) {
+    /// Lets a client do something, or not.
+    fn act_for(&mut self, number: usize) {
+        let mut once_in = |steps| self.rng.u64(..steps) == 0;
         let client = &mut self.clients[number];
-        if client.asking {
-            return;
-        }
-        let (index, worker) = match client.place {
-            Place::Member { node, worker, .. } => (node, worker),
-            _ => {
-                let index = self.rng.usize(..self.nodes.len());
-                (index, self.rng.usize(..self.workers))
+        if client.link.is_none() {
+            if once_in(20) {
+                self.connect(number);
+                self.join(number);
             }
-        };
-        let Some(node) = &self.nodes[index] else {
             return;
-        };
-        client.replay = match client.position {
-            Some(position) if self.rng.u64(..10) > 0 => Replay::Since(position),
-            _ if self.rng.bool() => Replay::Newest(self.rng.usize(..30)),
-            _ => Replay::None,
-        };
-        client.asking = true;
-        if matches!(client.place, Place::Away) {
-            client.place = Place::Joining { node: index };
         }
-        let ticket = Ticket {
-            slot: number,
-            client: ClientId(client.connection),
-            id: None,
-            announced: true,
-        };
-        let replay = client.replay;
-        let join = Join {
-            worker,
-            ticket,
-            replay,
-        };
-        node.hub.join(&client.room.name, join);
+        let is_idle = client.asked.is_empty();
+        if once_in(if client.is_member { 100 } else { 200 }) {
+            return client.cut_off();
+        }
+        if once_in(if client.is_stuck() { 20 } else { 200 }) {
+            client.stick(!client.is_stuck());
+        }
+        // What it asks for before it knows that it is a member has to wait for that.
+        if once_in(if is_idle { 400 } else { 100 }) && client.asked.len() < 5 {
+            client.ask(Ask::Leave);
+            if self.rng.bool() {
+                self.join(number);
+            }
+        } else if is_idle && once_in(if client.is_member { 400 } else { 20 }) {
+            self.join(number);
+        }
     }
 
-    fn disconnect(&mut self, number: usize) {
-        let client = &mut self.clients[number];
-        let (Place::Joining { node } | Place::Member { node, .. }) = client.place else {
-            return;
-        };
-        if let Some(node) = &mut self.nodes[node] {
-            node.leave(client);
+    fn connect(&mut self, number: usize) {
+        let index = self.rng.usize(..self.nodes.len());
+        let worker = self.rng.usize(..self.shape.workers);
+        if let Some(node) = &self.nodes[index] {
+            self.connections += 1;
+            let connection = node.workers[worker].open(ClientId(self.connections));
+            self.clients[number].link = Some(Link {
+                node: index,
+                connection,
+            });
         }
-        client.cut_off();
+    }
+
+    /// Has a client join, or join again, if it is connected.
+    fn join(&mut self, number: usize) {
+        let client = &mut self.clients[number];
+        if client.link.is_some() {
+            client.ask(Ask::Join(match client.position {
+                Some(position) if self.rng.u64(..10) > 0 => Replay::Since(position),
+                _ if self.rng.bool() => Replay::Newest(self.rng.usize(..30)),
+                _ => Replay::None,
+            }));
+        }
     }
 
     // --- publishers ---
 
     fn publish(&mut self) {
         self.payloads += 1;
-        self.sendings.push(Sending {
-            payload: self.payloads,
-            room: self.rng.usize(..self.rooms.len()),
-            pending: None,
-        });
+        let (payload, room) = (self.payloads, self.rng.usize(..self.rooms.len()));
+        if self.rng.u64(..8) == 0
+            && let Some(number) = self.publisher(room)
+        {
+            // Nobody will know what came of it.
+            return self.clients[number].say(Ask::Publish(payload), None);
+        }
+        let way = Way::None;
+        self.sendings.push(Sending { payload, room, way });
+    }
+
+    /// Some client that may publish into a room, or will soon.
+    fn publisher(&mut self, room: usize) -> Option<usize> {
+        let number = self.rng.usize(..self.clients.len());
+        let client = &self.clients[number];
+        let may_publish = client.is_to_see_all() && client.room.name == self.rooms[room].name;
+        may_publish.then_some(number)
     }
 
     /// Sends what was not sent, or not acknowledged; with the same key, so as not to double it.
     fn await_answers(&mut self) {
-        let (network, rooms, nodes, rng) = (&self.network, &self.rooms, &self.nodes, &mut self.rng);
-        self.sendings.retain_mut(|sending| {
-            let room = &rooms[sending.room];
-            let Some(pending) = &mut sending.pending else {
-                if let Some(node) = &nodes[rng.usize(..nodes.len())] {
-                    sending.pending = Some(node.hub.backend().publish(Publish {
-                        publication: publication(&room.name, None, sending.payload),
-                        log: room.log,
-                        key: Some(sending.payload.to_string().into()),
-                    }));
-                }
-                return true;
-            };
-            let mut context = Context::from_waker(Waker::noop());
-            match Pin::new(pending).poll(&mut context) {
-                Poll::Pending => true,
-                Poll::Ready(Ok(position)) => {
-                    if let Some(position) = position {
-                        let logged = network.lock().server.payload(position);
-                        assert_eq!(logged, Some(sending.payload), "acknowledged, not logged");
+        for number in 0..self.clients.len() {
+            for (payload, outcome) in std::mem::take(&mut self.clients[number].outcomes) {
+                let mut sendings = self.sendings.iter();
+                let index = sendings.position(|sending| sending.payload == payload);
+                let index = index.expect("it waits for that");
+                self.settle(index, outcome);
+            }
+        }
+        for index in (0..self.sendings.len()).rev() {
+            let Sending { payload, room, .. } = self.sendings[index];
+            match &mut self.sendings[index].way {
+                Way::None => self.sendings[index].way = self.send(payload, room),
+                Way::Client => {}
+                Way::Server(pending) => {
+                    let mut context = Context::from_waker(Waker::noop());
+                    if let Poll::Ready(outcome) = Pin::new(pending).poll(&mut context) {
+                        self.settle(index, outcome.map_err(|_| ()));
                     }
-                    false
-                }
-                // Nobody knows what came of it. Without a log there is no key to try again with.
-                Poll::Ready(Err(_)) => {
-                    sending.pending = None;
-                    room.log.size > 0
                 }
             }
-        });
+        }
+    }
+
+    fn send(&mut self, payload: Payload, room: usize) -> Way {
+        if let Some(number) = self.publisher(room) {
+            self.clients[number].ask(Ask::Publish(payload));
+            return Way::Client;
+        }
+        let SimRoom { name, log } = &self.rooms[room];
+        match &self.nodes[self.rng.usize(..self.nodes.len())] {
+            None => Way::None,
+            Some(node) => Way::Server(node.hub.backend().publish(Publish {
+                publication: publication(name, None, payload),
+                log: *log,
+                key: Some(payload.to_string().into()),
+            })),
+        }
+    }
+
+    /// Takes note of what became of a publication.
+    fn settle(&mut self, index: usize, outcome: Outcome) {
+        let Sending { payload, room, .. } = self.sendings[index];
+        match outcome {
+            Ok(position) => {
+                if let Some(position) = position {
+                    let logged = self.network.lock().server.payload(position);
+                    assert_eq!(logged, Some(payload), "acknowledged, not logged");
+                }
+                self.sendings.remove(index);
+            }
+            // Nobody knows what came of it. Without a log there is no key to try again with.
+            Err(()) if self.rooms[room].log.size == 0 => drop(self.sendings.remove(index)),
+            Err(()) => self.sendings[index].way = Way::None,
+        }
     }
 
     // --- the end ---
@@ -415,7 +472,13 @@ impl World {
         for _ in 0..PATIENCE {
             self.mend_something(3);
             for number in 0..self.clients.len() {
-                if matches!(self.clients[number].place, Place::Away) {
+                let client = &mut self.clients[number];
+                client.stick(false);
+                if client.link.is_none() {
+                    self.connect(number);
+                }
+                let client = &self.clients[number];
+                if !client.is_member && client.asked.is_empty() {
                     self.join(number);
                 }
             }
@@ -433,15 +496,14 @@ impl World {
 
     fn is_well(&self, client: &Client) -> bool {
         let room = &client.room;
-        matches!(client.place, Place::Member { .. })
+        client.is_member
+            && client.asked.is_empty()
             && (room.log.size == 0 || client.position == self.network.lock().server.top(&room.name))
     }
 
     /// Has everyone leave, and waits until no node keeps anything of it.
     async fn part(&mut self) {
-        for number in 0..self.clients.len() {
-            self.disconnect(number);
-        }
+        self.clients.iter_mut().for_each(Client::cut_off);
         for _ in 0..PATIENCE {
             self.mend_something(3);
             self.step().await;
@@ -460,6 +522,8 @@ impl World {
     }
 
     fn is_empty(&self, node: &Node) -> bool {
-        node.metrics.rooms.get() == 0 && self.network.subscriptions(node.index) == 0
+        node.workers.iter().all(|worker| worker.is_empty())
+            && node.metrics.rooms.get() == 0
+            && self.network.subscriptions(node.index) == 0
     }
 }
