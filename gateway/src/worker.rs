@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Waker;
 
-use fanfare_broker::{Backlog, Members, Roster};
+use fanfare_broker::{Backlog, Members};
 use fanfare_shared::Identity;
 use fanfare_shared::code::CloseCode;
 use fanfare_shared::config::{Config, Limits};
@@ -229,10 +229,6 @@ impl Worker {
 
     pub(crate) fn limits(&self) -> &Limits {
         &self.shared.config.limits
-    }
-
-    pub(crate) fn roster(&self) -> &Roster {
-        &self.shared.roster
     }
 
     // --- turns ---

@@ -173,7 +173,7 @@ pub fn answer<H: Host, T: 'static>(
 }
 
 /// Answers a command from a task. A panic in it ends the connection.
-pub fn later<H: Host>(
+pub(super) fn later<H: Host>(
     host: &H,
     endpoint: &Rc<H::Endpoint>,
     id: Option<u64>,

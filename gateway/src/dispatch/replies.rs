@@ -10,7 +10,7 @@ use super::endpoint::Endpoint as _;
 use super::outlet::{Counted, Outlet};
 
 /// Sends the reply to a command that asked for one.
-pub fn reply<O: Outlet>(
+pub(super) fn reply<O: Outlet>(
     outlet: &O,
     endpoint: &Rc<O::Endpoint>,
     id: Option<u64>,

@@ -4,8 +4,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use fanfare_shared::Authentication;
 use fanfare_shared::code::{CloseCode, ErrorCode};
-use fanfare_shared::{Authentication, Event, Identity, LeftReason, Member};
 
 use super::Worker;
 use super::connection::Connection;
@@ -13,7 +13,6 @@ use crate::auth::{Credential, OriginPolicy, Rejected};
 use crate::dispatch;
 use crate::http::credentials::{Credentials, Places};
 use crate::http::response::{Response, Status};
-use crate::session::Refusal;
 
 /// Who a handshake is of.
 pub(super) enum Identified {
@@ -102,80 +101,10 @@ impl Worker {
         match tokens.check(token) {
             Err(Rejected::UnknownKey(_)) if tokens.is_remote() => {
                 let (tokens, token) = (Arc::clone(tokens), token.to_owned());
-                // What is asked for behind it is for the new token to decide.
-                connection.session.borrow_mut().begin_renewal();
-                dispatch::later(self, connection, id, async move |worker, connection| {
-                    let checked = tokens.check_anew(&token).await;
-                    connection.session.borrow_mut().end_renewal();
-                    if connection.is_open() {
-                        worker.settle(connection, id, checked);
-                    }
-                    Ok(())
-                });
+                let check = async move { tokens.check_anew(&token).await };
+                dispatch::renew_later(self, connection, id, check);
             }
-            checked => self.settle(connection, id, checked),
-        }
-    }
-
-    fn settle(
-        &self,
-        connection: &Rc<Connection>,
-        id: Option<u64>,
-        checked: Result<Credential, Rejected>,
-    ) {
-        match checked {
-            Ok(credential) => self.renew(connection, id, &Arc::new(credential)),
-            Err(rejected) => {
-                let message = rejected.to_string();
-                dispatch::refuse(self, connection, id, ErrorCode::Unauthorized, &message);
-            }
-        }
-    }
-
-    fn renew(&self, connection: &Rc<Connection>, id: Option<u64>, credential: &Arc<Credential>) {
-        let last = connection.identity();
-        let renewed = connection
-            .session
-            .borrow_mut()
-            .renew(Arc::clone(credential));
-        let leave = match renewed {
-            Ok(leave) => leave,
-            Err(Refusal { code, message }) => {
-                return dispatch::refuse(self, connection, id, code, &message);
-            }
-        };
-        for membership in leave {
-            dispatch::leave(self, connection, &membership);
-            let left = Event::Left {
-                id: None,
-                room: membership.name.as_str(),
-                reason: Some(LeftReason::Forbidden),
-            };
-            dispatch::say(self, connection, &left);
-        }
-        if last.as_ref() != Some(&credential.identity) {
-            self.enter_anew(connection, &credential.identity);
-        }
-        let auth = Event::Auth {
-            id,
-            user: credential.identity.user.as_deref(),
-            expires: Some(credential.expires),
-        };
-        dispatch::reply(self, connection, id, &auth);
-    }
-
-    /// Has the other members see the identity of the new token.
-    fn enter_anew(&self, connection: &Connection, identity: &Arc<Identity>) {
-        let session = connection.session.borrow();
-        for membership in session.rooms() {
-            if membership.rule.presence {
-                let member = Member {
-                    client: connection.client,
-                    identity: Arc::clone(identity),
-                };
-                let announce = membership.rule.announce;
-                self.roster().enter(&membership.name, member, announce);
-            }
+            checked => dispatch::renew(self, connection, id, checked),
         }
     }
 

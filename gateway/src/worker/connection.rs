@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use fanfare_broker::Wire;
-use fanfare_shared::{ClientId, Identity};
+use fanfare_shared::ClientId;
 use tokio::net::TcpStream;
 
 use crate::dispatch::Endpoint;
@@ -50,11 +50,6 @@ impl Connection {
 
     pub(crate) fn is_open(&self) -> bool {
         self.socket.is_open()
-    }
-
-    /// Who it belongs to; `None` of nobody.
-    pub(super) fn identity(&self) -> Option<Arc<Identity>> {
-        self.session.borrow().identity()
     }
 }
 
