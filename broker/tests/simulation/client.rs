@@ -27,6 +27,7 @@ pub(crate) type Outcome = Result<Option<Position>, ()>;
 pub(crate) struct Tally {
     pub(crate) joined: u64,
     pub(crate) left: u64,
+    pub(crate) revoked: u64,
     pub(crate) recovered: u64,
     pub(crate) not_recovered: u64,
     pub(crate) replayed: u64,
@@ -42,6 +43,7 @@ impl Tally {
     pub(crate) fn add(&mut self, other: &Self) {
         self.joined += other.joined;
         self.left += other.left;
+        self.revoked += other.revoked;
         self.recovered += other.recovered;
         self.not_recovered += other.not_recovered;
         self.replayed += other.replayed;
@@ -57,6 +59,7 @@ impl Tally {
     pub(crate) fn is_plenty(&self) -> bool {
         let rarest = [
             self.left,
+            self.revoked,
             self.recovered,
             self.not_recovered,
             self.replayed,
@@ -77,6 +80,12 @@ pub(crate) struct Client {
     pub(crate) link: Option<Link>,
     /// The joins and leaves that it waits for the answers to, in their order.
     pub(crate) asked: VecDeque<(u64, Ask)>,
+    /// The same of its tokens.
+    tokens: VecDeque<(u64, bool)>,
+    /// Whether the last token that was taken grants joins.
+    is_granted: bool,
+    /// The last join that may be forbidden, since a token that does not was or is to be the last.
+    forbidden: u64,
     /// Whether it was told that it is a member, and not that it is one no longer.
     pub(crate) is_member: bool,
     /// What it has seen up to.
@@ -99,6 +108,9 @@ impl Client {
             room,
             link: None,
             asked: VecDeque::new(),
+            tokens: VecDeque::new(),
+            is_granted: true,
+            forbidden: 0,
             is_member: false,
             position: None,
             tally: Tally::default(),
@@ -120,6 +132,7 @@ impl Client {
         let link = self.link.as_ref();
         self.is_member
             && self.asked.iter().all(|(_, ask)| *ask != Ask::Leave)
+            && !self.may_be_forbidden()
             && link.is_some_and(|link| link.connection.is_open())
     }
 
@@ -142,7 +155,10 @@ impl Client {
             link.connection.gone.set(true);
         }
         self.is_member = false;
+        // The next connection begins with another token.
+        self.is_granted = true;
         self.asked.clear();
+        self.tokens.clear();
         let unknown = self.publishing.drain(..);
         self.outcomes
             .extend(unknown.map(|(_, payload)| (payload, Err(()))));
@@ -154,7 +170,11 @@ impl Client {
         let id = self.commands;
         match ask {
             Ask::Publish(payload) => self.publishing.push((id, payload)),
+            Ask::Auth(grants) => self.tokens.push_back((id, grants)),
             ask => self.asked.push_back((id, ask)),
+        }
+        if self.may_be_forbidden() {
+            self.forbidden = id;
         }
         self.say(ask, Some(id));
     }
@@ -196,12 +216,26 @@ impl Client {
                 };
                 self.joined(replay, at.position(), recovered, &messages, server);
             }
-            Told::Left { id, room } => {
+            Told::Left { id, room, reason } => {
                 assert_eq!(room, self.room.name.as_str());
-                assert_eq!(self.answered(id), Ask::Leave, "{self:?}");
+                match id {
+                    Some(id) => assert_eq!(self.answered(id), Ask::Leave, "{self:?}"),
+                    None => {
+                        assert_eq!(reason.as_deref(), Some("forbidden"));
+                        assert!(self.may_be_forbidden(), "{self:?}: its token grants it");
+                        self.tally.revoked += 1;
+                    }
+                }
                 assert!(self.is_member, "{self:?}: left where it was not");
                 self.tally.left += 1;
                 self.is_member = false;
+            }
+            Told::Auth { id } => {
+                let (asked, grants) = self.tokens.pop_front().expect("it has sent one");
+                assert_eq!(id, asked, "{self:?}: another token comes first");
+                self.is_granted = grants;
+                let is_forbidden = self.room.is_guarded && !grants;
+                assert!(!(is_forbidden && self.is_member), "{self:?}: still there");
             }
             Told::Published { id, room, at } => {
                 assert_eq!(room, self.room.name.as_str());
@@ -220,10 +254,13 @@ impl Client {
                     return self.outcomes.push((payload, Err(())));
                 }
                 self.tally.refused += 1;
-                if self.answered(id) == Ask::Leave {
-                    assert!(!self.is_member && code == "not_joined", "{self:?}: {code}");
-                } else {
-                    assert_eq!(code, "unavailable", "{self:?}");
+                match (self.answered(id), code.as_str()) {
+                    (Ask::Leave, "not_joined") => assert!(!self.is_member, "{self:?}"),
+                    (Ask::Join(_), "unavailable") => {}
+                    (Ask::Join(_), "forbidden") => {
+                        assert!(id <= self.forbidden, "{self:?}: its token grants it");
+                    }
+                    other => panic!("{self:?}: {other:?}"),
                 }
             }
         }
@@ -234,6 +271,22 @@ impl Client {
         let (asked, ask) = self.asked.pop_front().expect("it asked for something");
         assert_eq!(id, asked, "{self:?}: another answer comes first");
         ask
+    }
+
+    /// Whether a token that was taken, or that it waits for, does not grant it the room.
+    fn may_be_forbidden(&self) -> bool {
+        let mut tokens = self.tokens.iter();
+        self.room.is_guarded && (!self.is_granted || tokens.any(|(_, grants)| !grants))
+    }
+
+    /// Whether its last token grants it the room.
+    pub(crate) fn is_granted(&self) -> bool {
+        self.is_granted
+    }
+
+    /// Whether it waits for an answer, that to a publication aside.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.asked.is_empty() || !self.tokens.is_empty()
     }
 
     /// Which of its publications an answer is about, if it is about one.
@@ -251,6 +304,8 @@ impl Client {
         messages: &[Message],
         server: &Server,
     ) {
+        let is_forbidden = self.room.is_guarded && !self.is_granted;
+        assert!(!is_forbidden || !self.tokens.is_empty(), "{self:?}: joined");
         if std::mem::replace(&mut self.is_member, true) {
             assert_eq!(self.position, position, "{self:?}: joined elsewhere");
         } else {

@@ -42,12 +42,17 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(client: ClientId, slot: usize, door: &Arc<dyn Door>) -> Self {
+    pub(crate) fn new(
+        client: ClientId,
+        slot: usize,
+        door: &Arc<dyn Door>,
+        session: Session,
+    ) -> Self {
         Self {
             client,
             slot,
             door: Arc::clone(door),
-            session: RefCell::default(),
+            session: RefCell::new(session),
             open: Cell::new(true),
             looks: Cell::new(0),
             outbox: RefCell::default(),

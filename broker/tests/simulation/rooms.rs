@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fanfare_broker::backend::Log;
 use fanfare_shared::RoomName;
-use fanfare_shared::config::{History, RoomPattern, RoomRule};
+use fanfare_shared::config::{Access, History, RoomPattern, RoomRule};
 use fastrand::Rng;
 
 /// A room and how its log is kept.
@@ -12,6 +12,8 @@ use fastrand::Rng;
 pub(crate) struct SimRoom {
     pub(crate) name: RoomName,
     pub(crate) log: Log,
+    /// Whether it takes a token to join.
+    pub(crate) is_guarded: bool,
 }
 
 impl SimRoom {
@@ -21,6 +23,7 @@ impl SimRoom {
         let name = format!("{number}-{size}");
         Self {
             log: Self::log_of(&name),
+            is_guarded: rng.u64(..3) == 0,
             name: RoomName::new(&name).expect("a valid name"),
         }
     }
@@ -33,6 +36,11 @@ impl SimRoom {
                 size: self.log.size,
                 ttl: self.log.ttl,
                 ..History::default()
+            },
+            join: if self.is_guarded {
+                Access::Grant
+            } else {
+                Access::Anyone
             },
             presence: false,
             ..RoomRule::default()

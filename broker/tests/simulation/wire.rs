@@ -15,7 +15,12 @@ pub(crate) enum Ask {
     Join(Replay),
     Leave,
     Publish(Payload),
+    /// Shows the next token; it grants joins or does not.
+    Auth(bool),
 }
+
+/// The token that grants every join.
+pub(crate) const GRANTING: &str = "granting";
 
 impl Ask {
     /// The command. Without an id nothing but a failure is answered.
@@ -33,6 +38,10 @@ impl Ask {
                 format!(r#""type":"publish","key":"{payload}","data":{payload}"#)
             }
             Self::Publish(payload) => format!(r#""type":"publish","data":{payload}"#),
+            Self::Auth(grants) => {
+                let token = if grants { GRANTING } else { "poor" };
+                return format!(r#"{{{id}"type":"auth","token":"{token}"}}"#);
+            }
         };
         format!(r#"{{{id}{rest},"room":"{room}"}}"#)
     }
@@ -51,8 +60,12 @@ pub(crate) enum Told {
         messages: Vec<Message>,
     },
     Left {
-        id: u64,
+        id: Option<u64>,
         room: String,
+        reason: Option<String>,
+    },
+    Auth {
+        id: u64,
     },
     Published {
         id: u64,

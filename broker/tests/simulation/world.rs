@@ -346,6 +346,10 @@ impl World {
         if once_in(if client.is_stuck() { 20 } else { 200 }) {
             client.stick(!client.is_stuck());
         }
+        if client.room.is_guarded && once_in(100) {
+            client.ask(Ask::Auth(self.rng.bool()));
+        }
+        let mut once_in = |steps| self.rng.u64(..steps) == 0;
         // What it asks for before it knows that it is a member has to wait for that.
         if once_in(if is_idle { 400 } else { 100 }) && client.asked.len() < 5 {
             client.ask(Ask::Leave);
@@ -435,7 +439,7 @@ impl World {
             self.clients[number].ask(Ask::Publish(payload));
             return Way::Client;
         }
-        let SimRoom { name, log } = &self.rooms[room];
+        let SimRoom { name, log, .. } = &self.rooms[room];
         match &self.nodes[self.rng.usize(..self.nodes.len())] {
             None => Way::None,
             Some(node) => Way::Server(node.hub.backend().publish(Publish {
@@ -477,9 +481,16 @@ impl World {
                 if client.link.is_none() {
                     self.connect(number);
                 }
-                let client = &self.clients[number];
-                if !client.is_member && client.asked.is_empty() {
-                    self.join(number);
+                let client = &mut self.clients[number];
+                if client.is_waiting() {
+                    continue;
+                }
+                if client.is_granted() {
+                    if !client.is_member {
+                        self.join(number);
+                    }
+                } else if client.link.is_some() {
+                    client.ask(Ask::Auth(true));
                 }
             }
             self.step().await;
@@ -497,7 +508,7 @@ impl World {
     fn is_well(&self, client: &Client) -> bool {
         let room = &client.room;
         client.is_member
-            && client.asked.is_empty()
+            && !client.is_waiting()
             && (room.log.size == 0 || client.position == self.network.lock().server.top(&room.name))
     }
 
