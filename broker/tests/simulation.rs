@@ -28,6 +28,8 @@ mod connection;
 mod network;
 #[path = "simulation/node.rs"]
 mod node;
+#[path = "simulation/programs.rs"]
+mod programs;
 #[path = "simulation/rooms.rs"]
 mod rooms;
 #[path = "simulation/server.rs"]

@@ -11,9 +11,10 @@ use fanfare_shared::Position;
 use super::connection::Connection;
 use super::rooms::SimRoom;
 use super::server::{Payload, Server};
-use super::wire::{Ask, Message, Told, next_frame};
+use super::wire::{Ask, Message, Told};
 
 /// Where a client is connected.
+#[derive(Clone)]
 pub(crate) struct Link {
     pub(crate) node: usize,
     pub(crate) connection: Rc<Connection>,
@@ -74,6 +75,10 @@ impl Tally {
     }
 }
 
+/// The most clients of a run.
+pub(crate) const MOST_CLIENTS: usize = 8;
+
+/// One that is in one room, or comes and goes. Several, in other rooms, may share a connection.
 pub(crate) struct Client {
     pub(crate) number: usize,
     pub(crate) room: SimRoom,
@@ -166,17 +171,36 @@ impl Client {
 
     /// Sends a command and waits for its answer.
     pub(crate) fn ask(&mut self, ask: Ask) {
-        self.commands += 1;
-        let id = self.commands;
+        let id = self.next_id();
         match ask {
             Ask::Publish(payload) => self.publishing.push((id, payload)),
-            Ask::Auth(grants) => self.tokens.push_back((id, grants)),
             ask => self.asked.push_back((id, ask)),
         }
         if self.may_be_forbidden() {
             self.forbidden = id;
         }
         self.say(ask, Some(id));
+    }
+
+    /// Shows its connection's next token; answers the command's id.
+    pub(crate) fn show(&mut self, grants: bool) -> u64 {
+        let id = self.next_id();
+        self.say(Ask::Auth(grants), Some(id));
+        id
+    }
+
+    /// Notes that its connection shows a token: what it has asked for may be refused for that.
+    pub(crate) fn expect_token(&mut self, id: u64, grants: bool) {
+        self.tokens.push_back((id, grants));
+        if self.may_be_forbidden() {
+            self.forbidden = self.next_id();
+        }
+    }
+
+    /// No other client of its connection has the same.
+    fn next_id(&mut self) -> u64 {
+        self.commands += 1;
+        self.commands * MOST_CLIENTS as u64 + self.number as u64
     }
 
     /// Sends a command; without an id nobody waits for its answer.
@@ -186,38 +210,40 @@ impl Client {
             .send(ask.command(id, self.room.name.as_str()));
     }
 
-    /// Takes what its node has sent.
-    pub(crate) fn listen(&mut self, server: &Server) {
-        while let Some(link) = &self.link {
-            let told = next_frame(&mut link.connection.received.borrow_mut());
-            let Some(told) = told else {
-                if link.connection.looks_closed() {
-                    self.tally.slow += 1;
-                    self.cut_off();
-                }
-                return;
-            };
-            self.told(told, server);
+    /// Whether it is meant with what was told on its connection.
+    pub(crate) fn is_meant(&self, told: &Told) -> bool {
+        match told {
+            Told::Joined { room, .. }
+            | Told::Left { room, .. }
+            | Told::Published { room, .. }
+            | Told::Message(Message { room, .. })
+            | Told::Reset { room, .. } => room == self.room.name.as_str(),
+            // Tokens are the connection's.
+            Told::Auth { .. } => true,
+            Told::Error { id, .. } => id.is_some_and(|id| {
+                let mut publishing = self.publishing.iter();
+                self.asked.iter().any(|(asked, _)| *asked == id)
+                    || publishing.any(|(asked, _)| *asked == id)
+            }),
         }
     }
 
-    fn told(&mut self, told: Told, server: &Server) {
-        match told {
+    /// Takes what its node has sent.
+    pub(crate) fn told(&mut self, told: &Told, server: &Server) {
+        match *told {
             Told::Joined {
                 id,
-                room,
                 at,
                 recovered,
-                messages,
+                ref messages,
+                ..
             } => {
-                assert_eq!(room, self.room.name.as_str());
                 let Ask::Join(replay) = self.answered(id) else {
                     panic!("{self:?}: joined, but asked for something else");
                 };
-                self.joined(replay, at.position(), recovered, &messages, server);
+                self.joined(replay, at.position(), recovered, messages, server);
             }
-            Told::Left { id, room, reason } => {
-                assert_eq!(room, self.room.name.as_str());
+            Told::Left { id, ref reason, .. } => {
                 match id {
                     Some(id) => assert_eq!(self.answered(id), Ask::Leave, "{self:?}"),
                     None => {
@@ -237,19 +263,20 @@ impl Client {
                 let is_forbidden = self.room.is_guarded && !grants;
                 assert!(!(is_forbidden && self.is_member), "{self:?}: still there");
             }
-            Told::Published { id, room, at } => {
-                assert_eq!(room, self.room.name.as_str());
+            Told::Published { id, at, .. } => {
                 let payload = self.published(id).expect("its own publication");
                 self.tally.published += 1;
                 self.outcomes.push((payload, Ok(at.position())));
             }
-            Told::Message(message) => self.delivered(&message, server),
-            Told::Reset { room, at } => {
-                assert_eq!(room, self.room.name.as_str());
+            Told::Message(ref message) => self.delivered(message, server),
+            Told::Reset { at, .. } => {
                 self.reset(at.position().expect("one"), server);
             }
             Told::Error { id: None, .. } => {}
-            Told::Error { id: Some(id), code } => {
+            Told::Error {
+                id: Some(id),
+                ref code,
+            } => {
                 if let Some(payload) = self.published(id) {
                     return self.outcomes.push((payload, Err(())));
                 }
@@ -369,8 +396,7 @@ impl Client {
 
     /// Takes a publication.
     fn delivered(&mut self, message: &Message, server: &Server) {
-        let Message { room, at, data } = message;
-        assert_eq!(room, self.room.name.as_str());
+        let Message { at, data, .. } = message;
         assert!(self.is_member, "{self:?}: told {data}, and is not there");
         let (payload, new_epoch) = (*data, at.epoch());
         self.tally.delivered += 1;

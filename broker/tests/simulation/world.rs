@@ -10,12 +10,13 @@ use fanfare_broker::backend::{Pending, Publish};
 use fanfare_shared::{ClientId, Position};
 use fastrand::Rng;
 
-use super::client::{Client, Link, Outcome, Tally};
+use super::client::{Client, Link, MOST_CLIENTS, Outcome, Tally};
 use super::network::{Network, Weather, publication};
 use super::node::{Node, Shape};
+use super::programs::Programs;
 use super::rooms::SimRoom;
 use super::server::Payload;
-use super::wire::Ask;
+use super::wire::{Ask, Told, next_frame};
 
 /// How long faults and clients have their way.
 const STEPS: u64 = 300;
@@ -46,6 +47,7 @@ pub(crate) struct World {
     shape: Shape,
     nodes: Vec<Option<Node>>,
     clients: Vec<Client>,
+    programs: Programs,
     /// Counts the connections of all nodes.
     connections: u64,
     sendings: Vec<Sending>,
@@ -107,9 +109,10 @@ impl World {
         let rooms: Vec<_> = (0..rng.usize(1..=3))
             .map(|number| SimRoom::random(number, &mut rng))
             .collect();
-        let clients = (0..rng.usize(2..=8))
+        let clients: Vec<_> = (0..rng.usize(2..=MOST_CLIENTS))
             .map(|number| Client::new(number, rooms[rng.usize(..rooms.len())].clone()))
             .collect();
+        let programs = Programs::random(&clients, &mut rng);
         let recent = [0, 1, 4, 100][rng.usize(..4)];
         let shape = Shape::new(rng.usize(1..=2), recent, &rooms);
         let mut world = Self {
@@ -119,6 +122,7 @@ impl World {
             shape,
             nodes: Vec::new(),
             clients,
+            programs,
             connections: 0,
             sendings: Vec::new(),
             payloads: 0,
@@ -185,8 +189,28 @@ impl World {
     /// Has each client take what it was sent, if it reads.
     fn listen(&mut self) {
         let server = &self.network.lock().server;
-        for client in &mut self.clients {
-            client.listen(server);
+        for program in self.programs.iter() {
+            let first = &mut self.clients[program[0]];
+            let Some(Link { connection, .. }) = first.link.clone() else {
+                continue;
+            };
+            while let Some(told) = next_frame(&mut connection.received.borrow_mut()) {
+                let meant = program
+                    .iter()
+                    .filter(|number| self.clients[**number].is_meant(&told));
+                let meant: Vec<_> = meant.copied().collect();
+                let is_anybodys = !meant.is_empty() || matches!(told, Told::Error { id: None, .. });
+                assert!(is_anybodys, "client {program:?} was told {told:?}");
+                for number in meant {
+                    self.clients[number].told(&told, server);
+                }
+            }
+            if connection.looks_closed() {
+                self.clients[program[0]].tally.slow += 1;
+                for number in program {
+                    self.clients[*number].cut_off();
+                }
+            }
         }
     }
 
@@ -335,21 +359,27 @@ impl World {
         if client.link.is_none() {
             if once_in(20) {
                 self.connect(number);
-                self.join(number);
+                for each in self.programs.of(number).to_vec() {
+                    if each == number || self.rng.bool() {
+                        self.join(each);
+                    }
+                }
             }
             return;
         }
         let is_idle = client.asked.is_empty();
         if once_in(if client.is_member { 100 } else { 200 }) {
-            return client.cut_off();
+            return self.disconnect(number);
         }
         if once_in(if client.is_stuck() { 20 } else { 200 }) {
             client.stick(!client.is_stuck());
         }
         if client.room.is_guarded && once_in(100) {
-            client.ask(Ask::Auth(self.rng.bool()));
+            let grants = self.rng.bool();
+            self.show_token(number, grants);
         }
         let mut once_in = |steps| self.rng.u64(..steps) == 0;
+        let client = &mut self.clients[number];
         // What it asks for before it knows that it is a member has to wait for that.
         if once_in(if is_idle { 400 } else { 100 }) && client.asked.len() < 5 {
             client.ask(Ask::Leave);
@@ -361,16 +391,33 @@ impl World {
         }
     }
 
+    /// Connects a client, with all that share its connection.
     fn connect(&mut self, number: usize) {
         let index = self.rng.usize(..self.nodes.len());
         let worker = self.rng.usize(..self.shape.workers);
         if let Some(node) = &self.nodes[index] {
             self.connections += 1;
-            let connection = node.workers[worker].open(ClientId(self.connections));
-            self.clients[number].link = Some(Link {
+            let link = Link {
                 node: index,
-                connection,
-            });
+                connection: node.workers[worker].open(ClientId(self.connections)),
+            };
+            for each in self.programs.of(number) {
+                self.clients[*each].link = Some(link.clone());
+            }
+        }
+    }
+
+    fn disconnect(&mut self, number: usize) {
+        for each in self.programs.of(number) {
+            self.clients[*each].cut_off();
+        }
+    }
+
+    /// Shows the next token of a client, which is that of all who share its connection.
+    fn show_token(&mut self, number: usize, grants: bool) {
+        let id = self.clients[number].show(grants);
+        for each in self.programs.of(number) {
+            self.clients[*each].expect_token(id, grants);
         }
     }
 
@@ -490,7 +537,7 @@ impl World {
                         self.join(number);
                     }
                 } else if client.link.is_some() {
-                    client.ask(Ask::Auth(true));
+                    self.show_token(number, true);
                 }
             }
             self.step().await;
