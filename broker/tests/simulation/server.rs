@@ -180,6 +180,13 @@ impl Server {
     pub(crate) fn fail_over(&mut self) {
         self.run += 1;
         self.logs = self.replica.clone();
+        // A log that was begun anew meanwhile, and so has forgotten what this one let go of, is lost.
+        for (room, log) in &self.logs {
+            let first = log.entries.front().map(|(offset, _)| *offset);
+            let lacking = first.unwrap_or(log.offset + 1) - 1;
+            let trimmed = self.trimmed.entry(room.clone()).or_default();
+            *trimmed = lacking.max(*trimmed);
+        }
     }
 
     /// Lets a room's publications expire, but for the newest `kept`.
