@@ -234,7 +234,8 @@ impl World {
         }
         node.settle();
         self.listen();
-        if self.refusing {
+        // Cut off again, it cannot know what a failover may just have brought back.
+        if self.refusing || self.network.is_cut(index) {
             return;
         }
         let state = self.network.lock();
