@@ -97,16 +97,16 @@ pub(crate) struct Message {
 /// A position, as far as it is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub(crate) struct At {
-    epoch: Option<String16>,
+    epoch: Option<Digits>,
     pub(crate) offset: Option<u64>,
 }
 
 /// An epoch in its digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-struct String16(Epoch);
+struct Digits(Epoch);
 
-impl TryFrom<String> for String16 {
+impl TryFrom<String> for Digits {
     type Error = &'static str;
 
     fn try_from(digits: String) -> Result<Self, Self::Error> {
@@ -119,7 +119,7 @@ impl TryFrom<String> for String16 {
 
 impl At {
     pub(crate) fn epoch(self) -> Option<Epoch> {
-        self.epoch.map(|String16(epoch)| epoch)
+        self.epoch.map(|Digits(epoch)| epoch)
     }
 
     /// The position, where all of it is told; nothing where nothing is.
