@@ -5,8 +5,8 @@
 //!
 //! A room belongs to a `shard`: one master, and all that waits for it. Of a shard a `supervisor`
 //! keeps one link at a time: a connection for commands, and for each worker one that is subscribed,
-//! made and given up together. They speak RESP3 by themselves (`connection`, `resp`), and leave to
-//! redis-rs what is rare: addresses, the commands of other duties, replies of several parts. While
+//! made and given up together. They speak RESP3 by themselves (`connection`, `command`, `resp`), and
+//! leave two things to redis-rs: to read addresses, and replies of several parts. While
 //! a link is up,
 //!
 //! - `publish` sends a publication at once if none is under way; else it puts it in a bounded queue,

@@ -31,6 +31,7 @@ use crate::backend::redis::calls::{lease, members, publish, read};
 use crate::backend::redis::server::connect::{ConnectError, Server};
 use crate::backend::redis::server::incarnation::Incarnation;
 use crate::backend::redis::shard::Shard;
+use crate::backend::redis::wire::command::Pipeline;
 use crate::backend::redis::wire::connection::{Connection, Unasked};
 use crate::backend::redis::wire::loss::{Alarm, Loss};
 use crate::backend::redis::wire::refusal::Refusal;
@@ -73,33 +74,33 @@ impl Link {
                 }
             })
             .await?;
-        let run = server.identify(&mut commands).await?;
+        let run = server.identify(&commands).await?;
         let mark = Arc::new(ProbeToken::new(shard));
         let inbound = || {
             let (sink, shard) = (Arc::clone(sink), Arc::clone(shard));
             Inbound::new(sink, shard, Arc::clone(&mark), Arc::clone(&alarm))
         };
         let subscribers = Subscriber::open_each(&server, &shard.options, inbound).await?;
-        let mut ids = vec![server.introduce(&mut commands).await?];
+        let mut ids = vec![server.introduce(&commands).await?];
         ids.extend(subscribers.iter().map(|subscriber| subscriber.id));
         shard
             .predecessor
-            .end(&server, &mut commands, run.process())
+            .end(&server, &commands, run.process())
             .await?;
         shard.predecessor.set(run.process(), ids);
 
         let explain = |error| server.explain(&error);
-        let publish = Script::load(&mut commands, publish::SCRIPT)
+        let publish = Script::load(&commands, publish::SCRIPT)
             .await
             .map_err(explain)?;
-        let read = Script::load(&mut commands, read::SCRIPT)
+        let read = Script::load(&commands, read::SCRIPT)
             .await
             .map_err(explain)?;
         let presence = members::Scripts {
-            members: Script::load(&mut commands, members::SCRIPT)
+            members: Script::load(&commands, members::SCRIPT)
                 .await
                 .map_err(explain)?,
-            lease: Script::load(&mut commands, lease::SCRIPT)
+            lease: Script::load(&commands, lease::SCRIPT)
                 .await
                 .map_err(explain)?,
         };
@@ -145,11 +146,12 @@ impl Link {
     /// all the same.
     pub(crate) async fn touch_a_key(&self) -> Result<(), ConnectError> {
         let key = &self.mark.channel;
-        let mut request = redis::pipe();
-        request.cmd("GET").arg(key);
-        request.cmd("SETRANGE").arg(key).arg(0).arg("");
-        request.cmd("DEL").arg(key);
-        request.cmd("TIME");
+        let mut request = Pipeline::default();
+        request
+            .add(["GET", key])
+            .add(["SETRANGE", key, "0", ""])
+            .add(["DEL", key])
+            .add(["TIME"]);
         let explain = |error: &RedisError| self.server.explain(error);
         let replies = self.commands.exchange(&request).await;
         for reply in replies.map_err(|error| explain(&error))? {

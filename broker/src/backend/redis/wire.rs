@@ -1,6 +1,7 @@
 //! Speaking with a server: bytes, commands and replies, and what a refusal means.
 
 pub(crate) mod channels;
+pub(crate) mod command;
 pub(crate) mod connection;
 pub(crate) mod loss;
 pub(crate) mod refusal;

@@ -6,11 +6,12 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use fanfare_shared::RoomName;
-use redis::{Cmd, RedisWrite, Value, cmd};
+use redis::Value;
 
 use super::parse::{bytes, digits};
 use super::ttl;
 use crate::backend::redis::names::keys;
+use crate::backend::redis::wire::command::Pipeline;
 use crate::backend::redis::wire::resp::array;
 
 /// The script.
@@ -38,12 +39,13 @@ impl fmt::Display for Lease {
 }
 
 impl Lease {
-    /// The command that takes a lease out of the register, with nothing left under it.
-    pub(crate) fn ending(lease: Self) -> Cmd {
-        let mut command = cmd("ZREM");
-        command.write_arg_fmt(keys::leases(&REGISTER));
-        command.write_arg_fmt(lease);
-        command
+    /// Takes it out of the register, with nothing left under it.
+    pub(crate) fn write_end(self, pipeline: &mut Pipeline) {
+        pipeline
+            .command(3)
+            .arg("ZREM")
+            .display(keys::leases(&REGISTER))
+            .display(self);
     }
 }
 
@@ -54,23 +56,25 @@ pub(crate) struct Renewal {
 }
 
 impl Renewal {
-    /// The command that renews the lease.
-    pub(crate) fn command(&self, script: &str) -> Cmd {
-        let mut command = cmd("EVALSHA");
-        command.arg(script).arg(3);
-        command.write_arg_fmt(keys::leases(&REGISTER));
-        command.write_arg_fmt(keys::ended(&REGISTER));
-        command.write_arg_fmt(keys::watch(&REGISTER));
-        match self.lease {
-            Some(lease) => command.write_arg_fmt(lease),
-            None => command.write_arg(b""),
-        }
-        command.write_arg_fmt(Lease(fastrand::u64(..)));
-        let Self { period, .. } = self;
-        for time in [*period * 2 / 3, *period / 3, *period, MEMORY, REGISTER_TTL] {
-            command.arg(ttl(time));
-        }
+    /// Writes the call that renews the lease.
+    pub(crate) fn write(&self, pipeline: &mut Pipeline, script: &str) {
+        let Self { lease, period } = self;
+        let mut command = pipeline.command(13);
         command
+            .arg("EVALSHA")
+            .arg(script)
+            .number(3)
+            .display(keys::leases(&REGISTER))
+            .display(keys::ended(&REGISTER))
+            .display(keys::watch(&REGISTER));
+        match lease {
+            Some(lease) => command.display(lease),
+            None => command.arg(""),
+        };
+        command.display(Lease(fastrand::u64(..)));
+        for time in [*period * 2 / 3, *period / 3, *period, MEMORY, REGISTER_TTL] {
+            command.number(ttl(time));
+        }
     }
 }
 

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare_shared::{ClientId, Headcount, Identity, Member, MemberChange, Roll, RoomName};
-use redis::{Cmd, RedisWrite, Value, cmd};
+use redis::Value;
 use tokio::sync::oneshot;
 
 use super::lease::{Lease, Renewal, leases};
 use super::parse::{bytes, digits, integer, number};
 use super::ttl;
 use crate::backend::redis::names::keys;
+use crate::backend::redis::wire::command::{Command, Pipeline};
 use crate::backend::redis::wire::refusal::Refusal;
 use crate::backend::redis::wire::resp::array;
 use crate::backend::redis::wire::script::Script;
@@ -70,52 +71,50 @@ impl Item {
         (Self { act, answer }, Pending::Waiting(answered))
     }
 
-    /// The call.
-    pub(crate) fn command(&self, scripts: &Scripts, verb: &'static str) -> Cmd {
+    /// Writes the call.
+    pub(crate) fn write(&self, pipeline: &mut Pipeline, scripts: &Scripts, verb: &'static str) {
         match &self.act {
             Act::Enter(room, member, lease, announce) => {
-                let mut command = scripts.about(room, "enter");
+                let mut command = scripts.about(pipeline, room, "enter", 6);
                 write_channel(&mut command, verb, room, *announce);
-                command.arg(ttl(ROOM_TTL));
-                command.write_arg_fmt(member.client);
-                command.write_arg_fmt(lease);
-                command.arg(member.identity.encode());
                 command
+                    .number(ttl(ROOM_TTL))
+                    .display(member.client)
+                    .display(lease)
+                    .arg(member.identity.encode());
             }
             Act::Exit(room, client, announce) => {
-                let mut command = scripts.about(room, "exit");
+                let mut command = scripts.about(pipeline, room, "exit", 3);
                 write_channel(&mut command, verb, room, *announce);
-                command.write_arg_fmt(client);
-                command
+                command.display(client);
             }
             Act::Page(room, Page { after, limit }) => {
-                let mut command = scripts.about(room, "page");
+                let mut command = scripts.about(pipeline, room, "page", 2);
                 match after {
-                    Some(client) => command.write_arg_fmt(client),
-                    None => command.write_arg(b""),
-                }
+                    Some(client) => command.display(client),
+                    None => command.arg(""),
+                };
                 // One more, to know whether there is another page.
-                command.arg(if *limit == 0 { 0 } else { limit + 1 });
-                command
+                command.number(if *limit == 0 { 0 } else { *limit as u64 + 1 });
             }
             Act::Reap(room, lease, announce, each) => {
-                let mut command = scripts.about(room, "reap");
+                let mut command = scripts.about(pipeline, room, "reap", 5);
                 write_channel(&mut command, verb, room, *announce);
-                command.write_arg_fmt(lease);
-                command.arg(MAX_REAPED).arg(*each);
                 command
+                    .display(lease)
+                    .number(MAX_REAPED)
+                    .number(*each as u64);
             }
-            Act::Renew(renewal) => renewal.command(scripts.lease.sha()),
-            Act::Resign(lease) => Lease::ending(*lease),
+            Act::Renew(renewal) => renewal.write(pipeline, scripts.lease.sha()),
+            Act::Resign(lease) => lease.write_end(pipeline),
         }
     }
 }
 
 /// Says by which command and where a change is announced, or that it is not.
-fn write_channel(command: &mut Cmd, verb: &str, room: &RoomName, announce: bool) {
+fn write_channel(command: &mut Command<'_>, verb: &str, room: &RoomName, announce: bool) {
     if announce {
-        command.arg(verb);
-        command.write_arg_fmt(keys::channel(room));
+        command.arg(verb).parts(keys::channel(room).parts());
     } else {
         command.arg("").arg("");
     }
@@ -128,13 +127,23 @@ pub(crate) struct Scripts {
 }
 
 impl Scripts {
-    fn about(&self, room: &RoomName, act: &str) -> Cmd {
-        let mut command = cmd("EVALSHA");
-        command.arg(self.members.sha()).arg(3);
-        command.write_arg_fmt(keys::members(room));
-        command.write_arg_fmt(keys::held(room));
-        command.write_arg_fmt(keys::users(room));
-        command.arg(act);
+    /// Begins a call about a room, which so many arguments follow.
+    fn about<'a>(
+        &self,
+        pipeline: &'a mut Pipeline,
+        room: &RoomName,
+        act: &str,
+        arguments: usize,
+    ) -> Command<'a> {
+        let mut command = pipeline.command(7 + arguments);
+        command
+            .arg("EVALSHA")
+            .arg(self.members.sha())
+            .number(3)
+            .display(keys::members(room))
+            .display(keys::held(room))
+            .display(keys::users(room))
+            .arg(act);
         command
     }
 }

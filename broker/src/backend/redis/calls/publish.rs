@@ -13,8 +13,8 @@ use tokio::time::Instant;
 use super::renewals::{self, Renewals};
 use super::{position, ttl};
 use crate::backend::redis::names::keys;
+use crate::backend::redis::wire::command::Command;
 use crate::backend::redis::wire::refusal::Refusal;
-use crate::backend::redis::wire::resp::Command;
 use crate::backend::{BackendError, Log, Submission};
 
 /// The script.

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fanfare_shared::{Epoch, Position, Publication, RoomName, envelope};
-use redis::{Cmd, RedisWrite, Value};
+use redis::Value;
 use tokio::sync::oneshot;
 
 use super::unreadable::Unreadable;
 use super::{position, renewals, ttl};
 use crate::backend::redis::names::keys;
+use crate::backend::redis::wire::command::Pipeline;
 use crate::backend::redis::wire::refusal::Refusal;
 use crate::backend::redis::wire::resp::array;
 use crate::backend::{BackendError, ENTRY_BYTES, Log, READ_BYTES, Read, Snapshot};
@@ -52,25 +53,34 @@ impl Item {
         }
     }
 
-    /// The call.
-    pub(crate) fn command(&self, script: &str, run: &str) -> Cmd {
-        let mut command = Cmd::new();
-        command.arg("EVALSHA").arg(script).arg(2);
-        command.write_arg_fmt(keys::meta(&self.room));
-        command.write_arg_fmt(keys::log(&self.room));
-        command.arg(self.log.size);
+    /// Writes the call.
+    pub(crate) fn write(&self, pipeline: &mut Pipeline, script: &str, run: &str) {
+        let since = match self.read {
+            Read::After { position, .. } | Read::Resume { position, .. } => Some(position),
+            Read::Begin | Read::Newest { .. } => None,
+        };
         let has_members = matches!(self.read, Read::Begin | Read::Resume { .. });
-        command.arg(u8::from(has_members));
-        command.arg(ttl(renewals::of_position(self.log.ttl)));
-        command.arg(ttl(self.log.quiet_ttl()));
-        command.write_arg_fmt(Epoch::from_bits(fastrand::u64(..)));
-        command.arg(run).arg(self.limit());
-        if let Read::After { position, .. } | Read::Resume { position, .. } = self.read {
-            command.arg(READ_BYTES).arg(ENTRY_BYTES);
-            command.write_arg_fmt(position.epoch);
-            command.arg(position.offset);
-        }
+        let mut command = pipeline.command(12 + if since.is_some() { 4 } else { 0 });
         command
+            .arg("EVALSHA")
+            .arg(script)
+            .number(2)
+            .parts(keys::meta(&self.room).parts())
+            .parts(keys::log(&self.room).parts())
+            .number(self.log.size as u64)
+            .number(has_members.into())
+            .number(ttl(renewals::of_position(self.log.ttl)))
+            .number(ttl(self.log.quiet_ttl()))
+            .display(Epoch::from_bits(fastrand::u64(..)))
+            .arg(run)
+            .number(self.limit() as u64);
+        if let Some(Position { epoch, offset }) = since {
+            command
+                .number(READ_BYTES as u64)
+                .number(ENTRY_BYTES as u64)
+                .display(epoch)
+                .number(offset);
+        }
     }
 
     /// Reads the reply. `skipped` is told of what cannot be read.

@@ -4,11 +4,12 @@
 
 use std::sync::Arc;
 
-use redis::{Pipeline, Value};
+use redis::Value;
 
 use crate::backend::redis::calls::members::{Item, Scripts};
 use crate::backend::redis::shard::Shard;
 use crate::backend::redis::shard::queue::Load;
+use crate::backend::redis::wire::command::Pipeline;
 use crate::backend::redis::wire::connection::Connection;
 use crate::backend::redis::wire::loss::Loss;
 use crate::backend::redis::wire::refusal::Refusal;
@@ -83,8 +84,8 @@ impl Attendant {
 
     async fn reload(&mut self) -> Result<Result<(), Refusal>, Loss> {
         let Scripts { members, lease } = &mut self.scripts;
-        match members.reload(&mut self.connection).await? {
-            Ok(()) => lease.reload(&mut self.connection).await,
+        match members.reload(&self.connection).await? {
+            Ok(()) => lease.reload(&self.connection).await,
             refused => Ok(refused),
         }
     }
@@ -92,14 +93,14 @@ impl Attendant {
     /// Sends a batch and answers the replies to it. `again` puts the scripts at its head, so that
     /// some of it is executed however often the cache is emptied.
     async fn exchange(&mut self, batch: &[Item], again: bool) -> Result<Vec<Value>, Loss> {
-        let mut pipeline = Pipeline::with_capacity(batch.len() + 2);
+        let mut pipeline = Pipeline::default();
         if again {
-            pipeline.add_command(self.scripts.members.loading());
-            pipeline.add_command(self.scripts.lease.loading());
+            self.scripts.members.load_again(&mut pipeline);
+            self.scripts.lease.load_again(&mut pipeline);
         }
         let head = pipeline.len();
         for item in batch {
-            pipeline.add_command(item.command(&self.scripts, self.shard.channels.publish()));
+            item.write(&mut pipeline, &self.scripts, self.shard.channels.publish());
         }
         let mut replies = self.connection.exchange(&pipeline).await.map_err(|error| {
             tracing::debug!("telling who is in which room failed: {error}");

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{RedisError, RedisResult};
+use redis::{RedisError, RedisResult, Value};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::inbound::Inbound;
@@ -13,9 +13,11 @@ use crate::backend::Refused;
 use crate::backend::redis::server::connect::{ConnectError, Server};
 use crate::backend::redis::server::incarnation::{Ended, Health, Incarnation};
 use crate::backend::redis::shard::Shard;
+use crate::backend::redis::wire::command::Pipeline;
 use crate::backend::redis::wire::connection::Connection;
 use crate::backend::redis::wire::loss::Loss;
 use crate::backend::redis::wire::refusal::Refusal;
+use crate::backend::redis::wire::resp::text;
 use crate::backoff::Backoff;
 
 /// The longest between two questions to the sentinels about a master that accepts nothing.
@@ -118,25 +120,21 @@ impl Prober {
         // and that it was promoted again since, only the replication's id. One that is full, or
         // cannot save, hands on as well: only a write tells. This one appends nothing to a key that
         // nobody has, and so makes none, and is neither saved nor replicated.
-        let mut request = redis::pipe();
+        let mut request = Pipeline::default();
         let channel = &self.mark.channel;
         let payload = self.mark.payload(self.sent);
         request
-            .cmd(shard.channels.publish())
-            .arg(channel)
-            .arg(payload);
-        request.cmd("INFO").arg("replication");
-        request.cmd("SETRANGE").arg(channel).arg(0).arg("");
+            .add([shard.channels.publish(), channel, &payload])
+            .add(["INFO", "replication"])
+            .add(["SETRANGE", channel, "0", ""]);
         let sent = Instant::now();
         let round = async {
             let replies = self.commands.exchange(&request).await;
             let replies = replies.map_err(Unheard::Refused)?.into_iter();
-            let mut replies = replies.map(redis::Value::extract_error);
-            let mut next = || replies.next().unwrap_or(Ok(redis::Value::Nil));
+            let mut replies = replies.map(Value::extract_error);
+            let mut next = || replies.next().unwrap_or(Ok(Value::Nil));
             next().map_err(Unheard::Refused)?;
-            let replication =
-                next().and_then(|reply| redis::from_redis_value(reply).map_err(Into::into));
-            let replication: String = replication.map_err(Unheard::Refused)?;
+            let replication = next().and_then(text).map_err(Unheard::Refused)?;
             self.run.goes_on(&replication).map_err(Unheard::Ended)?;
             let refused = self.refused(shard, next())?;
             if shard.set_refusing(refused).is_some() && refused.is_none() {
@@ -161,7 +159,7 @@ impl Prober {
     fn refused(
         &self,
         shard: &Shard,
-        written: RedisResult<redis::Value>,
+        written: RedisResult<Value>,
     ) -> Result<Option<Refused>, Unheard> {
         let Err(error) = written else {
             return Ok(None);

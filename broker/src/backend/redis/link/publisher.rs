@@ -15,6 +15,7 @@ use crate::backend::redis::calls::publish::{Call, HEAD, Item, PING};
 use crate::backend::redis::shard::Shard;
 use crate::backend::redis::shard::queue::Load;
 use crate::backend::redis::shard::shortcut::{self, lost};
+use crate::backend::redis::wire::command::Pipeline;
 use crate::backend::redis::wire::connection::Connection;
 use crate::backend::redis::wire::loss::Loss;
 use crate::backend::redis::wire::refusal::Refusal;
@@ -129,7 +130,7 @@ impl Publisher {
                 refuse(batch, &Refusal::NoScript, &self.seconds);
                 return Ok(());
             }
-            if let Err(refusal) = self.script.reload(&mut self.connection).await? {
+            if let Err(refusal) = self.script.reload(&self.connection).await? {
                 self.note(&refusal);
                 refuse(batch, &refusal, &self.seconds);
                 return Ok(());
@@ -140,8 +141,9 @@ impl Publisher {
             });
             // With the script at its head, some of it is executed however often the cache is
             // emptied.
-            let head = self.script.loading().get_packed_command();
-            replies = self.exchange(batch, &head).await?;
+            let mut head = Pipeline::default();
+            self.script.load_again(&mut head);
+            replies = self.exchange(batch, head.bytes()).await?;
         }
     }
 

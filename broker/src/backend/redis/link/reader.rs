@@ -3,11 +3,12 @@
 use std::fmt::Display;
 use std::sync::Arc;
 
-use redis::{Pipeline, Value};
+use redis::Value;
 
 use crate::backend::redis::calls::read::Item;
 use crate::backend::redis::shard::Shard;
 use crate::backend::redis::shard::queue::Load;
+use crate::backend::redis::wire::command::Pipeline;
 use crate::backend::redis::wire::connection::Connection;
 use crate::backend::redis::wire::loss::Loss;
 use crate::backend::redis::wire::refusal::Refusal;
@@ -76,7 +77,7 @@ impl Reader {
             let loaded = if in_vain == MAX_IN_VAIN {
                 Err(Refusal::NoScript)
             } else {
-                self.script.reload(&mut self.connection).await?
+                self.script.reload(&self.connection).await?
             };
             if let Err(refusal) = loaded {
                 self.shard.stats.refuse("reads", &refusal);
@@ -91,13 +92,13 @@ impl Reader {
 
     /// Sends a batch and answers the replies to it; `again` puts the script at its head.
     async fn exchange(&self, batch: &[Item], again: bool) -> Result<Vec<Value>, Loss> {
-        let mut pipeline = Pipeline::with_capacity(batch.len() + 1);
+        let mut pipeline = Pipeline::default();
         if again {
-            pipeline.add_command(self.script.loading());
+            self.script.load_again(&mut pipeline);
         }
         let head = pipeline.len();
         for item in batch {
-            pipeline.add_command(item.command(self.script.sha(), &self.run));
+            item.write(&mut pipeline, self.script.sha(), &self.run);
         }
         let mut replies = self.connection.exchange(&pipeline).await.map_err(|error| {
             tracing::debug!("reading failed: {error}");

@@ -9,10 +9,11 @@
 
 use std::time::Duration;
 
-use redis::{ErrorKind, Pipeline, PushKind, RedisError, RedisResult, Value};
+use redis::{ErrorKind, PushKind, RedisError, RedisResult, Value};
 use tokio::time::timeout;
 
 use super::inbound::Inbound;
+use crate::backend::redis::wire::command::Pipeline;
 use crate::backend::redis::wire::connection::Connection;
 use crate::backend::redis::wire::refusal::Refusal;
 
@@ -21,7 +22,7 @@ const FENCE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Subscribes to channels; answers for each of them.
 pub(crate) async fn subscribe(
-    connection: &mut Connection,
+    connection: &Connection,
     inbound: &Inbound,
     channels: &[String],
 ) -> RedisResult<Vec<Result<(), Refusal>>> {
@@ -46,7 +47,7 @@ pub(crate) async fn subscribe(
 
 /// Ends subscriptions. One that is refused was ended before.
 pub(crate) async fn unsubscribe(
-    connection: &mut Connection,
+    connection: &Connection,
     inbound: &Inbound,
     channels: &[String],
 ) -> RedisResult<()> {
@@ -55,16 +56,16 @@ pub(crate) async fn unsubscribe(
 }
 
 async fn exchange(
-    connection: &mut Connection,
+    connection: &Connection,
     inbound: &Inbound,
-    command: &str,
+    verb: &str,
     channels: &[String],
 ) -> RedisResult<Vec<Value>> {
-    let mut pipeline = Pipeline::with_capacity(channels.len() + 1);
+    let mut pipeline = Pipeline::default();
     for channel in channels {
-        pipeline.cmd(command).arg(channel);
+        pipeline.add([verb, channel]);
     }
-    pipeline.cmd("UNSUBSCRIBE").arg("fanfare:fence");
+    pipeline.add(["UNSUBSCRIBE", "fanfare:fence"]);
     let fence = inbound.fences() + 1;
     let replies = connection.exchange(&pipeline).await?;
     // A server that does nothing just now does not send the fence either.
@@ -183,14 +184,14 @@ mod tests {
         let mark = Arc::new(ProbeToken::new(&shard));
         let inbound = Inbound::new(Arc::new(Nobody), Arc::new(shard), mark, Arc::default());
         let Subscriber {
-            mut connection,
+            connection,
             inbound,
             ..
         } = Subscriber::open(server, inbound).await.unwrap();
 
-        let mut outcomes = async |channels: &[&str]| -> Vec<bool> {
+        let outcomes = async |channels: &[&str]| -> Vec<bool> {
             let channels: Vec<_> = channels.iter().map(|name| (*name).to_owned()).collect();
-            let outcomes = subscribe(&mut connection, &inbound, &channels).await;
+            let outcomes = subscribe(&connection, &inbound, &channels).await;
             outcomes.unwrap().iter().map(Result::is_ok).collect()
         };
         let mixed = ["a", "elsewhere 1", "b", "c", "elsewhere 2"];

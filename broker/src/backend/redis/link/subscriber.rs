@@ -50,8 +50,8 @@ impl Subscriber {
     pub(crate) async fn open(server: Server, inbound: Inbound) -> Result<Self, ConnectError> {
         let inbound = Arc::new(inbound);
         let taken = Arc::clone(&inbound);
-        let mut connection = server.open(move |unasked| taken.take(unasked)).await?;
-        let id = server.introduce(&mut connection).await?;
+        let connection = server.open(move |unasked| taken.take(unasked)).await?;
+        let id = server.introduce(&connection).await?;
         Ok(Self {
             connection,
             inbound,

@@ -13,7 +13,9 @@ pub use error::ConnectError;
 
 use super::incarnation::{Incarnation, field};
 use crate::backend::redis::options::Options;
+use crate::backend::redis::wire::command::Pipeline;
 use crate::backend::redis::wire::connection::{Connection, Unasked};
+use crate::backend::redis::wire::resp::text;
 use crate::backend::redis::wire::stream::{Way, trust};
 
 /// Where a server is, and how to speak with it.
@@ -158,20 +160,22 @@ impl Server {
     /// Agrees on the protocol, gives the credentials and selects the database.
     async fn greet(&self, connection: &Connection) -> RedisResult<()> {
         let settings = self.info.redis_settings();
-        let mut request = redis::pipe();
-        request.cmd("HELLO").arg(3);
-        if let Some(password) = settings.password() {
-            let user = settings.username().unwrap_or("default");
-            request.arg("AUTH").arg(user).arg(password);
-        }
+        let mut request = Pipeline::default();
+        match settings.password() {
+            Some(password) => {
+                let user = settings.username().unwrap_or("default");
+                request.add(["HELLO", "3", "AUTH", user, password])
+            }
+            None => request.add(["HELLO", "3"]),
+        };
         for (name, value) in [
             ("LIB-NAME", "fanfare"),
             ("LIB-VER", env!("CARGO_PKG_VERSION")),
         ] {
-            request.cmd("CLIENT").arg("SETINFO").arg(name).arg(value);
+            request.add(["CLIENT", "SETINFO", name, value]);
         }
         if settings.db() != 0 {
-            request.cmd("SELECT").arg(settings.db());
+            request.add(["SELECT", &settings.db().to_string()]);
         }
         let mut replies = connection.exchange(&request).await?.into_iter();
         if let Some(Value::ServerError(error)) = replies.next() {
@@ -196,15 +200,13 @@ impl Server {
     /// Names a connection, for whoever looks at CLIENT LIST, and asks what the server calls it.
     pub(crate) async fn introduce(
         &self,
-        connection: &mut Connection,
+        connection: &Connection,
     ) -> Result<Option<i64>, ConnectError> {
-        let mut request = redis::pipe();
+        let name = format!("fanfare:{}", self.options.node);
+        let mut request = Pipeline::default();
         request
-            .cmd("CLIENT")
-            .arg("SETNAME")
-            .arg(format!("fanfare:{}", self.options.node))
-            .cmd("CLIENT")
-            .arg("ID");
+            .add(["CLIENT", "SETNAME", &name])
+            .add(["CLIENT", "ID"]);
         let replies = connection
             .exchange(&request)
             .await
@@ -219,12 +221,12 @@ impl Server {
     /// Has the server close connections, where it still has them.
     pub(crate) async fn close(
         &self,
-        connection: &mut Connection,
+        connection: &Connection,
         ids: &[i64],
     ) -> Result<(), ConnectError> {
-        let mut request = redis::pipe();
+        let mut request = Pipeline::default();
         for id in ids {
-            request.cmd("CLIENT").arg("KILL").arg("ID").arg(id);
+            request.add(["CLIENT", "KILL", "ID", &id.to_string()]);
         }
         connection
             .exchange(&request)
@@ -236,16 +238,15 @@ impl Server {
     /// Asks which run of the server this is, having made sure that it is a master.
     pub(crate) async fn identify(
         &self,
-        connection: &mut Connection,
+        connection: &Connection,
     ) -> Result<Incarnation, ConnectError> {
-        let (server, replication): (String, String) = redis::pipe()
-            .cmd("INFO")
-            .arg("server")
-            .cmd("INFO")
-            .arg("replication")
-            .query_async(connection)
-            .await
-            .map_err(|error| self.explain(&error))?;
+        let mut request = Pipeline::default();
+        request.add(["INFO", "server"]).add(["INFO", "replication"]);
+        let read = async {
+            let [server, replication] = connection.call(&request).await?;
+            Ok((text(server)?, text(replication)?))
+        };
+        let (server, replication) = read.await.map_err(|error| self.explain(&error))?;
         let mode = field(&server, "redis_mode").unwrap_or("standalone");
         let remedy = match mode {
             "sentinel" => Some("name it in redis.sentinels, and in redis.url the master's name"),

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::connect::{ConnectError, Server};
+use crate::backend::redis::wire::command::Pipeline;
 
 /// Where a server is found.
 pub(crate) enum Place {
@@ -154,14 +155,10 @@ fn is_doubted(named: &Report, reports: &[Report]) -> bool {
 /// Asks a sentinel for a master, which it may not know.
 async fn ask(sentinel: Server, name: String) -> Result<Option<Report>, ConnectError> {
     let connection = sentinel.open(|_| {}).await?;
-    let mut request = redis::pipe();
+    let mut request = Pipeline::default();
     request
-        .cmd("SENTINEL")
-        .arg("GET-MASTER-ADDR-BY-NAME")
-        .arg(&name)
-        .cmd("SENTINEL")
-        .arg("MASTER")
-        .arg(&name);
+        .add(["SENTINEL", "GET-MASTER-ADDR-BY-NAME", &name])
+        .add(["SENTINEL", "MASTER", &name]);
     let replies = connection.exchange(&request).await;
     replies
         .and_then(Report::read)

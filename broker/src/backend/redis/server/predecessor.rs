@@ -25,7 +25,7 @@ impl Predecessor {
     pub(crate) async fn end(
         &self,
         server: &Server,
-        connection: &mut Connection,
+        connection: &Connection,
         run: &str,
     ) -> Result<(), ConnectError> {
         let last = self.lock().clone();

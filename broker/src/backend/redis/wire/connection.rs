@@ -19,8 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use redis::aio::ConnectionLike;
-use redis::{Cmd, Pipeline, RedisFuture, RedisResult, Value, cmd};
+use redis::{ErrorKind, RedisResult, Value};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
@@ -28,6 +27,7 @@ use tokio::time::timeout;
 use self::driver::Driver;
 pub(crate) use self::shared::Unasked;
 use self::shared::{Shared, State, Waiting, closed};
+use super::command::{Command, Pipeline};
 use super::stream::Stream;
 
 /// A connection. Its clones are one and the same; it is closed when the last is dropped.
@@ -85,16 +85,38 @@ impl Connection {
     /// Dropped, it leaves the commands sent.
     pub(crate) async fn exchange(&self, pipeline: &Pipeline) -> RedisResult<Vec<Value>> {
         let replies = self.send(pipeline.len(), |out| {
-            out.extend_from_slice(&pipeline.get_packed_pipeline());
+            out.extend_from_slice(pipeline.bytes());
         });
         self.in_time(replies).await
     }
 
+    /// The same, where an error among the replies fails all of it.
+    pub(crate) async fn call<const N: usize>(
+        &self,
+        pipeline: &Pipeline,
+    ) -> RedisResult<[Value; N]> {
+        let replies = self.exchange(pipeline).await?;
+        let replies: Vec<_> = replies
+            .into_iter()
+            .map(Value::extract_error)
+            .collect::<RedisResult<_>>()?;
+        replies.try_into().map_err(|_| {
+            (
+                ErrorKind::UnexpectedReturnType,
+                "not as many replies as commands",
+            )
+                .into()
+        })
+    }
+
     /// Subscribes to channels, or ends subscriptions, by one command.
-    pub(crate) async fn subscribe(&self, command: &str, channels: &[String]) -> RedisResult<()> {
-        let command = cmd(command).arg(channels).get_packed_command();
+    pub(crate) async fn subscribe(&self, verb: &str, channels: &[String]) -> RedisResult<()> {
         let confirmations = self.request(channels.len(), true, |out| {
-            out.extend_from_slice(&command);
+            let mut command = Command::new(out, 1 + channels.len());
+            command.arg(verb);
+            for channel in channels {
+                command.arg(channel);
+            }
         });
         self.in_time(confirmations).await.map(drop)
     }
@@ -145,32 +167,5 @@ impl Connection {
         timeout(self.timeout, replies)
             .await
             .unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
-    }
-}
-
-/// For the commands that redis-rs knows how to send and to read.
-impl ConnectionLike for Connection {
-    fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
-        Box::pin(async move {
-            let command = command.get_packed_command();
-            let reply = self.send(1, |out| out.extend_from_slice(&command));
-            Ok(self.in_time(reply).await?.pop().unwrap_or(Value::Nil))
-        })
-    }
-
-    fn req_packed_commands<'a>(
-        &'a mut self,
-        pipeline: &'a Pipeline,
-        offset: usize,
-        count: usize,
-    ) -> RedisFuture<'a, Vec<Value>> {
-        Box::pin(async move {
-            let replies = self.exchange(pipeline).await?;
-            Ok(replies.into_iter().skip(offset).take(count).collect())
-        })
-    }
-
-    fn get_db(&self) -> i64 {
-        0
     }
 }

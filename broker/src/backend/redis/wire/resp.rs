@@ -1,96 +1,13 @@
-//! RESP3, Redis' protocol: commands out, and of what comes back the parts that come for each
-//! publication. The rest is left to redis-rs.
+//! RESP3, Redis' protocol, as it comes back: where a frame ends, and the parts of it that come for
+//! each publication. The other replies are parsed by redis-rs.
 
-use std::fmt::Display;
-use std::io::Write as _;
-
-use redis::{RedisResult, Value, parse_redis_value};
+use redis::{RedisResult, Value, from_redis_value, parse_redis_value};
 use thiserror::Error;
 
 /// What is not RESP3: something else answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("not RESP3")]
 pub(crate) struct Malformed;
-
-// --- commands ---
-
-/// Writes a command, argument by argument.
-pub(crate) struct Command<'a>(&'a mut Vec<u8>);
-
-impl<'a> Command<'a> {
-    /// Begins a command of so many arguments, its name among them.
-    pub(crate) fn new(out: &'a mut Vec<u8>, arguments: usize) -> Self {
-        push_header(out, b'*', arguments as u64);
-        Self(out)
-    }
-
-    pub(crate) fn arg(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
-        let bytes = bytes.as_ref();
-        push_header(self.0, b'$', bytes.len() as u64);
-        self.0.extend_from_slice(bytes);
-        self.0.extend_from_slice(b"\r\n");
-        self
-    }
-
-    pub(crate) fn number(&mut self, number: u64) -> &mut Self {
-        let mut digits = [0; MAX_DIGITS];
-        self.arg(decimal(number, &mut digits))
-    }
-
-    /// Writes an argument that is in parts.
-    pub(crate) fn parts<const N: usize>(&mut self, parts: [impl AsRef<[u8]>; N]) -> &mut Self {
-        let size: usize = parts.iter().map(|part| part.as_ref().len()).sum();
-        push_header(self.0, b'$', size as u64);
-        for part in parts {
-            self.0.extend_from_slice(part.as_ref());
-        }
-        self.0.extend_from_slice(b"\r\n");
-        self
-    }
-
-    pub(crate) fn display(&mut self, value: impl Display) -> &mut Self {
-        let start = self.0.len();
-        // Writing to memory cannot fail.
-        let _ = write!(self.0, "{value}");
-        let end = self.0.len();
-        // Its length, which is known only now, goes before it.
-        push_header(self.0, b'$', (end - start) as u64);
-        let header = self.0.len() - end;
-        self.0[start..].rotate_right(header);
-        self.0.extend_from_slice(b"\r\n");
-        self
-    }
-}
-
-/// How many digits a number has at most.
-const MAX_DIGITS: usize = 20;
-
-/// Writes the line that says how much follows of what.
-fn push_header(out: &mut Vec<u8>, kind: u8, number: u64) {
-    let mut digits = [0; MAX_DIGITS];
-    let digits = decimal(number, &mut digits);
-    let mut line = [0; MAX_DIGITS + 3];
-    line[0] = kind;
-    let end = 1 + digits.len();
-    line[1..end].copy_from_slice(digits);
-    line[end..end + 2].copy_from_slice(b"\r\n");
-    // One copy to the heap instead of three.
-    out.extend_from_slice(&line[..end + 2]);
-}
-
-fn decimal(mut number: u64, digits: &mut [u8; MAX_DIGITS]) -> &[u8] {
-    let mut start = MAX_DIGITS;
-    loop {
-        start -= 1;
-        digits[start] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            return &digits[start..];
-        }
-    }
-}
-
-// --- replies ---
 
 /// Finds the end of the first frame (a reply or a push) of what has been received, however it is
 /// cut.
@@ -186,6 +103,9 @@ fn count(digits: &[u8]) -> Option<Option<usize>> {
     number(digits).map(Some)
 }
 
+/// How many digits a number has at most.
+const MAX_DIGITS: usize = 20;
+
 /// Reads a number in decimal digits, and nothing else.
 pub(crate) fn number<N: TryFrom<u64>>(digits: &[u8]) -> Option<N> {
     if digits.is_empty() || digits.len() > MAX_DIGITS {
@@ -220,6 +140,11 @@ fn plain(frame: &[u8]) -> Option<Value> {
         b':' => number(line).map(Value::Int),
         _ => None,
     }
+}
+
+/// Reads a text.
+pub(crate) fn text(value: Value) -> RedisResult<String> {
+    Ok(from_redis_value(value)?)
 }
 
 /// The elements of an array of just so many.
@@ -268,33 +193,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_is_an_array_of_strings() {
-        let mut out = Vec::new();
-        Command::new(&mut out, 5)
-            .arg("PUBLISH")
-            .display(format_args!("a{}", "b".repeat(9)))
-            .parts(["a", "", "b"])
-            .number(1_234)
-            .arg(b"\r\n\xff");
-        let expected =
-            b"*5\r\n$7\r\nPUBLISH\r\n$10\r\nabbbbbbbbb\r\n$2\r\nab\r\n$4\r\n1234\r\n$3\r\n\r\n\xff\r\n";
-        assert_eq!(out, expected);
-        let same = redis::cmd("PUBLISH")
-            .arg("abbbbbbbbb")
-            .arg("ab")
-            .arg(1_234)
-            .arg(b"\r\n\xff")
-            .get_packed_command();
-        assert_eq!(out, same);
-    }
-
-    #[test]
-    fn numbers_are_written_and_read_as_by_the_standard_library() {
+    fn a_number_is_decimal_digits_and_nothing_else() {
         for number in [0, 9, 10, 123, u64::MAX] {
-            let mut digits = [0; MAX_DIGITS];
-            let written = decimal(number, &mut digits);
-            assert_eq!(written, number.to_string().as_bytes());
-            assert_eq!(super::number(written), Some(number));
+            let written = number.to_string();
+            assert_eq!(super::number(written.as_bytes()), Some(number));
         }
         for other in [
             "",

@@ -1,10 +1,12 @@
 //! A Lua script in the server's cache.
 
-use redis::{Cmd, RedisResult, cmd};
+use redis::RedisResult;
 
+use super::command::Pipeline;
 use super::connection::Connection;
 use super::loss::Loss;
 use super::refusal::Refusal;
+use super::resp;
 
 /// How often in a row a batch is sent and none of it is executed, because the scripts had gone once
 /// more.
@@ -26,22 +28,19 @@ pub(crate) struct Script {
 
 impl Script {
     /// Loads the text that all nodes share.
-    pub(crate) async fn load(
-        connection: &mut Connection,
-        shared: &'static str,
-    ) -> RedisResult<Self> {
+    pub(crate) async fn load(connection: &Connection, shared: &'static str) -> RedisResult<Self> {
         let text = shared.to_owned();
-        let sha = loading(&text).query_async(connection).await?;
+        let sha = load(connection, &text).await?;
         Ok(Self { shared, text, sha })
     }
 
     /// Loads a text that only this node has.
     pub(crate) async fn reload(
         &mut self,
-        connection: &mut Connection,
+        connection: &Connection,
     ) -> Result<Result<(), Refusal>, Loss> {
         let text = format!("{}\n-- {:016x}", self.shared, fastrand::u64(..));
-        match loading(&text).query_async(connection).await {
+        match load(connection, &text).await {
             Ok(sha) => {
                 self.text = text;
                 self.sha = sha;
@@ -51,10 +50,10 @@ impl Script {
         }
     }
 
-    /// Loads the same text once more: for the head of a pipeline, where nothing comes between
-    /// this and the first call.
-    pub(crate) fn loading(&self) -> Cmd {
-        loading(&self.text)
+    /// Loads the same text once more: at the head of a pipeline, where nothing comes between this
+    /// and the first call.
+    pub(crate) fn load_again(&self, pipeline: &mut Pipeline) {
+        pipeline.add(loading(&self.text));
     }
 
     /// What to call it by.
@@ -63,8 +62,14 @@ impl Script {
     }
 }
 
-fn loading(text: &str) -> Cmd {
-    let mut command = cmd("SCRIPT");
-    command.arg("LOAD").arg(text);
-    command
+fn loading(text: &str) -> [&str; 3] {
+    ["SCRIPT", "LOAD", text]
+}
+
+/// Answers the script's SHA.
+async fn load(connection: &Connection, text: &str) -> RedisResult<String> {
+    let mut pipeline = Pipeline::default();
+    pipeline.add(loading(text));
+    let [sha] = connection.call(&pipeline).await?;
+    resp::text(sha)
 }

@@ -8,6 +8,8 @@ use super::Cluster;
 use crate::backend::redis::names::slot::SLOTS;
 use crate::backend::redis::server::connect::{ConnectError, Server};
 use crate::backend::redis::server::incarnation::field;
+use crate::backend::redis::wire::command::Pipeline;
+use crate::backend::redis::wire::resp::text;
 
 /// Which master has which slots, as one node of the cluster sees it.
 pub(crate) struct Map(pub(crate) Vec<(RangeInclusive<u16>, Server)>);
@@ -45,24 +47,18 @@ impl Cluster {
 }
 
 async fn ask(server: &Server) -> Result<Map, ConnectError> {
-    let mut connection = server.open(|_| {}).await?;
+    let connection = server.open(|_| {}).await?;
     let explain = |error| server.explain(&error);
-    let info: String = redis::cmd("INFO")
-        .arg("cluster")
-        .query_async(&mut connection)
-        .await
-        .map_err(explain)?;
-    if field(&info, "cluster_enabled") != Some("1") {
+    let mut request = Pipeline::default();
+    request.add(["INFO", "cluster"]);
+    let [info] = connection.call(&request).await.map_err(explain)?;
+    if field(&text(info).map_err(explain)?, "cluster_enabled") != Some("1") {
         return Err(server.not_a_cluster());
     }
-    let (info, slots): (String, Value) = redis::pipe()
-        .cmd("CLUSTER")
-        .arg("INFO")
-        .cmd("CLUSTER")
-        .arg("SLOTS")
-        .query_async(&mut connection)
-        .await
-        .map_err(explain)?;
+    let mut request = Pipeline::default();
+    request.add(["CLUSTER", "INFO"]).add(["CLUSTER", "SLOTS"]);
+    let [info, slots] = connection.call(&request).await.map_err(explain)?;
+    let info = text(info).map_err(explain)?;
     if field(&info, "cluster_state") != Some("ok") {
         return Err(ConnectError::ClusterDown(server.address.clone()));
     }

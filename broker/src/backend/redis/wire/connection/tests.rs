@@ -2,7 +2,6 @@
 
 use std::net::Ipv4Addr;
 
-use redis::ErrorKind;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -31,9 +30,9 @@ async fn connected(timeout: Duration) -> (Connection, mpsc::UnboundedReceiver<St
 }
 
 fn pings(count: usize) -> Pipeline {
-    let mut pipeline = redis::pipe();
+    let mut pipeline = Pipeline::default();
     for _ in 0..count {
-        pipeline.cmd("PING");
+        pipeline.add(["PING"]);
     }
     pipeline
 }
@@ -150,5 +149,5 @@ async fn it_is_closed_when_the_last_clone_is_dropped() {
     drop(other);
     let mut rest = Vec::new();
     server.read_to_end(&mut rest).await.unwrap();
-    assert_eq!(rest, asked.get_packed_pipeline());
+    assert_eq!(rest, asked.bytes());
 }
