@@ -195,3 +195,48 @@ fn files_are_there() {
     }
     assert!(missing.is_empty(), "{missing:#?}");
 }
+
+#[test]
+fn what_must_stay_true_is_held_by_a_type_a_lint_or_a_test_that_is_there() {
+    let source: String = files()
+        .iter()
+        .filter(|name| name.ends_with(".rs"))
+        .map(|name| fs::read_to_string(root().join(name)).expect("source"))
+        .collect();
+    let architecture = fs::read_to_string(root().join("shared/ARCHITECTURE.md"));
+    let architecture = architecture.expect("ARCHITECTURE.md");
+    let invariants: Vec<_> = architecture.split("**Invariant.**").skip(1).collect();
+    assert!(invariants.len() > 5, "there are some");
+    for invariant in invariants {
+        let (invariant, _) = invariant.split_once("\n\n").expect("a paragraph");
+        let (_, held) = invariant
+            .split_once("Held by")
+            .unwrap_or_else(|| panic!("nothing holds that{invariant}"));
+        if held.trim_start().starts_with("its type") {
+            continue;
+        }
+        let mut names = held.split('`').skip(1).step_by(2).peekable();
+        assert!(names.peek().is_some(), "no name: {held}");
+        for name in names {
+            let is_lint = held.contains(&format!("the lint `{name}`"));
+            let there = is_lint || source.contains(&format!("fn {name}("));
+            assert!(there, "no test is called {name}");
+        }
+    }
+}
+
+#[test]
+fn the_way_of_a_publication_is_short() {
+    let architecture = fs::read_to_string(root().join("shared/ARCHITECTURE.md"));
+    let architecture = architecture.expect("ARCHITECTURE.md");
+    let (_, way) = architecture
+        .split_once("## The way of a publication")
+        .expect("it is written down");
+    let (way, _) = way.split_once("\n## ").expect("more follows");
+    let rows = way.lines().filter_map(|line| line.strip_prefix("| `"));
+    let way: BTreeSet<_> = rows.filter_map(|row| row.split('`').next()).collect();
+    assert!((20..=30).contains(&way.len()), "{} files", way.len());
+    for file in way {
+        assert!(root().join(file).is_file(), "no such file: {file}");
+    }
+}
