@@ -64,7 +64,7 @@ bench-check: ## Fail if a ratio or an instruction count is worse than the commit
 	loadtest/bench-check
 
 benches: ## Measure each part of a message's way by criterion
-	cargo bench -p fanfare-shared -p fanfare-broker --bench parts
+	cargo bench -p fanfare-shared -p fanfare-broker -p fanfare-gateway --bench parts
 
 compare: ## Measure Fanfare beside its peers
 	loadtest/compare/run

@@ -157,9 +157,13 @@ impl Grants {
     #[must_use]
     pub fn of(&self, room: &str) -> Verbs {
         let mut verbs = self.names.get(room).copied().unwrap_or_default();
-        for length in &self.lengths {
+        let lengths = self
+            .lengths
+            .iter()
+            .take_while(|length| **length <= room.len());
+        for length in lengths {
             let Some((prefix, rest)) = room.split_at_checked(*length) else {
-                // Past its end, or within a character, where no prefix ends.
+                // Within a character, where no prefix ends.
                 continue;
             };
             for (suffix, granted) in self.prefixes.get(prefix).into_iter().flatten() {
