@@ -6,11 +6,12 @@
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use parking_lot::{Condvar, Mutex};
 use prometheus::IntCounter;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -66,7 +67,7 @@ impl Lines {
 
     /// Takes whole lines. Never waits for the stream.
     pub(crate) fn push(&self, lines: &[u8]) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.waiting.len() + state.taken + lines.len() > self.bound {
             drop(state);
             self.count(lines);
@@ -80,10 +81,8 @@ impl Lines {
     /// Waits until all is written or dropped, or the time is up.
     pub(crate) fn flush(&self, within: Duration) {
         let is_busy = |state: &mut State| state.taken > 0 || !state.waiting.is_empty();
-        let waited = self
-            .emptied
-            .wait_timeout_while(self.lock(), within, is_busy);
-        drop(waited);
+        let state = &mut self.state.lock();
+        self.emptied.wait_while_for(state, is_busy, within);
     }
 
     fn write_to(&self, stream: &impl AsFd) {
@@ -106,15 +105,13 @@ impl Lines {
     /// Waits for lines; those that were taken before are done with.
     fn take(&self, batch: &mut Vec<u8>) {
         batch.clear();
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.taken = 0;
         if state.waiting.is_empty() {
             self.emptied.notify_all();
         }
-        let filled = self
-            .filled
-            .wait_while(state, |state| state.waiting.is_empty());
-        let state = &mut *filled.unwrap_or_else(PoisonError::into_inner);
+        self.filled
+            .wait_while(&mut state, |state| state.waiting.is_empty());
         std::mem::swap(batch, &mut state.waiting);
         state.taken = batch.len();
     }
@@ -122,11 +119,6 @@ impl Lines {
     fn count(&self, lost: &[u8]) {
         let lines = lost.iter().filter(|byte| **byte == b'\n').count();
         self.dropped.inc_by(lines as u64);
-    }
-
-    /// No code panics under the lock: the buffer's bound is far below what a vector can hold.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -21,8 +21,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use redis::{ErrorKind, RedisResult, Value};
 use tokio::sync::oneshot;
-use tokio::task::AbortHandle;
 use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
 
 use self::driver::Driver;
 pub(crate) use self::shared::Unasked;
@@ -35,16 +35,7 @@ use super::stream::Stream;
 pub(crate) struct Connection {
     shared: Arc<Shared>,
     timeout: Duration,
-    _driver: Arc<Abort>,
-}
-
-/// Ends a task when it is dropped.
-struct Abort(AbortHandle);
-
-impl Drop for Abort {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+    _driver: Arc<AbortOnDropHandle<()>>,
 }
 
 impl Connection {
@@ -67,7 +58,7 @@ impl Connection {
         });
         let mut driver = Driver::new(Arc::clone(&shared), unasked);
         let driving = async move { std::future::poll_fn(|context| driver.poll(context)).await };
-        let driver = Arc::new(Abort(tokio::spawn(driving).abort_handle()));
+        let driver = Arc::new(AbortOnDropHandle::new(tokio::spawn(driving)));
         Self {
             shared,
             timeout,
