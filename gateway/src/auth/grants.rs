@@ -1,7 +1,7 @@
 //! What a token grants: verbs on rooms by their names.
 //!
-//! Compiled once a token. A lookup costs by the number of different lengths of prefixes, not by the
-//! number of patterns: a token may have a thousand, and a connection may ask often.
+//! Compiled once a token. A lookup costs by the number of different lengths that prefixes and suffixes
+//! have, not by the number of patterns: a token may have a thousand, and a connection may ask often.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -89,18 +89,87 @@ const MAX_PATTERNS: usize = 1000;
 /// What stands for the token's user in a pattern.
 const SUBJECT: &str = "{sub}";
 
-/// What stands behind a `*`, and the verbs of the pattern.
-type Suffix = (Box<str>, Verbs);
-
 /// The grants of one token, united: each only adds to the others.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Grants {
     /// By whole names.
     names: HashMap<Box<str>, Verbs, RandomState>,
-    /// By what stands before a `*`; with each, what stands behind it.
-    prefixes: HashMap<Box<str>, Vec<Suffix>, RandomState>,
-    /// The lengths of the prefixes, rising.
+    /// By what stands before a `*`.
+    prefixes: Parts<Behind>,
+}
+
+/// The verbs of patterns with one prefix, by what stands behind their `*`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Behind {
+    /// Where nothing does, as with most: that takes no room of its own.
+    nothing: Verbs,
+    suffixes: Option<Box<Parts<Verbs>>>,
+}
+
+impl Behind {
+    fn entry(&mut self, suffix: Box<str>) -> &mut Verbs {
+        if suffix.is_empty() {
+            return &mut self.nothing;
+        }
+        self.suffixes.get_or_insert_default().entry(suffix)
+    }
+
+    /// What is granted where the prefix is followed by this.
+    fn of(&self, rest: &str) -> Verbs {
+        let mut verbs = self.nothing;
+        if let Some(suffixes) = &self.suffixes {
+            let granted = suffixes.behind(rest);
+            granted.for_each(|granted| verbs.add(*granted));
+        }
+        verbs
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&str, Verbs)> {
+        let nothing = (self.nothing != Verbs::default()).then_some(("", self.nothing));
+        let suffixes = self.suffixes.iter().flat_map(|suffixes| &suffixes.parts);
+        let suffixes = suffixes.map(|(suffix, verbs)| (&**suffix, *verbs));
+        nothing.into_iter().chain(suffixes)
+    }
+}
+
+/// What belongs to parts of names, found by those lengths that there are.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Parts<T> {
+    parts: HashMap<Box<str>, T, RandomState>,
+    /// Rising, each once.
     lengths: Vec<usize>,
+}
+
+impl<T: Default> Parts<T> {
+    /// What belongs to a part, which is new if need be.
+    fn entry(&mut self, part: Box<str>) -> &mut T {
+        if let Err(at) = self.lengths.binary_search(&part.len()) {
+            self.lengths.insert(at, part.len());
+        }
+        self.parts.entry(part).or_default()
+    }
+
+    /// What belongs to a name's beginnings, each with the rest of the name.
+    fn before<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a T, &'a str)> {
+        let lengths = self
+            .lengths
+            .iter()
+            .take_while(|length| **length <= name.len());
+        lengths.filter_map(|length| {
+            // Not within a character, where no part ends.
+            let (part, rest) = name.split_at_checked(*length)?;
+            Some((self.parts.get(part)?, rest))
+        })
+    }
+
+    /// What belongs to a name's ends.
+    fn behind<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a T> {
+        let lengths = self
+            .lengths
+            .iter()
+            .take_while(|length| **length <= name.len());
+        lengths.filter_map(|length| self.parts.get(name.get(name.len() - length..)?))
+    }
 }
 
 impl Grants {
@@ -120,9 +189,6 @@ impl Grants {
         for (pattern, verbs) in claim {
             grants.add(pattern, read_verbs(pattern, verbs)?, user)?;
         }
-        grants.lengths = grants.prefixes.keys().map(|prefix| prefix.len()).collect();
-        grants.lengths.sort_unstable();
-        grants.lengths.dedup();
         Ok(grants)
     }
 
@@ -146,8 +212,8 @@ impl Grants {
                 return Err(format!("`{pattern}` has more than one `*`"));
             }
             Some((prefix, suffix)) => {
-                let suffixes = self.prefixes.entry(named(prefix)).or_default();
-                suffixes.push((named(suffix), verbs));
+                let suffixes = self.prefixes.entry(named(prefix));
+                suffixes.entry(named(suffix)).add(verbs);
             }
         }
         Ok(())
@@ -157,20 +223,8 @@ impl Grants {
     #[must_use]
     pub fn of(&self, room: &str) -> Verbs {
         let mut verbs = self.names.get(room).copied().unwrap_or_default();
-        let lengths = self
-            .lengths
-            .iter()
-            .take_while(|length| **length <= room.len());
-        for length in lengths {
-            let Some((prefix, rest)) = room.split_at_checked(*length) else {
-                // Within a character, where no prefix ends.
-                continue;
-            };
-            for (suffix, granted) in self.prefixes.get(prefix).into_iter().flatten() {
-                if rest.ends_with(&**suffix) {
-                    verbs.add(*granted);
-                }
-            }
+        for (behind, rest) in self.prefixes.before(room) {
+            verbs.add(behind.of(rest));
         }
         verbs
     }
@@ -179,9 +233,9 @@ impl Grants {
     pub fn list(&self) -> impl Iterator<Item = (String, Verbs)> {
         let names = self.names.iter();
         let names = names.map(|(name, verbs)| (name.to_string(), *verbs));
-        let prefixes = self.prefixes.iter().flat_map(|(prefix, suffixes)| {
-            let suffixes = suffixes.iter();
-            suffixes.map(move |(suffix, verbs)| (format!("{prefix}*{suffix}"), *verbs))
+        let prefixes = self.prefixes.parts.iter().flat_map(|(prefix, behind)| {
+            let behind = behind.iter();
+            behind.map(move |(suffix, verbs)| (format!("{prefix}*{suffix}"), verbs))
         });
         let mut all: Vec<_> = names.chain(prefixes).collect();
         all.sort_by(|(one, _), (other, _)| one.cmp(other));
@@ -191,7 +245,7 @@ impl Grants {
     /// Whether nothing is granted anywhere.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.names.is_empty() && self.prefixes.is_empty()
+        self.names.is_empty() && self.prefixes.parts.is_empty()
     }
 }
 
