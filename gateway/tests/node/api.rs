@@ -7,7 +7,7 @@ use crate::http::{Response, exchange};
 use crate::node::{BACKENDS, Node};
 use crate::token::KEYED;
 
-const KEY: &str = "[api]\nkey = 'of the backend'\n";
+const KEY: &str = "[api]\nkey = 'backend-key-6b1e0f9d'\n";
 
 /// Calls the API with a key.
 async fn call(
@@ -27,7 +27,15 @@ async fn call(
 }
 
 async fn post(node: &Node, path: &str, body: &Value) -> (u16, Value) {
-    let response = call(node, "of the backend", "POST", path, "", &body.to_string()).await;
+    let response = call(
+        node,
+        "backend-key-6b1e0f9d",
+        "POST",
+        path,
+        "",
+        &body.to_string(),
+    )
+    .await;
     (
         response.status,
         serde_json::from_str(&response.body).expect("JSON"),
@@ -35,7 +43,7 @@ async fn post(node: &Node, path: &str, body: &Value) -> (u16, Value) {
 }
 
 async fn get(node: &Node, path: &str) -> (u16, Value) {
-    let response = call(node, "of the backend", "GET", path, "", "").await;
+    let response = call(node, "backend-key-6b1e0f9d", "GET", path, "", "").await;
     (
         response.status,
         serde_json::from_str(&response.body).expect("JSON"),
@@ -72,15 +80,15 @@ async fn a_payload_is_passed_on_as_it_came() {
     let node = Node::with(KEY).await;
     let path = "/v1/rooms/a/messages";
     let body = r#"{"data": {"b" : 1.50, "a":[ 12345678901234567890 ]} }"#;
-    let response = call(&node, "of the backend", "POST", path, "", body).await;
+    let response = call(&node, "backend-key-6b1e0f9d", "POST", path, "", body).await;
     assert_eq!(response.status, 200, "{response:?}");
-    let history = call(&node, "of the backend", "GET", path, "", "").await;
+    let history = call(&node, "backend-key-6b1e0f9d", "GET", path, "", "").await;
     let kept = r#""data":{"b" : 1.50, "a":[ 12345678901234567890 ]}"#;
     assert!(history.body.contains(kept), "{}", history.body);
     let binary = "Content-Type: application/octet-stream\r\n";
     let path = "/v1/rooms/bytes/messages";
     let query = format!("{path}?event=raw");
-    let response = call(&node, "of the backend", "POST", &query, binary, "abc").await;
+    let response = call(&node, "backend-key-6b1e0f9d", "POST", &query, binary, "abc").await;
     assert_eq!(response.status, 200, "{response:?}");
     let (_, base64) = post(&node, path, &json!({"data": "YWJj", "binary": true})).await;
     assert_eq!(base64["offset"], 2);
@@ -103,7 +111,7 @@ async fn a_call_that_is_repeated_with_its_key_is_done_once() {
         for _ in 0..2 {
             let response = call(
                 &node,
-                "of the backend",
+                "backend-key-6b1e0f9d",
                 "POST",
                 path,
                 header,
@@ -205,10 +213,24 @@ async fn each_fault_has_its_status_and_says_what_would_be_right() {
             403,
             "the key `reader` does not allow `publish`",
         ),
-        ("of the backend", "POST", path, "", 400, "not a message: "),
-        ("of the backend", "POST", path, "{}", 400, "data: missing"),
         (
-            "of the backend",
+            "backend-key-6b1e0f9d",
+            "POST",
+            path,
+            "",
+            400,
+            "not a message: ",
+        ),
+        (
+            "backend-key-6b1e0f9d",
+            "POST",
+            path,
+            "{}",
+            400,
+            "data: missing",
+        ),
+        (
+            "backend-key-6b1e0f9d",
             "POST",
             path,
             r#"{"dat":1}"#,
@@ -216,7 +238,7 @@ async fn each_fault_has_its_status_and_says_what_would_be_right() {
             "unknown field `dat`",
         ),
         (
-            "of the backend",
+            "backend-key-6b1e0f9d",
             "POST",
             path,
             &large,
@@ -224,7 +246,7 @@ async fn each_fault_has_its_status_and_says_what_would_be_right() {
             "data: 1002 bytes long; at most 1000",
         ),
         (
-            "of the backend",
+            "backend-key-6b1e0f9d",
             "POST",
             path,
             &huge,
@@ -232,7 +254,7 @@ async fn each_fault_has_its_status_and_says_what_would_be_right() {
             "the body is larger",
         ),
         (
-            "of the backend",
+            "backend-key-6b1e0f9d",
             "POST",
             "/v1/rooms/%0a/messages",
             good,
@@ -240,7 +262,7 @@ async fn each_fault_has_its_status_and_says_what_would_be_right() {
             "room: must not contain control characters",
         ),
         (
-            "of the backend",
+            "backend-key-6b1e0f9d",
             "POST",
             path,
             r#"{"data":1,"event":""}"#,
@@ -248,7 +270,7 @@ async fn each_fault_has_its_status_and_says_what_would_be_right() {
             "event: 0 bytes long",
         ),
         (
-            "of the backend",
+            "backend-key-6b1e0f9d",
             "GET",
             "/v1/rooms/a/messages?since=1",
             "",
@@ -256,7 +278,7 @@ async fn each_fault_has_its_status_and_says_what_would_be_right() {
             "since: not a position",
         ),
         (
-            "of the backend",
+            "backend-key-6b1e0f9d",
             "GET",
             "/v1/rooms/a/messages?lim=1",
             "",
@@ -264,7 +286,7 @@ async fn each_fault_has_its_status_and_says_what_would_be_right() {
             "query: ",
         ),
         (
-            "of the backend",
+            "backend-key-6b1e0f9d",
             "PUT",
             path,
             "",
@@ -272,7 +294,7 @@ async fn each_fault_has_its_status_and_says_what_would_be_right() {
             "the method is not allowed",
         ),
         (
-            "of the backend",
+            "backend-key-6b1e0f9d",
             "GET",
             "/v1/nowhere",
             "",
@@ -280,7 +302,7 @@ async fn each_fault_has_its_status_and_says_what_would_be_right() {
             "there is nothing here",
         ),
         (
-            "of the backend",
+            "backend-key-6b1e0f9d",
             "POST",
             "/v1/messages",
             good,
@@ -288,7 +310,7 @@ async fn each_fault_has_its_status_and_says_what_would_be_right() {
             "rooms: give 1 to 1000",
         ),
         (
-            "of the backend",
+            "backend-key-6b1e0f9d",
             "POST",
             "/v1/batch",
             "{}",
@@ -306,7 +328,7 @@ async fn each_fault_has_its_status_and_says_what_would_be_right() {
     let without = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     assert_eq!(exchange(node.internal, &without).await.status, 401);
     assert!(
-        !node.log().contains("of the backend"),
+        !node.log().contains("backend-key-6b1e0f9d"),
         "a key is in the log"
     );
     let closed = Node::with(KEYED).await;
@@ -332,7 +354,15 @@ async fn what_is_not_in_the_log_is_not_answered_with_200() {
     drop(redis);
     let body = json!({"data": 2});
     let path = "/v1/rooms/a/messages";
-    let response = call(&node, "of the backend", "POST", path, "", &body.to_string()).await;
+    let response = call(
+        &node,
+        "backend-key-6b1e0f9d",
+        "POST",
+        path,
+        "",
+        &body.to_string(),
+    )
+    .await;
     assert_eq!(response.status, 503, "{response:?}");
     assert_eq!(response.header("retry-after"), Some("1"));
     assert!(response.body.contains(r#""retry":true"#), "{response:?}");

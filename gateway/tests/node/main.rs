@@ -44,6 +44,7 @@ mod plain;
 mod presence;
 mod provider;
 mod requests;
+mod secrets;
 mod slow_consumer;
 mod tokens;
 mod topology;

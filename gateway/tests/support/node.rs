@@ -206,7 +206,10 @@ impl Drop for Node {
         while let Ok(None) = self.process.try_wait() {
             std::thread::yield_now();
         }
-        if std::thread::panicking() {
+        let shown = crate::token::shown(&log(&self.directory));
+        if !std::thread::panicking() {
+            assert!(shown.is_empty(), "a node's log shows {shown:?}");
+        } else {
             #[allow(
                 clippy::print_stdout,
                 reason = "shown by the harness where a test fails"
@@ -255,10 +258,6 @@ fn command(
         .env("FANFARE_CONFIG", directory.path().join("fanfare.toml"))
         .env("FANFARE_LISTEN", public.to_string())
         .env("FANFARE_INTERNAL__LISTEN", internal.to_string())
-        .env(
-            "FANFARE_LOG__LEVEL",
-            "info,fanfare_gateway=debug,fanfare_broker=debug",
-        )
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(stderr)
