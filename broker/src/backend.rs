@@ -47,6 +47,21 @@ pub trait Backend: Send + Sync + 'static {
         self.publish(submission.into())
     }
 
+    /// Hands something on to every node with interest in a room without a log, and keeps nothing.
+    /// Answers how many nodes have interest, if that is known.
+    fn tell(&self, room: &RoomName, draft: Draft<'_>) -> Pending<Option<u64>> {
+        let submission = Submission {
+            room,
+            draft,
+            log: Log::NONE,
+            key: None,
+        };
+        match self.submit(submission) {
+            Pending::Ready(Some(Err(error))) => Pending::ready(Err(error)),
+            _ => Pending::ready(Ok(None)),
+        }
+    }
+
     /// Declares interest: the room's publications are handed to the sink from now on.
     ///
     /// `worker` says whose member wants it. A backend that can hands the publications to the sink
@@ -172,6 +187,12 @@ pub struct Log {
 }
 
 impl Log {
+    /// None: nothing is kept.
+    pub const NONE: Self = Self {
+        size: 0,
+        ttl: Duration::ZERO,
+    };
+
     /// How long a log into which nothing was published outlives the last look at it by a node with
     /// members: as long as a client could need publications to recover.
     #[must_use]

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use fanfare_shared::Publication;
 
 use crate::Wire;
+use crate::letter::Receipt;
 
 /// A publication and the complete frames that its members' sockets write.
 ///
@@ -17,6 +18,8 @@ pub struct Delivery {
     frames: [OnceLock<Bytes>; INLINE],
     /// Those of the other wires, which most publications are never encoded for.
     more: OnceLock<Box<[OnceLock<Bytes>; Wire::COUNT - INLINE]>>,
+    /// For who awaits whether anybody took it.
+    receipt: Option<Box<Receipt>>,
 }
 
 /// The first wires, whose frames need no allocation.
@@ -32,6 +35,22 @@ impl Delivery {
             new_epoch,
             frames: Default::default(),
             more: OnceLock::new(),
+            receipt: None,
+        }
+    }
+
+    /// The same for a message whose sender is told whether anybody took it.
+    pub(crate) fn to_user(publication: Arc<Publication>, receipt: Receipt) -> Self {
+        Self {
+            receipt: Some(Box::new(receipt)),
+            ..Self::new(publication, false)
+        }
+    }
+
+    /// Notes that at least one connection has it in its outbox.
+    pub fn taken(&self) {
+        if let Some(receipt) = &self.receipt {
+            receipt.taken();
         }
     }
 

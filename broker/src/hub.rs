@@ -5,6 +5,8 @@
 //! posted, and while the backend is told that a room is wanted or not, since rooms of one name
 //! may follow each other quickly; never while anything is awaited or read.
 
+mod mail;
+mod mailbox;
 mod reading;
 mod resync;
 mod trials;
@@ -29,6 +31,7 @@ use crate::backend::{
 };
 use crate::room::{Request, Room};
 use crate::{Inbox, Join, Metrics, Post, RoomKey};
+use mailbox::Mail;
 use trials::Resync;
 
 /// Locks over the rooms: enough that workers and the backend rarely meet.
@@ -76,6 +79,7 @@ pub struct Hub {
     stripes: [Mutex<Rooms>; STRIPES],
     next_key: AtomicU64,
     resync: Resync,
+    mail: Mail,
     /// For the tasks that answer a room's requests.
     this: Weak<Self>,
 }
@@ -100,6 +104,7 @@ impl Hub {
             stripes: std::array::from_fn(|_| Mutex::default()),
             next_key: AtomicU64::new(1),
             resync: Resync::default(),
+            mail: Mail::default(),
             this: this.clone(),
         })
     }
@@ -210,6 +215,7 @@ impl Hub {
                 true
             });
         }
+        self.sweep_mailboxes(now);
         self.read_again(lost);
     }
 
@@ -292,6 +298,9 @@ impl Hub {
 
 impl Sink for Hub {
     fn deliver(&self, publication: Arc<Publication>) {
+        if publication.room.hidden().is_some() {
+            return self.receive(&publication);
+        }
         let mut stripe = self.stripe(&publication.room);
         let Some(room) = stripe.get_mut(publication.room.as_str()) else {
             return;
@@ -358,6 +367,7 @@ impl Sink for Hub {
                     &self.runtime,
                 );
             }
+            self.listen_again(rooms, usize::MAX);
             catching_up.join_all().await;
         })
     }

@@ -14,9 +14,9 @@ use crate::{Delivery, Notice, RoomKey, Ticket};
 /// One thing for a worker to do. The order of posts of a room is the order of its publications.
 #[derive(Debug)]
 pub enum Post {
-    /// Give a publication to every local member.
+    /// Give a publication to every local member, or a message to every local connection of a user.
     Publication {
-        /// Whose members.
+        /// Whose members; or the user's mailbox.
         room: RoomKey,
         /// The publication and its frames.
         delivery: Arc<Delivery>,

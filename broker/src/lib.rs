@@ -26,6 +26,7 @@ mod delivery;
 mod hub;
 mod inbox;
 mod join;
+mod letter;
 mod members;
 mod metrics;
 mod notice;

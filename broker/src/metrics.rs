@@ -9,6 +9,10 @@ pub struct Metrics {
     pub rooms: IntGauge,
     /// `fanfare_rooms_refused_total`.
     pub rooms_refused: IntCounter,
+    /// `fanfare_mailboxes`.
+    pub mailboxes: IntGauge,
+    /// `fanfare_messages_to_users_total{delivered="true"}`, and `false`.
+    letters: [IntCounter; 2],
     /// `fanfare_presence_members`.
     pub presence_members: IntGauge,
     /// `fanfare_presence_changes_total{change="enter"}`.
@@ -34,6 +38,17 @@ impl Metrics {
             "fanfare_rooms_refused_total",
             "Joins refused since the node has as many rooms as limits.rooms",
         )?;
+        let mailboxes = IntGauge::new(
+            "fanfare_mailboxes",
+            "Users with local connections, or had them just now",
+        )?;
+        let letters = IntCounterVec::new(
+            Opts::new(
+                "fanfare_messages_to_users_total",
+                "Messages to users that were sent here, by whether a connection took them",
+            ),
+            &["delivered"],
+        )?;
         let gaps = IntCounterVec::new(
             Opts::new(
                 "fanfare_backend_gaps_total",
@@ -56,10 +71,14 @@ impl Metrics {
         registry.register(Box::new(members.clone()))?;
         registry.register(Box::new(changes.clone()))?;
         registry.register(Box::new(rooms.clone()))?;
+        registry.register(Box::new(mailboxes.clone()))?;
+        registry.register(Box::new(letters.clone()))?;
         registry.register(Box::new(gaps.clone()))?;
         Ok(Self {
             rooms,
             rooms_refused,
+            mailboxes,
+            letters: ["false", "true"].map(|delivered| letters.with_label_values(&[delivered])),
             presence_members: members,
             presence_entered: changes.with_label_values(&["enter"]),
             presence_exited: changes.with_label_values(&["exit"]),
@@ -67,5 +86,10 @@ impl Metrics {
             gaps_healed: gaps.with_label_values(&["healed"]),
             gaps_unhealed: gaps.with_label_values(&["unhealed"]),
         })
+    }
+
+    /// Counts a message to a user.
+    pub(crate) fn note_letter(&self, taken: bool) {
+        self.letters[usize::from(taken)].inc();
     }
 }

@@ -6,10 +6,12 @@
 //! that there may be others costs a delivery nothing.
 
 mod admission;
+mod answers;
 mod commands;
 mod deliver;
 mod endpoint;
 mod host;
+mod mailbox;
 mod members;
 mod outlet;
 mod posts;
@@ -19,9 +21,11 @@ mod requests;
 pub mod turn;
 
 pub use self::admission::{leave, leave_all};
-pub use self::commands::{answer, join_at_once};
+pub use self::answers::answer;
+pub use self::commands::join_at_once;
 pub use self::endpoint::Endpoint;
 pub use self::host::{Errands, Host};
+pub use self::mailbox::open_mailbox;
 pub use self::outlet::{Counted, Near, Outlet};
 pub use self::posts::fan_out;
 pub use self::renewal::{renew, renew_later};

@@ -289,6 +289,7 @@ async fn build_broker(
         }
         let backend = Arc::clone(&redis) as Arc<dyn Backend>;
         let hub = Hub::new(options, backend, runtime.clone(), metrics.clone());
+        hub.await_receipts();
         for (name, task) in redis.attach(Arc::clone(&hub) as _, &runtime) {
             duties.adopt(name, task);
         }

@@ -8,9 +8,11 @@ mod join;
 mod presence;
 mod publish;
 mod room_state;
+mod send;
 
 pub use self::history::History;
 pub use self::join::Join;
 pub use self::presence::Presence;
 pub use self::publish::{Draft, Publish, now};
 pub use self::room_state::RoomState;
+pub use self::send::Send;

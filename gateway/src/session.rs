@@ -45,6 +45,8 @@ pub struct Session {
     credential: Option<Arc<Credential>>,
     /// Whether a token is being checked, which decides on all that comes behind it.
     is_renewing: bool,
+    /// Where messages to its user come.
+    mailbox: Option<Mailbox>,
     /// The room whose join the reader waits for.
     awaited: Option<RoomName>,
     /// Whether the reader waits until all else is answered and written.
@@ -61,6 +63,15 @@ pub struct Membership {
     /// Which room it is on this node.
     pub room: RoomKey,
     /// Where the member stands in it.
+    pub slot: Slot,
+}
+
+/// Where the connection stands among those of its user.
+#[derive(Debug, Clone, Copy)]
+pub struct Mailbox {
+    /// Which of the node's mailboxes it is.
+    pub room: RoomKey,
+    /// Where the connection stands in it.
     pub slot: Slot,
 }
 
@@ -109,6 +120,24 @@ impl Session {
     /// Gives up all rooms, since the connection ends.
     pub fn take_rooms(&mut self) -> Vec<Membership> {
         std::mem::take(&mut self.rooms)
+    }
+
+    /// The user whose messages come to it, unless they do already.
+    #[must_use]
+    pub fn user_without_mailbox(&self) -> Option<&str> {
+        let credential = self.credential.as_deref();
+        let user = credential.and_then(|credential| credential.identity.user.as_deref());
+        user.filter(|_| self.mailbox.is_none())
+    }
+
+    /// Notes where messages to its user come.
+    pub const fn set_mailbox(&mut self, mailbox: Mailbox) {
+        self.mailbox = Some(mailbox);
+    }
+
+    /// Gives that up, since the connection ends.
+    pub const fn take_mailbox(&mut self) -> Option<Mailbox> {
+        self.mailbox.take()
     }
 
     // --- whether the next request can be taken ---

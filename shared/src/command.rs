@@ -61,6 +61,15 @@ pub enum Command<'a> {
         /// Only members after this one.
         after: Option<ClientId>,
     },
+    /// Give a message to every connection of a user.
+    Send {
+        /// Which user.
+        user: Cow<'a, str>,
+        /// What kind of message it is.
+        event: Option<Cow<'a, str>>,
+        /// The payload, unparsed.
+        data: Data<&'a [u8]>,
+    },
     /// Show a token, the first or the next.
     Auth {
         /// The token, a JWT.

@@ -64,6 +64,15 @@ pub enum Event<'a> {
         /// Who is there.
         roll: &'a Roll,
     },
+    /// The reply to `send`.
+    Sent {
+        /// The command's id.
+        id: Option<u64>,
+        /// Which user.
+        user: &'a str,
+        /// Whether at least one of the user's connections has it in its outbox.
+        delivered: bool,
+    },
     /// The reply to `auth`: the token is taken, and decides from now on.
     Auth {
         /// The command's id.
@@ -78,7 +87,7 @@ pub enum Event<'a> {
         /// The command's id.
         id: Option<u64>,
     },
-    /// A publication.
+    /// A publication; in the room of a user, a message to that user.
     Message {
         /// What was published.
         publication: &'a Publication,
@@ -245,6 +254,16 @@ impl Event<'_> {
                     w.hex("next", next.digits());
                 }
             }
+            Self::Sent {
+                id,
+                user,
+                delivered,
+            } => {
+                w.word("type", "sent");
+                w.opt_u64("id", *id);
+                w.str("user", user);
+                w.bool("delivered", *delivered);
+            }
             Self::Auth { id, user, expires } => {
                 w.word("type", "auth");
                 w.opt_u64("id", *id);
@@ -328,8 +347,12 @@ fn write_change<W: Writer>(w: &mut W, room: &str, change: &MemberChange) {
 }
 
 fn write_message<W: Writer>(w: &mut W, publication: &Publication, new_epoch: bool) {
-    w.word("type", "message");
-    w.str("room", publication.room.as_str());
+    if publication.room.hidden().is_none() {
+        w.word("type", "message");
+        w.str("room", publication.room.as_str());
+    } else {
+        w.word("type", "direct");
+    }
     w.opt_str("event", publication.event.as_deref());
     w.data(&publication.data);
     if let Some(from) = &publication.from {

@@ -25,4 +25,4 @@ pub use id::ClientId;
 pub use member::{Headcount, Identity, Member, MemberChange, Roll};
 pub use position::{Epoch, Position};
 pub use publication::{Data, Encoding, Publication, Publisher};
-pub use room::{RoomName, RoomNameError};
+pub use room::{Hidden, RoomName, RoomNameError};

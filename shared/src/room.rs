@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-/// The name of a room: 1 to 255 bytes of UTF-8 without control characters.
+/// The name of a room: 1 to 255 bytes of UTF-8 without control characters. Or one that no client can
+/// say, by which a user or a node is reached: see [`Hidden`].
 ///
 /// Cloning copies a pointer.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -26,9 +27,54 @@ pub enum RoomNameError {
     Control,
 }
 
+/// Whom a room reaches that no client can name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hidden<'a> {
+    /// Every connection of a user.
+    User(&'a str),
+    /// One node.
+    Node(&'a str),
+}
+
+/// What hidden names begin with: control characters, which the names of rooms exclude.
+const USER: char = '\u{1}';
+const NODE: char = '\u{2}';
+
 impl RoomName {
     /// The longest name, in bytes of UTF-8.
     pub const MAX_BYTES: usize = 255;
+
+    /// The room by which a user's connections are reached. A user's name has at most
+    /// [`MAX_BYTES`](Self::MAX_BYTES), too.
+    #[must_use]
+    pub fn of_user(user: &str) -> Self {
+        Self(format!("{USER}{user}").into())
+    }
+
+    /// The room by which a node is reached.
+    #[must_use]
+    pub fn of_node(node: u32) -> Self {
+        Self(format!("{NODE}{node:08x}").into())
+    }
+
+    /// Takes over what another node wrote: a room's name, or a hidden one.
+    pub fn from_node(name: &str) -> Result<Self, RoomNameError> {
+        match name.strip_prefix([USER, NODE]) {
+            None => Self::new(name),
+            Some("") => Err(RoomNameError::Empty),
+            Some(rest) if rest.len() > Self::MAX_BYTES => Err(RoomNameError::TooLong(rest.len())),
+            Some(_) => Ok(Self(name.into())),
+        }
+    }
+
+    /// Whom it reaches, if no client can name it.
+    #[must_use]
+    pub fn hidden(&self) -> Option<Hidden<'_>> {
+        if let Some(user) = self.0.strip_prefix(USER) {
+            return Some(Hidden::User(user));
+        }
+        self.0.strip_prefix(NODE).map(Hidden::Node)
+    }
 
     /// Checks `name` and takes it over.
     pub fn new(name: &str) -> Result<Self, RoomNameError> {
@@ -89,5 +135,23 @@ mod tests {
         assert_eq!(RoomName::check("a\nb"), Err(RoomNameError::Control));
         assert_eq!(RoomName::check("a\u{85}b"), Err(RoomNameError::Control));
         assert_eq!(RoomName::check("чат:1 🎺"), Ok(()));
+    }
+
+    #[test]
+    fn a_hidden_name_is_one_that_no_client_can_say() {
+        for (name, hidden) in [
+            (RoomName::of_user("ann"), Hidden::User("ann")),
+            (RoomName::of_user("a\nb}"), Hidden::User("a\nb}")),
+            (RoomName::of_node(255), Hidden::Node("000000ff")),
+        ] {
+            assert_eq!(RoomName::check(name.as_str()), Err(RoomNameError::Control));
+            assert_eq!(RoomName::from_node(name.as_str()), Ok(name.clone()));
+            assert_eq!(name.hidden(), Some(hidden));
+        }
+        assert_eq!(RoomName::new("ann").unwrap().hidden(), None);
+        assert_eq!(RoomName::from_node("a\nb"), Err(RoomNameError::Control));
+        assert_eq!(RoomName::from_node("\u{1}"), Err(RoomNameError::Empty));
+        let long = format!("\u{1}{}", "x".repeat(256));
+        assert_eq!(RoomName::from_node(&long), Err(RoomNameError::TooLong(256)));
     }
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use ahash::RandomState;
+use fanfare_shared::envelope::Draft;
 use fanfare_shared::{ClientId, Headcount, Member, MemberChange, Position, Roll, RoomName};
 use lru::LruCache;
 use parking_lot::{Mutex, MutexGuard};
@@ -290,6 +291,18 @@ impl Backend for Memory {
         drop(logs);
         self.bound();
         Pending::ready(Ok(Some(position)))
+    }
+
+    fn tell(&self, room: &RoomName, draft: Draft<'_>) -> Pending<Option<u64>> {
+        let Some(sink) = self.sink.get() else {
+            return Pending::ready(Ok(Some(0)));
+        };
+        if sink.congested() {
+            return Pending::ready(Err(BackendError::Overloaded));
+        }
+        sink.deliver(Arc::new(draft.to_publication(room.clone())));
+        // This one.
+        Pending::ready(Ok(Some(1)))
     }
 
     fn subscribe(&self, _room: &RoomName, _worker: usize) -> Pending<()> {

@@ -85,6 +85,7 @@ mod wire;
 
 use std::sync::{Arc, OnceLock};
 
+use fanfare_shared::envelope::Draft;
 use fanfare_shared::{ClientId, Member, Position, Roll, RoomName};
 use prometheus::core::Collector;
 use tokio::runtime::Handle;
@@ -283,6 +284,14 @@ impl Backend for Redis {
 
     fn submit(&self, submission: Submission<'_>) -> Pending<Option<Position>> {
         let (item, answered) = publish::Item::new(&submission);
+        match self.route.publish(item) {
+            Ok(()) => Pending::Waiting(answered),
+            Err(error) => Pending::ready(Err(error)),
+        }
+    }
+
+    fn tell(&self, room: &RoomName, draft: Draft<'_>) -> Pending<Option<u64>> {
+        let (item, answered) = publish::Item::to_nodes(room, draft);
         match self.route.publish(item) {
             Ok(()) => Pending::Waiting(answered),
             Err(error) => Pending::ready(Err(error)),

@@ -1,5 +1,8 @@
 //! Subscribing, and what is delivered then: whatever the room's name and whatever the payload.
 
+use fanfare_shared::envelope::Draft;
+use fanfare_shared::{Data, Encoding, RoomName};
+
 use crate::ALL;
 use crate::fixture::Fixture;
 use crate::publications::{LOG, NO_LOG, bytes, named};
@@ -10,6 +13,39 @@ conformance! {
     nothing_is_missed_after_subscribe_has_answered
     binary_and_large_payloads_arrive_as_they_were
     subscribing_and_unsubscribing_in_quick_succession_ends_as_last_asked
+    what_a_user_is_told_reaches_the_nodes_that_have_the_user
+}
+
+async fn what_a_user_is_told_reaches_the_nodes_that_have_the_user(f: Fixture) {
+    let draft = |bytes| Draft {
+        time: 1,
+        from: None,
+        event: Some("note"),
+        echo: true,
+        data: Data {
+            encoding: Encoding::Binary,
+            bytes,
+        },
+    };
+    // Whatever the user's name: another's shows no room.
+    let longest = "ж".repeat(127) + "x";
+    for user in ["ann", "a}b{c", "}", "a\nb", "\u{1}", &longest] {
+        let room = RoomName::of_user(user);
+        f.backend.subscribe(&room, 0).await.expect("subscribed");
+        let told = f.backend.tell(&room, draft(user.as_bytes())).await;
+        assert_eq!(told.expect("told"), Some(1), "{user}");
+        f.sink
+            .until("the message", |sink| {
+                sink.delivered(room.as_str()).len() == 1
+            })
+            .await;
+        let message = &f.sink.delivered(room.as_str())[0];
+        assert_eq!(message.data.bytes, user.as_bytes());
+        assert_eq!(
+            (message.position, message.event.as_deref()),
+            (None, Some("note"))
+        );
+    }
 }
 
 async fn a_room_without_history_delivers_without_positions(f: Fixture) {

@@ -5,6 +5,7 @@
 mod publications;
 
 mod faults;
+mod mail;
 mod members;
 mod memory;
 mod obedient;

@@ -8,6 +8,7 @@ use fanfare_shared::{Event, Member, Position, Publication, RoomName};
 
 use super::endpoint::Endpoint;
 use super::host::Host;
+use super::mailbox::close_mailbox;
 use super::outlet::Counted;
 use super::replies::refuse;
 use super::turn::CLOSE;
@@ -108,11 +109,12 @@ pub fn leave<H: Host>(host: &H, endpoint: &H::Endpoint, membership: &Membership)
     }
 }
 
-/// Takes a connection out of all its rooms, since it ends.
+/// Takes a connection out of all its rooms and its user's mailbox, since it ends.
 pub fn leave_all<H: Host>(host: &H, endpoint: &H::Endpoint) {
     let rooms = endpoint.session().borrow_mut().take_rooms();
     for membership in &rooms {
         leave(host, endpoint, membership);
         host.turn().charge(CLOSE);
     }
+    close_mailbox(host, endpoint);
 }

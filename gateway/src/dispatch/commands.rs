@@ -3,17 +3,18 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use fanfare_broker::backend::{BackendError, Pending, Snapshot};
+use fanfare_broker::backend::{Pending, Snapshot};
 use fanfare_shared::code::{CloseCode, ErrorCode};
 use fanfare_shared::{Event, Position, RoomName};
 
 use super::admission::leave;
+use super::answers::{answer, later};
 use super::endpoint::Endpoint as _;
 use super::host::Host;
+use super::mailbox::send;
 use super::outlet::Counted;
-use super::replies::{refuse, refuse_backend, reply, say};
+use super::replies::{refuse, reply, say};
 use crate::operation::{History, Presence, Publish};
-use crate::panic;
 use crate::session::{Detached, Effect, Refusal};
 
 /// Does what a session asks for.
@@ -42,6 +43,7 @@ pub(super) fn act<H: Host>(host: &H, endpoint: &Rc<H::Endpoint>, effect: Effect<
             presence: wanted,
             id,
         } => presence(host, endpoint, wanted, id),
+        Effect::Send { send: wanted, id } => send(host, endpoint, wanted, id),
         Effect::Auth { id, token } => host.authenticate(endpoint, id, &token),
         Effect::Pong { id } => reply(host, endpoint, id, &Event::Pong { id }),
         Effect::Refuse { id, refusal, close } => {
@@ -145,49 +147,5 @@ fn presence<H: Host>(host: &H, endpoint: &Rc<H::Endpoint>, presence: Presence, i
     answer(host, endpoint, id, outcome, move |host, endpoint, roll| {
         let (room, roll) = (presence.room().as_str(), &roll);
         reply(host, endpoint, id, &Event::Presence { id, room, roll });
-    });
-}
-
-// --- answers that may have to wait ---
-
-/// Gives an outcome to `reply`: at once if it is known, else from a task when it is. Of a
-/// failure the client is told.
-pub fn answer<H: Host, T: 'static>(
-    host: &H,
-    endpoint: &Rc<H::Endpoint>,
-    id: Option<u64>,
-    outcome: Pending<T>,
-    reply: impl FnOnce(&H, &Rc<H::Endpoint>, T) + 'static,
-) {
-    match outcome {
-        Pending::Ready(Some(Ok(known))) => reply(host, endpoint, known),
-        Pending::Ready(Some(Err(error))) => refuse_backend(host, endpoint, id, &error),
-        waiting => later(host, endpoint, id, async move |host, endpoint| {
-            let known = waiting.await?;
-            if endpoint.is_open() {
-                reply(host, endpoint, known);
-            }
-            Ok(())
-        }),
-    }
-}
-
-/// Answers a command from a task. A panic in it ends the connection.
-pub(super) fn later<H: Host>(
-    host: &H,
-    endpoint: &Rc<H::Endpoint>,
-    id: Option<u64>,
-    answer: impl AsyncFnOnce(&H, &Rc<H::Endpoint>) -> Result<(), BackendError> + 'static,
-) {
-    endpoint.session().borrow_mut().begin();
-    let (aside, endpoint) = (host.share(), Rc::clone(endpoint));
-    host.spawn(async move {
-        match panic::contain(answer(&aside, &endpoint)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => refuse_backend(&*aside, &endpoint, id, &error),
-            Err(_) => endpoint.kill(),
-        }
-        endpoint.session().borrow_mut().end();
-        endpoint.wake_reader();
     });
 }

@@ -23,6 +23,9 @@ pub(super) async fn deliver<H: Host>(host: &H, room: RoomKey, delivery: &Deliver
             host.turn().pause().await;
         }
     }
+    if fan.reached > 0 {
+        delivery.taken();
+    }
     host.count(Counted::Delivered {
         publication: delivery.publication(),
         reached: fan.reached,

@@ -8,9 +8,10 @@ use fanfare_shared::code::ErrorCode;
 use fanfare_shared::{Event, Identity, LeftReason, Member};
 
 use super::admission::leave;
-use super::commands::later;
+use super::answers::later;
 use super::endpoint::Endpoint as _;
 use super::host::Host;
+use super::mailbox::open_mailbox;
 use super::replies::{refuse, reply, say};
 use crate::auth::{Credential, Rejected};
 use crate::session::Refusal;
@@ -76,6 +77,7 @@ fn take_up<H: Host>(
     if last.as_ref() != Some(&credential.identity) {
         enter_anew(host, endpoint, &credential.identity);
     }
+    open_mailbox(host, &**endpoint);
     let auth = Event::Auth {
         id,
         user: credential.identity.user.as_deref(),

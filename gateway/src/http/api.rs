@@ -4,6 +4,7 @@
 //! says that it was done; a publication is in its room's log then.
 
 mod body;
+mod direct;
 mod error;
 mod extract;
 mod messages;
@@ -42,6 +43,7 @@ pub(crate) fn router(api: Api) -> Router {
                 .route("/v1/rooms/{room}/members", get(rooms::members))
                 .route("/v1/rooms/{room}", get(rooms::state))
                 .route("/v1/messages", post(messages::broadcast))
+                .route("/v1/users/{user}/messages", post(direct::send))
                 .layer(single),
         )
         .route("/v1/{*rest}", any(nothing_here))

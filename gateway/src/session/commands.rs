@@ -9,7 +9,7 @@ use fanfare_shared::config::{Access, RoomRule};
 use fanfare_shared::{Command, Data, Request, RoomName};
 
 use super::{Effect, Incoming, Joining, Membership, Refusal, Session, Surroundings, Taken};
-use crate::operation::{Draft, History, Join, Presence, Publish};
+use crate::operation::{Draft, History, Join, Presence, Publish, Send};
 
 impl Session {
     /// Takes the next that the client asks for.
@@ -168,6 +168,10 @@ impl Session {
                 let rule = Arc::clone(rule);
                 let presence = Presence::new(self.actor(is_member), room, rule, after, limit)?;
                 Effect::Presence { presence, id }
+            }
+            Command::Send { user, event, data } => {
+                let send = Send::new(self.actor(false), user, event, data)?;
+                Effect::Send { send, id }
             }
             Command::Auth { token } => Effect::Auth { id, token },
             Command::Ping => Effect::Pong { id },

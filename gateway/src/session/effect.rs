@@ -6,7 +6,7 @@ use fanfare_shared::code::{CloseCode, ErrorCode};
 
 use super::Membership;
 use crate::auth::Denied;
-use crate::operation::{History, Join, Presence, Publish};
+use crate::operation::{History, Join, Presence, Publish, Send};
 
 /// What became of a request that was offered.
 #[derive(Debug)]
@@ -57,6 +57,13 @@ pub enum Effect<'a> {
     Presence {
         /// Which.
         presence: Presence,
+        /// Of the reply.
+        id: Option<u64>,
+    },
+    /// Send a message to a user, and tell whether a connection took it.
+    Send {
+        /// What is sent.
+        send: Send<'a>,
         /// Of the reply.
         id: Option<u64>,
     },

@@ -230,6 +230,7 @@ impl Seat {
                         .collect::<Vec<_>>(),
                 );
             }
+            dispatch::open_mailbox(&**worker, &**connection);
             dispatch::join_at_once(&**worker, connection, rooms, has_words);
         });
         connection.socket.inbound.replace(Inbound::begin(first));

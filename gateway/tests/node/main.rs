@@ -32,6 +32,7 @@ mod commands;
 mod crowd;
 #[cfg(target_os = "linux")]
 mod descriptors;
+mod direct;
 mod ending;
 mod filter;
 mod flood;

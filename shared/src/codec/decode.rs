@@ -12,6 +12,7 @@ pub(super) struct Fields<'a> {
     pub(super) kind: Option<Cow<'a, str>>,
     pub(super) id: Option<u64>,
     pub(super) room: Option<Cow<'a, str>>,
+    pub(super) user: Option<Cow<'a, str>>,
     pub(super) event: Option<Cow<'a, str>>,
     pub(super) key: Option<Cow<'a, str>>,
     pub(super) echo: Option<bool>,
@@ -23,7 +24,7 @@ pub(super) struct Fields<'a> {
     pub(super) token: Option<Cow<'a, str>>,
 }
 
-/// The longest `event` and `key`, in bytes.
+/// The longest `event`, `key` and `user`, in bytes.
 const MAX_LABEL: usize = 255;
 
 impl<'a> Fields<'a> {
@@ -85,6 +86,14 @@ impl<'a> Fields<'a> {
                 limit: self.limit,
                 after: self.after.as_deref().map(client).transpose()?,
             },
+            "send" => Command::Send {
+                user: label("user", self.user)?
+                    .ok_or_else(|| bad("user: missing; `send` needs one"))?,
+                event: label("event", self.event)?,
+                data: self
+                    .data
+                    .ok_or_else(|| bad("data: missing; `send` needs some"))?,
+            },
             "auth" => Command::Auth {
                 token: self
                     .token
@@ -97,7 +106,7 @@ impl<'a> Fields<'a> {
                     ErrorCode::UnknownType,
                     format!(
                         "type: `{shown}` is unknown; known are join, leave, publish, history, \
-                         presence, auth, ping"
+                         presence, send, auth, ping"
                     ),
                 ));
             }

@@ -36,12 +36,13 @@ struct Wire<'a> {
     limit: Option<u64>,
     after: Option<Cow<'a, str>>,
     token: Option<Cow<'a, str>>,
+    user: Option<Cow<'a, str>>,
 }
 
 /// The names of the fields.
-const FIELDS: [&str; 12] = [
+const FIELDS: [&str; 13] = [
     "type", "id", "room", "event", "key", "echo", "data", "since", "history", "limit", "after",
-    "token",
+    "token", "user",
 ];
 
 /// A field's name, if it is known: its place among [`FIELDS`].
@@ -112,6 +113,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
                 Some("key") => wire.key = text()?,
                 Some("after") => wire.after = text()?,
                 Some("token") => wire.token = text()?,
+                Some("user") => wire.user = text()?,
                 Some("id") => wire.id = map.next_value()?,
                 Some("echo") => wire.echo = map.next_value()?,
                 // `null` is a value, where an `Option` would be nothing.
@@ -173,6 +175,7 @@ fn read(text: &str) -> Result<Fields<'_>, DecodeError> {
         limit: wire.limit,
         after: wire.after,
         token: wire.token,
+        user: wire.user,
     })
 }
 

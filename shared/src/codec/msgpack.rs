@@ -70,6 +70,7 @@ fn read_fields<'a>(message: &'a [u8], fields: &mut Fields<'a>) -> Result<(), Str
             "limit" => set(key, &mut fields.limit, reader.int(), "a positive integer")?,
             "after" => set(key, &mut fields.after, reader.text(), "a string")?,
             "token" => set(key, &mut fields.token, reader.text(), "a string")?,
+            "user" => set(key, &mut fields.user, reader.text(), "a string")?,
             "since" => {
                 let since = reader.since()?;
                 set(key, &mut fields.since, Some(since), "a position")?;

@@ -35,7 +35,7 @@ pub struct ApiKey {
 }
 
 /// What a key can be allowed.
-pub const API_VERBS: &[&str] = &["publish", "history", "presence", "rooms"];
+pub const API_VERBS: &[&str] = &["publish", "history", "presence", "rooms", "send"];
 
 impl Api {
     /// Whether there is a key.

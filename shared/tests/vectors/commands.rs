@@ -13,6 +13,7 @@ files!(file_of: Command<'_> {
     Publish => "publish",
     History => "history",
     Presence => "presence",
+    Send => "send",
     Auth => "auth",
     Ping => "ping",
 });
@@ -87,6 +88,11 @@ fn stated(format: Format) -> Vec<(&'static str, Request<'static>)> {
         limit,
         after,
     };
+    let send = |event: Option<&'static str>| Command::Send {
+        user: "u2".into(),
+        event: event.map(Into::into),
+        data: hi,
+    };
     let after = Some(ClientId(0x5be1_f0a3_7c92_d448));
     let leave = Command::Leave {
         room: "lobby".into(),
@@ -134,6 +140,9 @@ fn stated(format: Format) -> Vec<(&'static str, Request<'static>)> {
         ("presence", Some(16), presence(None, None)),
         ("presence_page", Some(17), presence(Some(100), after)),
         ("presence_count", Some(18), presence(Some(0), None)),
+        ("send", Some(21), send(None)),
+        ("send_with_an_event", Some(22), send(Some("note"))),
+        ("send_quietly", None, send(None)),
         ("auth", Some(20), auth()),
         ("auth_quietly", None, auth()),
         ("ping", Some(15), Command::Ping),

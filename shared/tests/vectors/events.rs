@@ -23,6 +23,7 @@ files!(file_of: Event<'_> {
     Published => "published",
     History => "history",
     Presence => "presence",
+    Sent => "sent",
     Auth => "auth",
     Pong => "pong",
     Message => "message",
@@ -96,6 +97,7 @@ struct Publications {
     of_the_server: Publication,
     without_history: Publication,
     bytes: Publication,
+    direct: [Publication; 2],
     missed: [Arc<Publication>; 2],
     rolls: [Roll; 3],
     changes: [MemberChange; 4],
@@ -149,6 +151,17 @@ impl Publications {
                 },
                 ..publication("lobby", "")
             },
+            direct: [
+                Publication {
+                    room: RoomName::of_user("u2"),
+                    position: None,
+                    ..chat(r#"{"text":"hi"}"#, 0)
+                },
+                Publication {
+                    room: RoomName::of_user("u2"),
+                    ..publication("lobby", r#""hi""#)
+                },
+            ],
             missed: [Arc::new(chat(r#"{"text":"one"}"#, 42)), Arc::new(second)],
             rolls: [
                 Roll {
@@ -220,6 +233,11 @@ fn stated(publications: &Publications) -> Vec<(String, Event<'_>)> {
         id: Some(20),
         user,
         expires,
+    };
+    let sent = |id, delivered| Event::Sent {
+        id: Some(id),
+        user: "u2",
+        delivered,
     };
     let joined = |id, position: Option<Position>, recovered, messages| Event::Joined {
         id,
@@ -301,6 +319,8 @@ fn stated(publications: &Publications) -> Vec<(String, Event<'_>)> {
         ("presence", presence(16, 0)),
         ("presence_page", presence(17, 1)),
         ("presence_count", presence(18, 2)),
+        ("sent", sent(21, true)),
+        ("sent_to_nobody", sent(22, false)),
         ("auth", auth(Some("u1"))),
         ("auth_without_user", auth(None)),
         ("pong", Event::Pong { id: Some(15) }),
@@ -325,6 +345,8 @@ fn stated(publications: &Publications) -> Vec<(String, Event<'_>)> {
             },
         ),
         ("message_of_bytes", message(&publications.bytes)),
+        ("direct", message(&publications.direct[0])),
+        ("direct_of_the_server", message(&publications.direct[1])),
         ("member_join", change(0)),
         ("member_leave", change(1)),
         ("member_without_user", change(2)),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanfare_shared::envelope;
+use fanfare_shared::envelope::{self, Draft};
 use fanfare_shared::{Epoch, Position, RoomName};
 use prometheus::local::LocalHistogram;
 use redis::Value;
@@ -28,9 +28,25 @@ pub(crate) struct Item {
     log: Log,
     key: Option<Box<str>>,
     since: Instant,
-    answer: oneshot::Sender<Result<Option<Position>, BackendError>>,
+    answer: Answer,
     /// Whether it renews its room's log.
     renews: bool,
+}
+
+/// Who waits for the outcome of a publication.
+enum Answer {
+    /// For its position.
+    Position(oneshot::Sender<Result<Option<Position>, BackendError>>),
+    /// For how many nodes have it.
+    Nodes(oneshot::Sender<Result<Option<u64>, BackendError>>),
+}
+
+/// What became of a publication.
+pub(crate) enum Done {
+    /// It is in the log.
+    Logged(Position),
+    /// So many nodes have it.
+    Told(u64),
 }
 
 /// What the calls of a link have in common.
@@ -64,7 +80,28 @@ impl Item {
         oneshot::Receiver<Result<Option<Position>, BackendError>>,
     ) {
         let (answer, answered) = oneshot::channel();
-        let item = Self {
+        let item = Self::answered_by(Answer::Position(answer), submission);
+        (item, answered)
+    }
+
+    /// One into a room without a log.
+    pub(crate) fn to_nodes(
+        room: &RoomName,
+        draft: Draft<'_>,
+    ) -> (Self, oneshot::Receiver<Result<Option<u64>, BackendError>>) {
+        let (answer, answered) = oneshot::channel();
+        let submission = Submission {
+            room,
+            draft,
+            log: Log::NONE,
+            key: None,
+        };
+        let item = Self::answered_by(Answer::Nodes(answer), &submission);
+        (item, answered)
+    }
+
+    fn answered_by(answer: Answer, submission: &Submission<'_>) -> Self {
+        Self {
             room: submission.room.clone(),
             envelope: envelope::encode(&submission.draft),
             log: submission.log,
@@ -72,8 +109,7 @@ impl Item {
             since: Instant::now(),
             answer,
             renews: false,
-        };
-        (item, answered)
+        }
     }
 
     /// Writes the call.
@@ -146,16 +182,17 @@ impl Item {
 
     /// Answers that it was not done.
     pub(crate) fn fail(self, error: BackendError) {
-        // Whoever asked may have gone.
-        let _ = self.answer.send(Err(error));
+        self.answer.send(Err(error));
     }
 
     /// Reads the reply.
-    pub(crate) fn outcome(&self, reply: &Value) -> Result<Option<Position>, Refusal> {
+    pub(crate) fn outcome(&self, reply: &Value) -> Result<Done, Refusal> {
         match reply {
             Value::ServerError(error) => Err(Refusal::of_reply(error)),
-            Value::Int(_) if self.log.size == 0 => Ok(None),
-            Value::BulkString(text) => position::parse(text).map(Some).ok_or_else(|| {
+            Value::Int(count) if self.log.size == 0 => {
+                Ok(Done::Told(u64::try_from(*count).unwrap_or_default()))
+            }
+            Value::BulkString(text) => position::parse(text).map(Done::Logged).ok_or_else(|| {
                 // A record under an idempotency key's name that the script did not write.
                 Refusal::Lasting("the key's record holds no position".to_owned())
             }),
@@ -164,13 +201,28 @@ impl Item {
     }
 
     /// Tells who waits for it.
-    pub(crate) fn answer(
-        self,
-        outcome: Result<Option<Position>, Refusal>,
-        seconds: &LocalHistogram,
-    ) {
+    pub(crate) fn answer(self, outcome: Result<Done, Refusal>, seconds: &LocalHistogram) {
         seconds.observe(self.since.elapsed().as_secs_f64());
+        self.answer.send(outcome.map_err(Into::into));
+    }
+}
+
+impl Answer {
+    fn send(self, outcome: Result<Done, BackendError>) {
         // Whoever asked may have gone.
-        let _ = self.answer.send(outcome.map_err(Into::into));
+        match self {
+            Self::Position(answer) => {
+                let _ = answer.send(outcome.map(|done| match done {
+                    Done::Logged(position) => Some(position),
+                    Done::Told(_) => None,
+                }));
+            }
+            Self::Nodes(answer) => {
+                let _ = answer.send(outcome.map(|done| match done {
+                    Done::Logged(_) => None,
+                    Done::Told(nodes) => Some(nodes),
+                }));
+            }
+        }
     }
 }

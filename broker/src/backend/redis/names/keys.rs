@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! fanfare:{ROOM}           channel   a room's publications
+//! fanfare:{^AUSER}         channel   messages to a user, ^A being the control character
+//! fanfare:{^BNODE}         channel   receipts for the messages to users that a node sent
 //! fanfare:{ROOM}:log       stream    those that are kept
 //! fanfare:{ROOM}:meta      hash      where the log stands
 //! fanfare:{ROOM}:key:KEY   string    the position that a publish with an idempotency key got
@@ -145,7 +147,7 @@ pub(crate) fn room(channel: &[u8]) -> Option<RoomName> {
         .strip_prefix(ROOM)?
         .strip_suffix('}')?;
     match name.strip_prefix(STAND_IN) {
-        None => RoomName::new(name).ok(),
+        None => RoomName::from_node(name).ok(),
         Some(rest) => RoomName::new(&format!("}}{rest}")).ok(),
     }
 }
@@ -242,6 +244,10 @@ mod tests {
         for name in ODD {
             let channel = channel(&named(name)).to_string();
             assert_eq!(room(channel.as_bytes()), Some(named(name)), "{channel}");
+        }
+        for hidden in [RoomName::of_user("a}b"), RoomName::of_node(7)] {
+            let channel = channel(&hidden).to_string();
+            assert_eq!(room(channel.as_bytes()), Some(hidden));
         }
         for foreign in ["", "fanfare:{}", "fanfare:{a", "a}", "fanfare:probe:{n1}"] {
             assert_eq!(room(foreign.as_bytes()), None, "{foreign}");
