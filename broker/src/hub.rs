@@ -20,7 +20,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use ahash::RandomState;
-use fanfare_shared::{Position, Publication, RoomName};
+use fanfare_shared::envelope::Draft;
+use fanfare_shared::{Hidden, Position, Publication, RoomName};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
@@ -140,7 +141,8 @@ impl Hub {
             return;
         }
         let open = usize::try_from(self.metrics.rooms.get()).unwrap_or_default();
-        if open >= self.options.rooms {
+        let is_hidden = name.hidden().is_some();
+        if open >= self.options.rooms && !is_hidden {
             drop(stripe);
             self.metrics.rooms_refused.inc();
             self.inboxes[join.worker].push(Post::Refused {
@@ -164,7 +166,9 @@ impl Hub {
         let none = room.join(join, &self.inboxes);
         debug_assert!(none.is_none());
         stripe.insert(name.clone(), room);
-        self.metrics.rooms.inc();
+        if !is_hidden {
+            self.metrics.rooms.inc();
+        }
         let subscribed = self.backend.subscribe(name, worker);
         drop(stripe);
         self.open(name, key, log, subscribed);
@@ -179,6 +183,12 @@ impl Hub {
     /// The same for a publication that is still in the message it came in.
     pub fn submit(&self, submission: Submission<'_>) -> Pending<Option<Position>> {
         self.backend.submit(submission)
+    }
+
+    /// Tells every node with interest in a room that keeps no log; answers how many have it, if that
+    /// is known.
+    pub fn tell(&self, room: &RoomName, draft: Draft<'_>) -> Pending<Option<u64>> {
+        self.backend.tell(room, draft)
     }
 
     /// Takes one of a worker's members out of a room.
@@ -257,7 +267,9 @@ impl Hub {
 
     /// Lets go of a room that was taken out; its lock is still held.
     fn closed(&self, name: &RoomName) {
-        self.metrics.rooms.dec();
+        if name.hidden().is_none() {
+            self.metrics.rooms.dec();
+        }
         self.backend.unsubscribe(name);
     }
 
@@ -298,7 +310,10 @@ impl Hub {
 
 impl Sink for Hub {
     fn deliver(&self, publication: Arc<Publication>) {
-        if publication.room.hidden().is_some() {
+        if matches!(
+            publication.room.hidden(),
+            Some(Hidden::User(_) | Hidden::Node(_))
+        ) {
             return self.receive(&publication);
         }
         let mut stripe = self.stripe(&publication.room);

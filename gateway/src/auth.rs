@@ -8,11 +8,12 @@ mod key;
 mod keyring;
 mod mint;
 mod origin;
+mod revocations;
 mod rules;
 mod token;
 
 use fanfare_shared::code::ErrorCode;
-use fanfare_shared::config::{Access, RoomRule};
+use fanfare_shared::config::{Access, RoomPattern, RoomRule};
 
 pub use self::api_key::{ApiKey, ApiKeys};
 pub use self::denied::Denied;
@@ -20,6 +21,7 @@ pub use self::grants::{Grants, Verb, Verbs};
 pub use self::keyring::KeyError;
 pub use self::mint::Signer;
 pub use self::origin::OriginPolicy;
+pub use self::revocations::{MAX_REVOCATIONS, Revocation, Revocations, Revoked};
 pub use self::rules::Rules;
 pub use self::token::{Credential, Rejected, Tokens};
 
@@ -32,9 +34,22 @@ pub enum Actor<'a> {
         credential: Option<&'a Credential>,
         /// Whether it is a member of the room.
         is_member: bool,
+        /// The rooms in which its token is good for nothing any more.
+        revoked: &'a [RoomPattern],
     },
     /// A backend, with a key of the API.
     Backend(&'a ApiKey),
+}
+
+impl Actor<'_> {
+    /// The same as a member of the room.
+    #[must_use]
+    pub const fn as_member(mut self) -> Self {
+        if let Self::Client { is_member, .. } = &mut self {
+            *is_member = true;
+        }
+        self
+    }
 }
 
 /// Decides whether something may be done in a room under its rule. The rule of a room gives a right,
@@ -53,9 +68,16 @@ pub fn authorize(verb: Verb, room: &str, rule: &RoomRule, actor: Actor<'_>) -> R
         );
     }
     let (credential, is_member) = match actor {
+        Actor::Client { revoked, .. } if revoked.iter().any(|pattern| pattern.matches(room)) => {
+            return denied(
+                ErrorCode::Forbidden,
+                format!("room: what the token grants in `{room}` was revoked; get a new one"),
+            );
+        }
         Actor::Client {
             credential,
             is_member,
+            ..
         } => (credential, is_member),
         Actor::Backend(key) => return key.may(verb.as_str()),
     };
@@ -188,6 +210,7 @@ mod tests {
                     let actor = Actor::Client {
                         credential: token.as_ref(),
                         is_member,
+                        revoked: &[],
                     };
                     let decided = authorize(verb, "a", &rule(access), actor);
                     assert_eq!(decided.is_ok(), expected, "{verb} {access:?} {actor:?}");
@@ -214,6 +237,7 @@ mod tests {
             let actor = Actor::Client {
                 credential: None,
                 is_member,
+                revoked: &[],
             };
             let decided = authorize(Verb::Publish, "a", &rule, actor);
             decided.map_err(|denied| denied.code)
@@ -249,10 +273,31 @@ mod tests {
                 let actor = Actor::Client {
                     credential,
                     is_member,
+                    revoked: &[],
                 };
                 let decided = authorize(Verb::Presence, "a", &rule, actor);
                 assert_eq!(decided.is_ok(), presence);
             }
         }
+    }
+
+    #[test]
+    fn where_a_token_is_revoked_nothing_gives_a_right() {
+        let token = credential(&Verb::ALL);
+        let revoked = [RoomPattern::new("a*").unwrap()];
+        let actor = Actor::Client {
+            credential: Some(&token),
+            is_member: true,
+            revoked: &revoked,
+        };
+        for verb in Verb::ALL {
+            for access in ACCESSES {
+                let denied = authorize(verb, "a", &rule(access), actor).unwrap_err();
+                assert_eq!(denied.code, ErrorCode::Forbidden);
+                assert!(denied.message.contains("revoked"), "{denied:?}");
+            }
+        }
+        let granted = authorize(Verb::Join, "b", &rule(Access::Anyone), actor);
+        assert!(granted.is_ok());
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod auth;
 pub mod cli;
+mod clock;
 pub mod dispatch;
 pub mod door;
 pub mod http;

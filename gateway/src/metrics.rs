@@ -33,6 +33,7 @@ pub(crate) struct Metrics {
     /// How late the workers' timers fire: the time that ready work waits for its turn.
     pub(crate) scheduler_delay: Histogram,
     pub(crate) handshake_seconds: Histogram,
+    pub(crate) revocations: IntGauge,
     pub(crate) draining: IntGauge,
     pub(crate) drain_remaining: IntGauge,
     places: IntGaugeVec,
@@ -231,6 +232,10 @@ impl Metrics {
                 "fanfare_handshake_duration_seconds",
                 "From an accepted socket to an open WebSocket",
                 &[0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0],
+            )?,
+            revocations: with.gauge(
+                "fanfare_revocations",
+                "Revocations of tokens that are in force",
             )?,
             draining: with.gauge(
                 "fanfare_draining",

@@ -40,6 +40,7 @@ use crate::http::internal::{Internal, Readiness};
 use crate::http::public;
 use crate::log::lines::Lines;
 use crate::metrics::Metrics;
+use crate::operation::{CONTROL, REVOKED, revoked_log};
 use crate::worker::{Control, Shared};
 use crate::{log, nofile, panic};
 
@@ -123,7 +124,12 @@ pub async fn run(
             duties.spawn("jwks", keys::fetch(Arc::clone(tokens)));
         }
     }
+    let uninformed = Arc::clone(&readiness.uninformed);
+    if tokens.is_some() {
+        uninformed.store(hub.workers(), Ordering::Release);
+    }
     let shared = Arc::new(Shared {
+        uninformed,
         rules,
         origins: OriginPolicy::new(&config.auth.origins, tokens.is_some()),
         tokens,
@@ -143,6 +149,7 @@ pub async fn run(
         roster: Arc::clone(&roster),
         rules: shared.rules.clone(),
         publishes: shared.metrics.publishes_by_api.clone(),
+        revocations: shared.metrics.revocations.clone(),
     });
     let _ = readiness.backend.set(Arc::clone(hub.backend()));
     let is_ready = hub.backend().ready();
@@ -240,6 +247,7 @@ async fn build_broker(
     duties: &mut Duties,
 ) -> anyhow::Result<(Arc<Hub>, Arc<Roster>)> {
     let rules = rules.clone();
+    let revocation_ttl = config.auth.revocation_ttl;
     let options = Options {
         workers: worker_count(config),
         inbox: config.limits.inbox,
@@ -250,6 +258,12 @@ async fn build_broker(
         page: PAGE,
         announce_each: config.presence.announce_each,
         log_of: Box::new(move |room| {
+            if room == REVOKED.as_str() {
+                return revoked_log(revocation_ttl);
+            }
+            if room == CONTROL.as_str() {
+                return Log::NONE;
+            }
             let history = &rules.of(room).history;
             Log {
                 size: history.size,

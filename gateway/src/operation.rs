@@ -3,16 +3,20 @@
 //! `new` authorizes it for an [`Actor`](crate::auth::Actor), so that a value is one that may be done;
 //! `act` does it.
 
+mod control;
 mod history;
 mod join;
 mod presence;
 mod publish;
+mod revoke;
 mod room_state;
 mod send;
 
+pub use self::control::{CONTROL, Command, Control, Whom};
 pub use self::history::History;
 pub use self::join::Join;
 pub use self::presence::Presence;
 pub use self::publish::{Draft, Publish, now};
+pub use self::revoke::{REVOKED, Revoke, revoked_log};
 pub use self::room_state::RoomState;
 pub use self::send::Send;

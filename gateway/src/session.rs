@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use fanfare_broker::{RoomKey, Slot};
-use fanfare_shared::config::{Limits, RoomRule};
+use fanfare_shared::config::{Limits, RoomPattern, RoomRule};
 use fanfare_shared::{Identity, Position, RoomName};
 
 use self::budget::{Budget, begins_log};
@@ -43,6 +43,8 @@ pub struct Session {
     bad: usize,
     /// What its token says; none without one.
     credential: Option<Arc<Credential>>,
+    /// The rooms in which that is good for nothing any more.
+    revoked: Box<[RoomPattern]>,
     /// Whether a token is being checked, which decides on all that comes behind it.
     is_renewing: bool,
     /// Where messages to its user come.
@@ -64,6 +66,8 @@ pub struct Membership {
     pub room: RoomKey,
     /// Where the member stands in it.
     pub slot: Slot,
+    /// Whether a backend made it a member, which no token has to grant.
+    pub by_server: bool,
 }
 
 /// Where the connection stands among those of its user.
@@ -80,6 +84,8 @@ pub struct Mailbox {
 struct Joining {
     name: RoomName,
     rule: Arc<RoomRule>,
+    /// As of the [membership](Membership::by_server).
+    by_server: bool,
 }
 
 /// What a session has to know beside its own state.
@@ -102,6 +108,13 @@ impl Session {
             credential,
             ..Self::default()
         }
+    }
+
+    /// The same where the token is good for nothing in some rooms.
+    #[must_use]
+    pub fn without(mut self, revoked: Box<[RoomPattern]>) -> Self {
+        self.revoked = revoked;
+        self
     }
 
     /// What its token says; none without one.
@@ -228,6 +241,13 @@ impl Session {
         Some(self.joining.swap_remove(index).rule)
     }
 
+    /// Whether the join of a room is a backend's.
+    #[must_use]
+    pub fn is_joined_by_server(&self, room: &RoomName) -> bool {
+        let mut joining = self.joining.iter();
+        joining.any(|one| one.name == *room && one.by_server)
+    }
+
     /// The rooms that it is in.
     pub fn rooms(&self) -> impl Iterator<Item = &Membership> {
         self.rooms.iter()
@@ -251,6 +271,7 @@ impl Session {
         Actor::Client {
             credential: self.credential.as_deref(),
             is_member,
+            revoked: &self.revoked,
         }
     }
 

@@ -44,8 +44,8 @@ use self::connection::Connection;
 use self::send::Sender;
 use self::shared::SCRATCH_BYTES;
 pub(crate) use self::shared::Shared;
-use crate::dispatch;
 use crate::dispatch::turn::{self, APPEND, CLOSE, Turn};
+use crate::dispatch::{self, Hearing};
 use crate::http::places::Place;
 use crate::metrics::Tally;
 use crate::panic;
@@ -119,6 +119,10 @@ pub(crate) struct Worker {
     draining: Cell<bool>,
     /// Wakes those who end with the drain's beginning.
     drain_began: Notify,
+    /// What concerns all nodes.
+    hearing: Hearing,
+    /// Wakes the handshakes that wait until it is known what is revoked.
+    informed: Notify,
     /// Encodes long answers one at a time.
     encoding: Semaphore,
     /// What was done since others could.
@@ -154,6 +158,7 @@ pub(crate) fn run(
     runtime.block_on(async {
         let Ok(shared) = shared.await else { return };
         let worker = Worker::new(index, shared);
+        dispatch::listen(&*worker);
         // Without any of these the worker is of no use.
         let mut duties = JoinSet::new();
         duties.spawn_local(async {
@@ -192,6 +197,7 @@ impl Worker {
         let backlog_share = shared.backlog_share();
         let inbound_share = shared.inbound_share();
         let io_uring = shared.config.io_uring;
+        let has_tokens = shared.tokens.is_some();
         Rc::new_cyclic(|this| Self {
             index,
             tally: shared.metrics.tally(),
@@ -215,6 +221,8 @@ impl Worker {
             inbound_freed: Notify::new(),
             draining: Cell::new(false),
             drain_began: Notify::new(),
+            hearing: Hearing::new(has_tokens),
+            informed: Notify::new(),
             encoding: Semaphore::new(1),
             turn: Turn::default(),
             surveyed: Cell::default(),

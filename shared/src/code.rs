@@ -79,7 +79,7 @@ pub enum CloseCode {
     Forbidden,
     /// 4008: the outbox overflowed.
     SlowConsumer,
-    /// 4009: an operator closed the connection. Reserved: nothing does yet.
+    /// 4009: the application's backend, or an operator, closed the connection.
     Disconnected,
     /// 4010: the token ran out.
     TokenExpired,

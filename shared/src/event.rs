@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::code::ErrorCode;
 use crate::codec::Writer;
-use crate::{ClientId, Headcount, Member, MemberChange, Position, Publication, Roll};
+use crate::{ClientId, Headcount, Hidden, Member, MemberChange, Position, Publication, Roll};
 
 /// One event of `fanfare.v1`, borrowed from wherever its parts are.
 ///
@@ -347,11 +347,11 @@ fn write_change<W: Writer>(w: &mut W, room: &str, change: &MemberChange) {
 }
 
 fn write_message<W: Writer>(w: &mut W, publication: &Publication, new_epoch: bool) {
-    if publication.room.hidden().is_none() {
+    if let Some(Hidden::User(_)) = publication.room.hidden() {
+        w.word("type", "direct");
+    } else {
         w.word("type", "message");
         w.str("room", publication.room.as_str());
-    } else {
-        w.word("type", "direct");
     }
     w.opt_str("event", publication.event.as_deref());
     w.data(&publication.data);

@@ -34,11 +34,14 @@ pub enum Hidden<'a> {
     User(&'a str),
     /// One node.
     Node(&'a str),
+    /// Every node, with something of one kind.
+    Nodes(&'a str),
 }
 
 /// What hidden names begin with: control characters, which the names of rooms exclude.
 const USER: char = '\u{1}';
 const NODE: char = '\u{2}';
+const NODES: char = '\u{3}';
 
 impl RoomName {
     /// The longest name, in bytes of UTF-8.
@@ -57,9 +60,15 @@ impl RoomName {
         Self(format!("{NODE}{node:08x}").into())
     }
 
+    /// The room by which every node is reached with something of one kind.
+    #[must_use]
+    pub fn of_nodes(kind: &str) -> Self {
+        Self(format!("{NODES}{kind}").into())
+    }
+
     /// Takes over what another node wrote: a room's name, or a hidden one.
     pub fn from_node(name: &str) -> Result<Self, RoomNameError> {
-        match name.strip_prefix([USER, NODE]) {
+        match name.strip_prefix([USER, NODE, NODES]) {
             None => Self::new(name),
             Some("") => Err(RoomNameError::Empty),
             Some(rest) if rest.len() > Self::MAX_BYTES => Err(RoomNameError::TooLong(rest.len())),
@@ -73,7 +82,10 @@ impl RoomName {
         if let Some(user) = self.0.strip_prefix(USER) {
             return Some(Hidden::User(user));
         }
-        self.0.strip_prefix(NODE).map(Hidden::Node)
+        if let Some(node) = self.0.strip_prefix(NODE) {
+            return Some(Hidden::Node(node));
+        }
+        self.0.strip_prefix(NODES).map(Hidden::Nodes)
     }
 
     /// Checks `name` and takes it over.
@@ -143,6 +155,7 @@ mod tests {
             (RoomName::of_user("ann"), Hidden::User("ann")),
             (RoomName::of_user("a\nb}"), Hidden::User("a\nb}")),
             (RoomName::of_node(255), Hidden::Node("000000ff")),
+            (RoomName::of_nodes("a"), Hidden::Nodes("a")),
         ] {
             assert_eq!(RoomName::check(name.as_str()), Err(RoomNameError::Control));
             assert_eq!(RoomName::from_node(name.as_str()), Ok(name.clone()));

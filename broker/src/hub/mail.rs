@@ -186,7 +186,7 @@ impl Hub {
                     self.mail.receipt(number, taken);
                 }
             }
-            None => {}
+            Some(Hidden::Nodes(_)) | None => {}
         }
     }
 

@@ -16,7 +16,9 @@ use bytes::Bytes;
 use fanfare_broker::{Backlog, Frame, Hub, Members, Outbox, Overflow, Post, RoomKey, Roster};
 use fanfare_gateway::auth::{Credential, Grants, Rules};
 use fanfare_gateway::dispatch::turn::{MOST, Turn};
-use fanfare_gateway::dispatch::{self, Counted, Endpoint as _, Errands, Host, Near, Next, Outlet};
+use fanfare_gateway::dispatch::{
+    self, Counted, Endpoint as _, Errands, Hearing, Host, Near, Next, Outlet,
+};
 use fanfare_gateway::door::Door;
 use fanfare_gateway::session::{Session, Surroundings};
 use fanfare_shared::code::CloseCode;
@@ -48,6 +50,7 @@ pub(crate) struct Worker {
     members: RefCell<Members<usize>>,
     backlog: Backlog,
     turn: Turn,
+    hearing: Hearing,
     rng: RefCell<Rng>,
     /// Whether a batch of posts is under way.
     in_batch: Cell<bool>,
@@ -68,6 +71,7 @@ impl Worker {
                 members: RefCell::default(),
                 backlog: Backlog::default(),
                 turn: Turn::default(),
+                hearing: Hearing::new(false),
                 rng: RefCell::new(rng),
                 in_batch: Cell::new(false),
                 fan_out: RefCell::new(Box::pin(async move {
@@ -407,6 +411,10 @@ impl Host for Worker {
 
     fn turn(&self) -> &Turn {
         &self.turn
+    }
+
+    fn hearing(&self) -> &Hearing {
+        &self.hearing
     }
 }
 

@@ -64,6 +64,7 @@ fn decision(name: &'static str, publish: Access, credential: Option<Credential>)
         let actor = Actor::Client {
             credential: credential.as_ref(),
             is_member: true,
+            revoked: &[],
         };
         let decided = authorize(Verb::Publish, black_box(ROOM), black_box(&rule), actor);
         assert!(black_box(decided).is_ok());

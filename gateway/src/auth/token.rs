@@ -40,6 +40,9 @@ pub enum Rejected {
     /// It names a key that is not known here.
     #[error("token: no key here has the `kid` \"{}\"", .0.escape_default())]
     UnknownKey(String),
+    /// It is good by its signature, and was taken back.
+    #[error("token: it was revoked; get a new one")]
+    Revoked,
     /// It is wrong.
     #[error("token: {0}")]
     Invalid(String),

@@ -71,6 +71,7 @@ pub(super) async fn joined<H: Host>(host: &H, ticket: Ticket, joined: Joined) {
 /// Makes a connection the member of a room that it asked to be.
 fn add<H: Host>(host: &H, endpoint: &Rc<H::Endpoint>, room: RoomKey, name: RoomName) {
     let mut session = endpoint.session().borrow_mut();
+    let by_server = session.is_joined_by_server(&name);
     let rule = session.joined(&name);
     let Some(rule) = rule.filter(|_| !session.is_in(room)) else {
         // Joined again, for the replay: the hub has counted one membership too many.
@@ -94,6 +95,7 @@ fn add<H: Host>(host: &H, endpoint: &Rc<H::Endpoint>, room: RoomKey, name: RoomN
         rule,
         room,
         slot,
+        by_server,
     });
 }
 

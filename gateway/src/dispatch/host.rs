@@ -11,6 +11,7 @@ use fanfare_shared::{Identity, Publication};
 use slab::Slab;
 
 use super::endpoint::Endpoint as _;
+use super::hearing::Hearing;
 use super::outlet::Outlet;
 use super::turn::Turn;
 use crate::session::Surroundings;
@@ -33,6 +34,8 @@ pub trait Host: Errands {
     fn around<'a>(&'a self, endpoint: &'a Rc<Self::Endpoint>) -> impl Surroundings + 'a;
     /// What was done since others could go on.
     fn turn(&self) -> &Turn;
+    /// What it knows of what concerns all nodes.
+    fn hearing(&self) -> &Hearing;
 
     /// What the hub has for it.
     fn inbox(&self) -> &Arc<Inbox> {

@@ -77,6 +77,10 @@ pub enum Counted<'a> {
         /// In how many bytes.
         bytes: u64,
     },
+    /// So many revocations are in force.
+    Revocations(usize),
+    /// All that was revoked before is known.
+    Informed,
     /// A connection is closed because it does not read what it gets.
     Slow,
 }

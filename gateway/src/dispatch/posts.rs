@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use fanfare_broker::Post;
+use fanfare_shared::Hidden;
 use tokio::task::yield_now;
 
 use super::admission::{Joined, joined};
+use super::control::{begin, carry_out, refused};
 use super::deliver::deliver;
 use super::endpoint::Endpoint as _;
 use super::host::Host;
@@ -35,7 +37,10 @@ pub async fn fan_out<H: Host>(host: &H) {
 /// `alone` says that there is nothing else to do just now.
 async fn take_post<H: Host>(host: &H, post: Post, alone: bool) {
     match post {
-        Post::Publication { room, delivery } => deliver(host, room, &delivery, alone).await,
+        Post::Publication { room, delivery } => match delivery.publication().room.hidden() {
+            Some(Hidden::Nodes(_)) => carry_out(host, delivery.publication()).await,
+            _ => deliver(host, room, &delivery, alone).await,
+        },
         Post::Notice { room, notice } => notify(host, room, &notice).await,
         Post::Joined {
             ticket,
@@ -45,6 +50,9 @@ async fn take_post<H: Host>(host: &H, post: Post, alone: bool) {
             recovered,
             messages,
         } => {
+            if name.hidden().is_some() {
+                return begin(host, &name, &messages).await;
+            }
             let answer = Joined {
                 room,
                 name,
@@ -59,6 +67,9 @@ async fn take_post<H: Host>(host: &H, post: Post, alone: bool) {
             name,
             error,
         } => {
+            if name.hidden().is_some() {
+                return refused(host, &name);
+            }
             if let Some(endpoint) = host.endpoint_of(ticket) {
                 endpoint.session().borrow_mut().joined(&name);
                 refuse_backend(host, &endpoint, ticket.id, &error);
@@ -77,6 +88,11 @@ async fn take_post<H: Host>(host: &H, post: Post, alone: bool) {
             room,
             name,
             position,
-        } => reset(host, room, &name, position).await,
+        } => {
+            // What all nodes were told and is lost, they know still.
+            if name.hidden().is_none() {
+                reset(host, room, &name, position).await;
+            }
+        }
     }
 }

@@ -42,6 +42,14 @@ pub fn renew<H: Host>(
     id: Option<u64>,
     checked: Result<Credential, Rejected>,
 ) {
+    let checked = checked.and_then(|credential| {
+        let is_revoked = host.hearing().revocations.borrow().has(&credential);
+        if is_revoked {
+            Err(Rejected::Revoked)
+        } else {
+            Ok(credential)
+        }
+    });
     match checked {
         Ok(credential) => take_up(host, endpoint, id, &Arc::new(credential)),
         Err(rejected) => {
@@ -59,7 +67,15 @@ fn take_up<H: Host>(
 ) {
     let mut session = endpoint.session().borrow_mut();
     let last = session.identity();
-    let renewed = session.renew(Arc::clone(credential));
+    let revoked = host
+        .hearing()
+        .revocations
+        .borrow()
+        .rooms_of(Some(credential));
+    let renewed = session.renew(Arc::clone(credential)).map(|mut rooms| {
+        rooms.append(&mut session.revoke(revoked));
+        rooms
+    });
     drop(session);
     let rooms = match renewed {
         Ok(rooms) => rooms,

@@ -4,6 +4,7 @@
 //! says that it was done; a publication is in its room's log then.
 
 mod body;
+mod control;
 mod direct;
 mod error;
 mod extract;
@@ -16,7 +17,7 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::header;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{any, get, post};
+use axum::routing::{any, delete, get, post};
 
 use self::error::ApiError;
 use self::extract::Caller;
@@ -44,6 +45,23 @@ pub(crate) fn router(api: Api) -> Router {
                 .route("/v1/rooms/{room}", get(rooms::state))
                 .route("/v1/messages", post(messages::broadcast))
                 .route("/v1/users/{user}/messages", post(direct::send))
+                .route(
+                    "/v1/users/{user}/connections",
+                    delete(control::disconnect_user),
+                )
+                .route(
+                    "/v1/users/{user}/rooms/{room}",
+                    post(control::join).delete(control::leave),
+                )
+                .route(
+                    "/v1/rooms/{room}/connections",
+                    delete(control::disconnect_room),
+                )
+                .route(
+                    "/v1/connections/{client}",
+                    delete(control::disconnect_client),
+                )
+                .route("/v1/revocations", post(control::revoke))
                 .layer(single),
         )
         .route("/v1/{*rest}", any(nothing_here))

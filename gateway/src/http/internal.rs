@@ -1,6 +1,6 @@
 //! The internal port: health, readiness and metrics.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use axum::Router;
@@ -29,6 +29,8 @@ pub(crate) struct Readiness {
     pub(crate) backend: OnceLock<Arc<dyn Backend>>,
     /// Set when the node begins to move its clients away.
     pub(crate) draining: AtomicBool,
+    /// How many of its workers do not know yet which tokens are revoked.
+    pub(crate) uninformed: Arc<AtomicUsize>,
 }
 
 impl Readiness {
@@ -48,6 +50,9 @@ impl Readiness {
                     "the backend cannot be reached; clients stay connected meanwhile".to_owned()
                 }
             }),
+            Some(_) if self.uninformed.load(Ordering::Acquire) > 0 => {
+                Some("the node does not know yet which tokens are revoked".to_owned())
+            }
             Some(_) => None,
         }
     }

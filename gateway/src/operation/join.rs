@@ -6,7 +6,7 @@ use fanfare_broker::{self as broker, Hub, Replay, Ticket};
 use fanfare_shared::RoomName;
 use fanfare_shared::config::RoomRule;
 
-use crate::auth::{Actor, Credential, Denied, Verb, authorize};
+use crate::auth::{Actor, Denied, Verb, authorize};
 
 /// A membership that is wanted.
 #[derive(Debug)]
@@ -24,24 +24,27 @@ impl Join {
     ///
     /// [`Denied`] if the client may not join, or not read the newest of the room's messages.
     pub fn new(
-        credential: Option<&Credential>,
+        client: Actor<'_>,
         is_member: bool,
         room: RoomName,
         rule: Arc<RoomRule>,
         replay: Replay,
     ) -> Result<Self, Denied> {
-        let client = |is_member| Actor::Client {
-            credential,
-            is_member,
-        };
         if !is_member {
-            authorize(Verb::Join, room.as_str(), &rule, client(false))?;
+            authorize(Verb::Join, room.as_str(), &rule, client)?;
         }
         if matches!(replay, Replay::Newest(_)) {
             // With the join it is a member.
-            authorize(Verb::History, room.as_str(), &rule, client(true))?;
+            authorize(Verb::History, room.as_str(), &rule, client.as_member())?;
         }
         Ok(Self { room, rule, replay })
+    }
+
+    /// The same where a backend makes the client a member: it was authorized when it said so.
+    #[must_use]
+    pub const fn by_server(room: RoomName, rule: Arc<RoomRule>) -> Self {
+        let replay = Replay::None;
+        Self { room, rule, replay }
     }
 
     /// The room.

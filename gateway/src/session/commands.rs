@@ -195,8 +195,50 @@ impl Session {
         around: &impl Surroundings,
     ) -> Result<Effect<'a>, Refusal> {
         let (rule, is_member) = self.rule(&room, around);
-        let (credential, rule) = (self.credential.as_deref(), Arc::clone(rule));
-        let join = Join::new(credential, is_member, room, rule, replay)?;
+        let rule = Arc::clone(rule);
+        let join = Join::new(self.actor(false), is_member, room, rule, replay)?;
+        self.begin_join(join, is_member, id, announced, around)
+    }
+
+    /// Has a backend make it a member, which the client is told; `None` where it is or will be one.
+    ///
+    /// # Errors
+    ///
+    /// Where it has as many rooms as it may have.
+    pub fn admit<'a>(
+        &mut self,
+        room: RoomName,
+        around: &impl Surroundings,
+    ) -> Result<Option<Effect<'a>>, Refusal> {
+        if self.membership(room.as_str()).is_some() || self.is_joining(room.as_str()) {
+            return Ok(None);
+        }
+        let rule = Arc::clone(around.rules().of(room.as_str()));
+        let name = room.clone();
+        let join = Join::by_server(room, rule);
+        let effect = self.begin_join(join, false, None, true, around)?;
+        let joining = self.joining.iter_mut();
+        for joining in joining.filter(|joining| joining.name == name) {
+            joining.by_server = true;
+        }
+        Ok(Some(effect))
+    }
+
+    /// Has a backend take it out of a room; answers its membership, if it was a member.
+    pub fn expel(&mut self, room: &str) -> Option<Membership> {
+        let mut rooms = self.rooms.iter();
+        let index = rooms.position(|membership| membership.name.as_str() == room)?;
+        Some(self.rooms.swap_remove(index))
+    }
+
+    fn begin_join<'a>(
+        &mut self,
+        join: Join,
+        is_member: bool,
+        id: Option<u64>,
+        announced: bool,
+        around: &impl Surroundings,
+    ) -> Result<Effect<'a>, Refusal> {
         if !is_member {
             let limit = around.limits().rooms_per_connection;
             if self.rooms.len() + self.joining.len() >= limit {
@@ -212,6 +254,7 @@ impl Session {
         self.joining.push(Joining {
             name: join.room().clone(),
             rule: Arc::clone(join.rule()),
+            by_server: false,
         });
         Ok(Effect::Join {
             join,

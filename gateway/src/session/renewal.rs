@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use fanfare_shared::RoomName;
 use fanfare_shared::code::ErrorCode;
-use fanfare_shared::config::RoomRule;
+use fanfare_shared::config::{RoomPattern, RoomRule};
 
-use super::{Membership, Refusal, Session};
-use crate::auth::{Credential, Verb, authorize};
+use super::{Joining, Membership, Refusal, Session};
+use crate::auth::{Credential, Denied, Verb, authorize};
 
 impl Session {
     /// Notes that a token is being checked: what is asked for meanwhile waits.
@@ -20,7 +20,7 @@ impl Session {
         self.is_renewing = false;
     }
 
-    /// Takes the next token. Answers the memberships that it does not grant, which the session gives
+    /// Takes the next token, of which nothing is [revoked](Self::revoke) yet. Answers the memberships that it does not grant, which the session gives
     /// up; joins under way are looked at again when they are [answered](Self::joined).
     ///
     /// # Errors
@@ -35,10 +35,26 @@ impl Session {
             return Err(Refusal::new(ErrorCode::Forbidden, message));
         }
         self.credential = Some(credential);
+        self.revoked = Box::default();
+        Ok(self.give_up_rooms())
+    }
+
+    /// Takes the rooms in which its token is good for nothing any more. Answers the memberships that
+    /// the session gives up.
+    pub fn revoke(&mut self, rooms: Box<[RoomPattern]>) -> Vec<Membership> {
+        if self.revoked == rooms {
+            return Vec::new();
+        }
+        self.revoked = rooms;
+        self.give_up_rooms()
+    }
+
+    fn give_up_rooms(&mut self) -> Vec<Membership> {
         let rooms = std::mem::take(&mut self.rooms).into_iter();
-        let (stay, leave) = rooms.partition(|room| self.may_join(&room.name, &room.rule));
+        let (stay, leave) =
+            rooms.partition(|room| self.may_stay(&room.name, &room.rule, room.by_server));
         self.rooms = stay;
-        Ok(leave)
+        leave
     }
 
     /// Why a join under way is not to be, since the token that granted it was replaced; it is then
@@ -46,13 +62,27 @@ impl Session {
     pub fn revoked(&mut self, room: &RoomName) -> Option<Refusal> {
         let mut joining = self.joining.iter();
         let index = joining.position(|one| one.name == *room)?;
-        let rule = &self.joining[index].rule;
-        let denied = authorize(Verb::Join, room.as_str(), rule, self.actor(false)).err()?;
+        let Joining {
+            rule, by_server, ..
+        } = &self.joining[index];
+        let denied = self.stays(room, rule, *by_server).err()?;
         self.joining.swap_remove(index);
         Some(denied.into())
     }
 
-    fn may_join(&self, room: &RoomName, rule: &RoomRule) -> bool {
-        authorize(Verb::Join, room.as_str(), rule, self.actor(false)).is_ok()
+    fn may_stay(&self, room: &RoomName, rule: &RoomRule, by_server: bool) -> bool {
+        self.stays(room, rule, by_server).is_ok()
+    }
+
+    fn stays(&self, room: &RoomName, rule: &RoomRule, by_server: bool) -> Result<(), Denied> {
+        let is_revoked = || {
+            self.revoked
+                .iter()
+                .any(|pattern| pattern.matches(room.as_str()))
+        };
+        if by_server && !is_revoked() {
+            return Ok(());
+        }
+        authorize(Verb::Join, room.as_str(), rule, self.actor(false))
     }
 }

@@ -108,6 +108,7 @@ impl Session {
             rule,
             room: key,
             slot,
+            by_server: false,
         });
     }
 }

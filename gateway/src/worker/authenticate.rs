@@ -2,14 +2,13 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use fanfare_shared::Authentication;
 use fanfare_shared::code::{CloseCode, ErrorCode};
 
 use super::Worker;
 use super::connection::Connection;
-use crate::auth::{Credential, OriginPolicy, Rejected};
+use crate::auth::{Credential, OriginPolicy, Rejected, Tokens};
 use crate::dispatch;
 use crate::http::credentials::{Credentials, Places};
 use crate::http::response::{Response, Status};
@@ -65,7 +64,7 @@ impl Worker {
                 offer the subprotocol fanfare.token.TOKEN beside your own"
                     .to_owned(),
             ),
-            [token] => match tokens.check_anew(token).await {
+            [token] => match self.check(tokens, token).await {
                 Ok(credential) => return Ok(Identified::Session(Some(Arc::new(credential)))),
                 Err(rejected) => rejected,
             },
@@ -79,6 +78,19 @@ impl Worker {
             return Ok(Identified::Refused { code, reason });
         }
         Err(Response::error(Status::Unauthorized, reason))
+    }
+
+    /// Checks a token, also for whether it was taken back, once that is known.
+    async fn check(&self, tokens: &Tokens, token: &str) -> Result<Credential, Rejected> {
+        let credential = tokens.check_anew(token).await?;
+        let informed = self.informed.notified();
+        if !self.hearing.is_informed() {
+            informed.await;
+        }
+        if self.hearing.revocations.borrow().has(&credential) {
+            return Err(Rejected::Revoked);
+        }
+        Ok(credential)
     }
 
     /// What `welcome` says of a session's token.
@@ -118,10 +130,4 @@ impl Worker {
             self.close(connection, CloseCode::TokenExpired, "the token ran out");
         }
     }
-}
-
-/// Seconds since 1970.
-pub(super) fn seconds() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs())
 }

@@ -2,6 +2,7 @@
 //! outbox.
 
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use fanfare_broker::{Backlog, Frame, RoomKey};
@@ -87,6 +88,16 @@ impl Outlet for Worker {
             } => {
                 self.tally.delivery_bytes.inc_by(bytes);
                 self.observe(publication, reached);
+            }
+            // Each worker has the same.
+            Counted::Revocations(count) if self.index == 0 => {
+                let count = i64::try_from(count).unwrap_or(i64::MAX);
+                self.shared.metrics.revocations.set(count);
+            }
+            Counted::Revocations(_) => {}
+            Counted::Informed => {
+                self.shared.uninformed.fetch_sub(1, Ordering::Release);
+                self.informed.notify_waiters();
             }
             Counted::Slow => self.shared.metrics.slow_disconnected.inc(),
         }

@@ -11,7 +11,7 @@ use slab::Slab;
 use super::Worker;
 use super::connection::Connection;
 use crate::dispatch::turn::Turn;
-use crate::dispatch::{self, Host};
+use crate::dispatch::{self, Hearing, Host};
 use crate::session::Surroundings;
 
 impl Worker {
@@ -52,6 +52,10 @@ impl Host for Worker {
 
     fn turn(&self) -> &Turn {
         &self.turn
+    }
+
+    fn hearing(&self) -> &Hearing {
+        &self.hearing
     }
 }
 

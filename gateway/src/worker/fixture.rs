@@ -55,6 +55,7 @@ pub(crate) fn shared() -> Arc<Shared> {
         metrics: Metrics::register(&registry).unwrap(),
         node: 0,
         clients: AtomicU32::new(0),
+        uninformed: Arc::default(),
         connections: AtomicUsize::new(0),
     })
 }

@@ -187,7 +187,11 @@ impl Seat {
         let sequence = worker.shared.clients.fetch_add(1, Ordering::Relaxed);
         let client = ClientId::new(worker.shared.node, sequence);
         let (session, refused) = match identified {
-            Identified::Session(credential) => (Session::new(credential), None),
+            Identified::Session(credential) => {
+                let revocations = worker.hearing.revocations.borrow();
+                let revoked = revocations.rooms_of(credential.as_deref());
+                (Session::new(credential).without(revoked), None)
+            }
             Identified::Refused { code, reason } => (Session::default(), Some((code, reason))),
         };
         let connection = worker.open(|slot| Connection::new(stream, slot, client, &door, session));

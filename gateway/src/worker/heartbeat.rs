@@ -12,9 +12,10 @@ use fanfare_shared::code::CloseCode;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::Worker;
-use super::authenticate::seconds;
 use super::connection::Connection;
 use super::turn::APPEND;
+use crate::clock::seconds;
+use crate::dispatch;
 
 /// How many shares an interval is divided into. Even, so that half an interval is a whole number
 /// of ticks.
@@ -39,6 +40,7 @@ impl Worker {
                 .scheduler_delay
                 .observe(due.elapsed().as_secs_f64());
             now = (now + 1) % SHARES;
+            dispatch::listen(&*self);
             if now % TICKS_PER_SURVEY == 0 {
                 self.survey().await;
             }
@@ -50,6 +52,9 @@ impl Worker {
                 self.turn.pause().await;
             }
             let date = seconds();
+            if now == 0 {
+                self.hearing.revocations.borrow_mut().forget(date);
+            }
             for connection in self.share_of(now) {
                 self.end_expired(&connection, date);
                 if self.is_too_old(&connection) {

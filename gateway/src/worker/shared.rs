@@ -32,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) node: u32,
     /// How many clients have been named.
     pub(crate) clients: AtomicU32,
+    /// How many workers do not know yet what is revoked.
+    pub(crate) uninformed: Arc<AtomicUsize>,
     /// Open connections of the node.
     pub(crate) connections: AtomicUsize,
 }

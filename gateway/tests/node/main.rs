@@ -29,6 +29,7 @@ mod token;
 mod api;
 mod cluster;
 mod commands;
+mod control;
 mod crowd;
 #[cfg(target_os = "linux")]
 mod descriptors;

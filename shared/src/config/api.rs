@@ -35,7 +35,16 @@ pub struct ApiKey {
 }
 
 /// What a key can be allowed.
-pub const API_VERBS: &[&str] = &["publish", "history", "presence", "rooms", "send"];
+pub const API_VERBS: &[&str] = &[
+    "publish",
+    "history",
+    "presence",
+    "rooms",
+    "send",
+    "members",
+    "disconnect",
+    "revoke",
+];
 
 impl Api {
     /// Whether there is a key.

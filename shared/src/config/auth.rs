@@ -51,6 +51,10 @@ pub struct Auth {
     /// `auth`. Default 30 s.
     #[serde(with = "humantime_serde")]
     pub grace: Duration,
+    /// For how long a revocation holds that does not say until when: longer than any token lives.
+    /// Default 30 days.
+    #[serde(with = "humantime_serde")]
+    pub revocation_ttl: Duration,
     /// Where the token has what Fanfare asks for.
     pub claims: Claims,
     /// Further keys. All are tried that fit a token: keep the previous one while you rotate.
@@ -111,6 +115,7 @@ impl Default for Auth {
             cookie: None,
             origins: Origins::new(),
             grace: Duration::from_secs(30),
+            revocation_ttl: Duration::from_secs(30 * 24 * 60 * 60),
             claims: Claims::default(),
             keys: Vec::new(),
         }

@@ -136,6 +136,7 @@ pub const KEYS: &[Key] = &[
     key("auth.cookie", text("the name of a cookie")),
     key("auth.origins", Kind::Origins),
     key("auth.grace", time(0, HOUR)),
+    key("auth.revocation_ttl", time(60, 366 * 24 * HOUR)),
     key("auth.claims.user", Kind::Claim),
     key("auth.claims.info", Kind::Claim),
     key("auth.claims.rooms", Kind::Claim),

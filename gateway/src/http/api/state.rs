@@ -1,10 +1,11 @@
 //! What the calls of the API work on.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use fanfare_broker::{Hub, Roster};
 use fanfare_shared::config::Config;
-use prometheus::IntCounter;
+use prometheus::{IntCounter, IntGauge};
 
 use super::error::ApiError;
 use crate::auth::{ApiKeys, Rules};
@@ -15,6 +16,10 @@ pub(crate) struct Api {
     pub(super) keys: Arc<ApiKeys>,
     /// The largest payload, in bytes.
     pub(super) max_message: usize,
+    /// For how long a revocation holds that says nothing of that.
+    pub(super) revocation_ttl: Duration,
+    /// Whether clients have tokens that can be revoked.
+    pub(super) has_tokens: bool,
     broker: Arc<OnceLock<Broker>>,
 }
 
@@ -25,6 +30,8 @@ pub(crate) struct Broker {
     pub(crate) rules: Rules,
     /// Counts what is published by the API.
     pub(crate) publishes: IntCounter,
+    /// How many revocations are in force.
+    pub(crate) revocations: IntGauge,
 }
 
 impl Api {
@@ -33,6 +40,8 @@ impl Api {
         Self {
             keys: Arc::new(ApiKeys::new(&config.api)),
             max_message: config.limits.max_message,
+            revocation_ttl: config.auth.revocation_ttl,
+            has_tokens: config.auth.has_keys(),
             broker: Arc::default(),
         }
     }

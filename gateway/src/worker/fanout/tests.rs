@@ -100,6 +100,7 @@ async fn member(worker: &Rc<Worker>) -> (Rc<Connection>, TcpStream) {
         rule: Arc::default(),
         room: ROOM,
         slot,
+        by_server: false,
     });
     drop(members);
     (connection, peer)
