@@ -19,4 +19,5 @@ mod panic;
 pub mod session;
 mod signals;
 pub mod socket;
+mod stream;
 mod worker;

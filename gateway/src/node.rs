@@ -1,5 +1,6 @@
 //! The composition root: builds a node's parts from its configuration, runs them, stops them.
 
+mod certificates;
 mod cpu;
 mod duties;
 mod internal;
@@ -21,7 +22,7 @@ use fanfare_broker::backend::memory::{self, Memory};
 use fanfare_broker::backend::redis::{self, Redis};
 use fanfare_broker::backend::{Backend, Log, Presence};
 use fanfare_broker::{Hub, Options, Roster};
-use fanfare_shared::config::{Config, RedisUrls};
+use fanfare_shared::config::{Config, Listen, RedisUrls};
 use prometheus::Registry;
 use prometheus::process_collector::ProcessCollector;
 use tokio::runtime::Handle;
@@ -31,7 +32,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use self::cpu::CpuSeconds;
 use self::duties::Duties;
-use self::listener::Dispatcher;
+use self::listener::{Access, Dispatcher};
 use self::workers::{WorkerHandle, Workers};
 use crate::auth::{OriginPolicy, Rules, Tokens};
 use crate::door::Doors;
@@ -41,6 +42,7 @@ use crate::http::public;
 use crate::log::lines::Lines;
 use crate::metrics::Metrics;
 use crate::operation::{CONTROL, REVOKED, revoked_log};
+use crate::stream::{Certificate, Files};
 use crate::worker::{Control, Shared};
 use crate::{log, nofile, panic};
 
@@ -78,8 +80,16 @@ pub async fn run(
     let tokens = Tokens::new(&config.auth)?;
     let threads = worker_count(&config);
     nofile::fit(&mut config, threads);
-    let public = listener::bind(config.listen, config.limits.accept_backlog, "listen")?;
-    let private = listener::bind(config.internal.listen, INTERNAL_BACKLOG, "internal.listen")?;
+    let certificate = certificate_of(Files::of_public(&config.tls)?)?;
+    let internal_certificate = certificate_of(Files::of_internal(&config.internal.tls)?)?;
+    let backlog = config.limits.accept_backlog;
+    let (public, _public_file) = listener::bind(&config.listen, backlog, "listen", Access::Anyone)?;
+    let (private, _private_file) = listener::bind(
+        &config.internal.listen,
+        INTERNAL_BACKLOG,
+        "internal.listen",
+        Access::Group,
+    )?;
     let registry = Registry::new();
     registry.register(Box::new(ProcessCollector::for_self()))?;
     registry.register(Box::new(CpuSeconds::new()?))?;
@@ -97,10 +107,24 @@ pub async fn run(
         registry: registry.clone(),
         readiness: Arc::clone(&readiness),
     };
-    let private_address = private.local_addr()?;
+    let private_address = private.address();
     let mut duties = Duties::default();
-    let served = internal::serve(private, router, config.internal.clone(), metrics.clone());
+    let served = internal::serve(
+        private,
+        internal_certificate.clone(),
+        router,
+        config.internal.clone(),
+        metrics.clone(),
+    );
     duties.spawn("internal-listener", served);
+    for (name, certificate) in [
+        ("certificate", &certificate),
+        ("internal-certificate", &internal_certificate),
+    ] {
+        if let Some(certificate) = certificate {
+            duties.spawn(name, certificates::watch(Arc::clone(certificate)));
+        }
+    }
 
     let workers = Workers::spawn(worker_count(&config)).await?;
     let home = workers.home_of_backend()?;
@@ -134,6 +158,7 @@ pub async fn run(
         origins: OriginPolicy::new(&config.auth.origins, tokens.is_some()),
         tokens,
         doors: Doors::default(),
+        certificate: certificate.clone(),
         router: public::router(),
         config: config.clone(),
         hub: Arc::clone(&hub),
@@ -153,8 +178,9 @@ pub async fn run(
     });
     let _ = readiness.backend.set(Arc::clone(hub.backend()));
     let is_ready = hub.backend().ready();
-    announce(&config, is_ready, public.local_addr()?, private_address)?;
-    let dispatcher = Dispatcher::new(workers.clone(), &config.limits, shared.metrics.clone());
+    announce(&config, is_ready, &public.address(), &private_address)?;
+    let dispatcher = Dispatcher::new(workers.clone(), &config.limits, shared.metrics.clone())
+        .in_tls(certificate.is_some());
     duties.spawn("public-listener", listener::accept(public, dispatcher));
     panic::begin_to_inject();
 
@@ -184,6 +210,11 @@ pub async fn run(
     let _ = timeout(RESIGN, roster.resign()).await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Reads the certificate of a port, if it has one.
+fn certificate_of(files: Option<Files>) -> anyhow::Result<Option<Arc<Certificate>>> {
+    Ok(files.map(Certificate::read).transpose()?.map(Arc::new))
 }
 
 /// What the operator is told of a fault.
@@ -362,10 +393,9 @@ async fn every(period: Duration, act: impl Fn() + Send) {
 fn announce(
     config: &Config,
     is_ready: bool,
-    public: SocketAddr,
-    private: SocketAddr,
+    public: &Listen,
+    private: &Listen,
 ) -> anyhow::Result<()> {
-    let (public, private) = (reachable(public), reachable(private));
     let redis = &config.redis;
     let backend = match (redis.url.iter().count(), redis.sentinels.is_empty()) {
         (0, _) => "memory",
@@ -390,9 +420,25 @@ fn announce(
             (true, true) => "clients may come without a token, for what the rules open to anyone",
         }
     );
+    let s = |is_tls: bool| if is_tls { "s" } else { "" };
+    let tls = s(config.tls.cert.is_some());
+    let public = match public {
+        Listen::Tcp(address) => {
+            let address = reachable(*address);
+            format!(
+                "http{tls}://{address}/  (chat page; clients connect to ws{tls}://{address}/ws)"
+            )
+        }
+        Listen::Unix(_) => format!("{public}  (clients connect to /ws there, by ws{tls}://)"),
+    };
+    let tls = s(config.internal.tls.cert.is_some());
+    let private = match private {
+        Listen::Tcp(address) => format!("http{tls}://{}/", reachable(*address)),
+        Listen::Unix(_) => private.to_string(),
+    };
     let lines = format!(
-        "public    http://{public}/  (chat page; clients connect to ws://{public}/ws)\n\
-         internal  http://{private}/  (/metrics, /livez, /readyz)\n"
+        "public    {public}\n\
+         internal  {private}  (/metrics, /livez, /readyz)\n"
     );
     // A node serves on where nobody can read this.
     let out = Lines::start("output", lines.len(), io::stdout())?;

@@ -8,17 +8,15 @@ pub mod message;
 mod write;
 
 use std::cell::{Cell, RefCell};
-use std::io;
 use std::task::Waker;
 
 use fanfare_broker::Outbox;
 use fanfare_shared::ClientId;
 use fanfare_shared::code::CloseCode;
-use tokio::io::Interest;
-use tokio::net::TcpStream;
 
 pub(crate) use self::inbound::Inbound;
 pub(crate) use self::write::Slow;
+use crate::stream::Stream;
 
 /// Where a connection is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +65,7 @@ pub(crate) struct Socket {
     alive: Cell<bool>,
     /// Whether nothing is read now, since the session has to wait: silence says nothing meanwhile.
     waiting: Cell<bool>,
-    stream: TcpStream,
+    stream: Stream,
     outbox: RefCell<Outbox>,
     /// Why it was closed, for the metrics.
     reason: Cell<Option<CloseCode>>,
@@ -80,9 +78,9 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    pub(crate) fn new(stream: TcpStream, client: ClientId) -> Self {
+    pub(crate) fn new(stream: impl Into<Stream>, client: ClientId) -> Self {
         Self {
-            stream,
+            stream: stream.into(),
             client,
             outbox: RefCell::default(),
             phase: Cell::new(Phase::Open),
@@ -96,7 +94,7 @@ impl Socket {
         }
     }
 
-    pub(crate) const fn stream(&self) -> &TcpStream {
+    pub(crate) const fn stream(&self) -> &Stream {
         &self.stream
     }
 
@@ -169,12 +167,4 @@ impl Drop for Unread<'_> {
         // Until the next ping: what the peer sent meanwhile is yet to be read.
         self.0.alive.set(true);
     }
-}
-
-/// Notes that a read took all there was: the next one would only learn that from the kernel, at
-/// the price of a system call. What arrives from now on is a new event (the sockets are registered
-/// edge-triggered), and so is not missed.
-pub(crate) fn expect_more_later(stream: &TcpStream) {
-    let drained = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
-    let _ = stream.try_io(Interest::READABLE, drained);
 }

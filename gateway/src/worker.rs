@@ -125,6 +125,8 @@ pub(crate) struct Worker {
     informed: Notify,
     /// Encodes long answers one at a time.
     encoding: Semaphore,
+    /// Takes one step of a TLS handshake at a time.
+    shaking: Semaphore,
     /// What was done since others could.
     turn: Turn,
     /// What this worker last added to the node's gauges of outboxes and backlog.
@@ -224,6 +226,7 @@ impl Worker {
             hearing: Hearing::new(has_tokens),
             informed: Notify::new(),
             encoding: Semaphore::new(1),
+            shaking: Semaphore::new(1),
             turn: Turn::default(),
             surveyed: Cell::default(),
             emptied: Notify::new(),

@@ -9,6 +9,7 @@ mod api;
 mod auth;
 mod error;
 mod key;
+mod listen;
 mod load;
 mod nearest;
 mod redis;
@@ -18,10 +19,11 @@ mod room;
 mod secret;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod together;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -31,19 +33,22 @@ pub use api::{API_VERBS, Api, ApiKey};
 pub use auth::{Auth, AuthKey, Claims, Origins};
 pub use error::ConfigError;
 pub use key::{API_KEYS, AUTH_KEYS, KEYS, Key, Kind, ROOM_KEYS};
+pub use listen::Listen;
 pub use load::{OTHER_VARIABLES, Sources};
 pub use redis::Redis;
 pub use redis_url::{RedisUrl, RedisUrls};
 pub use room::{History, RoomPattern, RoomRule, SlowConsumer};
 pub use secret::Secret;
+pub use tls::{InternalTls, Tls};
 
 /// Everything a node can be told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The public address, where clients connect. Default `0.0.0.0:8080`; port 0 picks a free
-    /// one. Set it to listen on one interface only.
-    pub listen: SocketAddr,
+    /// one. Set it to listen on one interface only, or on a Unix socket behind a proxy of the same
+    /// host (`unix:/run/fanfare.sock`), which every user may then connect to whom its folder lets.
+    pub listen: Listen,
     /// The node's name in logs, metrics and `welcome`: 1 to 64 letters, digits, `.`, `_`, `-`.
     /// Default: the host's name and four random hexadecimal digits. Set it where the platform
     /// has a stable and unique name for each node; two nodes must not share one.
@@ -60,6 +65,8 @@ pub struct Config {
     /// common proxies; lower it behind an impatient one.
     #[serde(with = "humantime_serde")]
     pub heartbeat: Duration,
+    /// TLS of the public port.
+    pub tls: Tls,
     /// The internal listener.
     pub internal: Internal,
     /// The link to other nodes.
@@ -88,8 +95,9 @@ pub struct Config {
 #[serde(default, deny_unknown_fields)]
 pub struct Internal {
     /// Its address. Default `127.0.0.1:8081`. Set `0.0.0.0:8081` in a container, where probes
-    /// and scrapers come from outside; never expose it to the public.
-    pub listen: SocketAddr,
+    /// and scrapers come from outside; never expose it to the public. On a Unix socket
+    /// (`unix:/run/fanfare-internal.sock`) it is for the node's user and group.
+    pub listen: Listen,
     /// Its connections at once; at as many, the oldest gives way to the next, so that a probe gets
     /// through whatever others do. Default 64; raise it for many callers at once. Lowered to an
     /// eighth of the open files where these are few.
@@ -99,6 +107,8 @@ pub struct Internal {
     /// slow callers.
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
+    /// Its TLS.
+    pub tls: InternalTls,
 }
 
 /// What the logs of rooms may take on a node that has no Redis and so keeps them itself. At either
@@ -252,11 +262,12 @@ pub enum LogFormat {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080)),
+            listen: Listen::Tcp((Ipv4Addr::UNSPECIFIED, 8080).into()),
             node: default_node(),
             workers: 0,
             io_uring: true,
             heartbeat: Duration::from_secs(25),
+            tls: Tls::default(),
             internal: Internal::default(),
             redis: Redis::default(),
             memory: Memory::default(),
@@ -274,9 +285,10 @@ impl Default for Config {
 impl Default for Internal {
     fn default() -> Self {
         Self {
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8081)),
+            listen: Listen::Tcp((Ipv4Addr::LOCALHOST, 8081).into()),
             connections: 64,
             timeout: Duration::from_secs(10),
+            tls: InternalTls::default(),
         }
     }
 }

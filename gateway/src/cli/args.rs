@@ -2,14 +2,14 @@
 
 use std::env;
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
 use fanfare_shared::RoomName;
 use fanfare_shared::config::{Secret, Sources};
 
-use super::client::Endpoint;
+use super::client::{Endpoint, Trust};
 use super::failure::usage_error;
 
 /// The file, for every command that reads the configuration.
@@ -23,7 +23,8 @@ pub(super) struct FileArg {
 /// Where `sub` and `pub` connect.
 #[derive(Debug, Clone, Args)]
 pub(super) struct UrlArg {
-    /// WebSocket address of a node [env: FANFARE_URL] [default: ws://127.0.0.1:8080/ws]
+    /// WebSocket address of a node, or unix: and the path of its socket [env: FANFARE_URL]
+    /// [default: ws://127.0.0.1:8080/ws]
     #[arg(long, value_name = "URL", help_heading = "Connection")]
     url: Option<Endpoint>,
     /// Token to connect with, for nodes that ask for one [env: FANFARE_TOKEN]
@@ -31,6 +32,9 @@ pub(super) struct UrlArg {
     /// The variable is the better place: other users of this machine see arguments.
     #[arg(long, value_name = "TOKEN", help_heading = "Connection")]
     token: Option<String>,
+    /// Trust the authorities of this file for wss://, in PEM [default: the public ones]
+    #[arg(long, value_name = "FILE", help_heading = "Connection")]
+    ca: Option<PathBuf>,
 }
 
 impl UrlArg {
@@ -41,7 +45,11 @@ impl UrlArg {
             .token
             .or_else(variable)
             .filter(|token| !token.is_empty());
-        Self::address(self.url).with_token(token.map(Secret::new))
+        let endpoint = Self::address(self.url).with_token(token.map(Secret::new));
+        match trust(self.ca.as_deref()) {
+            Some(trust) => endpoint.trusting(trust),
+            None => endpoint,
+        }
     }
 
     fn address(url: Option<Endpoint>) -> Endpoint {
@@ -53,6 +61,12 @@ impl UrlArg {
         Endpoint::ws(&url.to_string_lossy())
             .unwrap_or_else(|problem| usage_error(&format!("FANFARE_URL: {problem}")))
     }
+}
+
+/// The authorities of `--ca`.
+pub(super) fn trust(file: Option<&Path>) -> Option<Trust> {
+    let trust = file.map(|file| Trust::authorities(Some(file)));
+    trust.map(|trust| trust.unwrap_or_else(|problem| usage_error(&format!("--ca: {problem}"))))
 }
 
 /// The file and this process's environment, without flags.

@@ -67,7 +67,7 @@ impl From<ConfigError> for Failure {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self::Other(error)
+        error.downcast().map_or_else(Self::Other, Self::Config)
     }
 }
 

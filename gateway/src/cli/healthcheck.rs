@@ -1,23 +1,25 @@
 //! `fanfare healthcheck`: the probe of container platforms that cannot speak HTTP themselves.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use clap::Args;
-use fanfare_shared::config::Config;
+use fanfare_shared::config::{Config, Internal, Listen};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::header::{CONNECTION, HOST};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::time;
 
-use super::args::{FileArg, block_on, sources};
-use super::client::Endpoint;
+use super::args::{FileArg, block_on, sources, trust};
+use super::client::{Endpoint, Trust};
 use super::escape::printable;
 use super::failure::Failure;
 use super::output;
+use crate::stream::Files;
 
 /// From connecting to the last byte of the answer; a slower one counts as none.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -37,15 +39,26 @@ const MAX_BODY: usize = 4096;
 pub(super) struct HealthcheckArgs {
     #[command(flatten)]
     file: FileArg,
-    /// Ask this address instead [default: http://<internal.listen>/readyz]
+    /// Ask this address instead [default: /readyz at internal.listen]
     #[arg(long, value_name = "URL", help_heading = "Connection", value_parser = Endpoint::http)]
     url: Option<Endpoint>,
+    /// Trust the authorities of this file for an https:// address, in PEM [default: the public ones]
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "url",
+        help_heading = "Connection"
+    )]
+    ca: Option<PathBuf>,
 }
 
 pub(super) fn run(args: HealthcheckArgs) -> Result<(), Failure> {
     let endpoint = match args.url {
-        Some(endpoint) => endpoint,
-        None => ready_url(Config::load(&sources(args.file))?.internal.listen)?,
+        Some(endpoint) => match trust(args.ca.as_deref()) {
+            Some(trust) => endpoint.trusting(trust),
+            None => endpoint,
+        },
+        None => own_port(&Config::load(&sources(args.file))?.internal)?,
     };
     let answer = block_on(async { time::timeout(TIMEOUT, ask(&endpoint)).await })?;
     let (status, said) = match answer {
@@ -64,8 +77,25 @@ pub(super) fn run(args: HealthcheckArgs) -> Result<(), Failure> {
     }
 }
 
+/// Where the node of this host is asked. Where it speaks TLS its certificate is for other names, and
+/// is taken as it is; where it asks for one, it is shown its own.
+fn own_port(internal: &Internal) -> Result<Endpoint, Failure> {
+    let files = Files::of_internal(&internal.tls)?;
+    let endpoint = match &internal.listen {
+        Listen::Tcp(address) => ready_url(*address, files.is_some())?,
+        Listen::Unix(path) => Endpoint::unix(path.clone(), "/readyz", files.is_some()),
+    };
+    match files {
+        None => Ok(endpoint),
+        Some(files) => {
+            let trust = Trust::anyone(files.pair()?).map_err(anyhow::Error::msg)?;
+            Ok(endpoint.trusting(trust))
+        }
+    }
+}
+
 /// Where a listener of this address is asked from its own host.
-fn ready_url(listen: SocketAddr) -> anyhow::Result<Endpoint> {
+fn ready_url(listen: SocketAddr, is_tls: bool) -> anyhow::Result<Endpoint> {
     if listen.port() == 0 {
         bail!("internal.listen has port 0, which names no port; give --url");
     }
@@ -76,7 +106,8 @@ fn ready_url(listen: SocketAddr) -> anyhow::Result<Endpoint> {
             SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
         });
     }
-    Endpoint::http(&format!("http://{address}/readyz")).map_err(anyhow::Error::msg)
+    let s = if is_tls { "s" } else { "" };
+    Endpoint::http(&format!("http{s}://{address}/readyz")).map_err(anyhow::Error::msg)
 }
 
 /// What [`get`] answers, asked once more where the connection was cut before an answer.
@@ -157,8 +188,8 @@ mod tests {
             ("10.0.0.1:9", "http://10.0.0.1:9/readyz"),
         ] {
             let listen = listen.parse().expect("an address");
-            assert_eq!(ready_url(listen).expect("a URL").to_string(), url);
+            assert_eq!(ready_url(listen, false).expect("a URL").to_string(), url);
         }
-        assert!(ready_url("0.0.0.0:0".parse().expect("an address")).is_err());
+        assert!(ready_url("0.0.0.0:0".parse().expect("an address"), false).is_err());
     }
 }

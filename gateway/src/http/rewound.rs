@@ -6,23 +6,24 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+
+use crate::stream::Stream;
 
 /// A stream, and what was read of it, which comes first.
 pub(crate) struct Rewound {
     read: Bytes,
-    stream: TcpStream,
+    stream: Stream,
 }
 
 impl Rewound {
     /// Puts what was `read` before the rest of a stream.
-    pub(crate) fn new(stream: TcpStream, read: Vec<u8>) -> Self {
+    pub(crate) fn new(stream: Stream, read: Vec<u8>) -> Self {
         let read = read.into();
         Self { read, stream }
     }
 
     /// The stream, and what of it was read and has not come yet.
-    pub(crate) fn into_parts(self) -> (TcpStream, Bytes) {
+    pub(crate) fn into_parts(self) -> (Stream, Bytes) {
         (self.stream, self.read)
     }
 }

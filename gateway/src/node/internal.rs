@@ -2,6 +2,7 @@
 //! time, and where there are as many as may be, the oldest gives way to the next.
 
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -9,14 +10,14 @@ use fanfare_shared::config;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
-use super::listener::Acceptor;
+use super::listener::{Acceptor, Listener};
 use crate::http::internal::{Internal, router};
 use crate::metrics::{Metrics, Waiting};
 use crate::panic;
+use crate::stream::{Certificate, Stream};
 
 /// How many descriptors the port keeps in hand for when there are no others, and how long one of
 /// its connections then has: in turn, so that each descriptor is back in hand before the next.
@@ -28,7 +29,8 @@ const BUFFER: usize = 64 * 1024;
 
 /// Serves until it is dropped.
 pub(crate) async fn serve(
-    listener: TcpListener,
+    listener: Listener,
+    certificate: Option<Arc<Certificate>>,
     internal: Internal,
     limits: config::Internal,
     metrics: Metrics,
@@ -45,7 +47,14 @@ pub(crate) async fn serve(
     loop {
         let socket = acceptor.next().await;
         let place = places.take().await;
-        let connection = http.serve_connection(TokioIo::new(socket), service.clone());
+        let stream = match Stream::with(socket, certificate.as_deref()) {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::debug!(%error, "TLS could not begin");
+                continue;
+            }
+        };
+        let connection = http.serve_connection(TokioIo::new(stream), service.clone());
         let served = async move {
             let connection = pin!(connection);
             tokio::select! {
@@ -68,7 +77,7 @@ pub(crate) async fn serve(
 }
 
 /// One connection of the port.
-type Connection = http1::Connection<TokioIo<TcpStream>, TowerToHyperService<Router>>;
+type Connection = http1::Connection<TokioIo<Stream>, TowerToHyperService<Router>>;
 
 /// Runs a connection for twice the patience, and then until what it is at is done, or once more the
 /// patience is over: a body that never comes, an answer that nobody reads.

@@ -3,27 +3,26 @@
 //! Never waits for one worker, nor for a client: what cannot be handed on is answered 503.
 
 mod acceptor;
+mod port;
 
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use fanfare_shared::config::Limits;
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
 use tokio::time::sleep;
 
 pub(crate) use self::acceptor::Acceptor;
+pub(crate) use self::port::{Access, Listener, bind};
 use super::workers::WorkerHandle;
 use crate::http::answer;
 use crate::http::places::Places;
 use crate::http::response::{Response, Status};
 use crate::metrics::{Handshake, Metrics, Waiting};
 use crate::nofile;
+use crate::stream::Stream;
 use crate::worker::{Control, Load};
 
 /// For how long no worker may take a socket before clients are refused.
@@ -36,29 +35,6 @@ const LOOK: Duration = Duration::from_millis(1);
 /// round to looking should not get more.
 const WAITING: usize = 16;
 
-/// Unsent bytes at which the kernel calls a socket full. Backpressure so reaches the outbox, where
-/// the slow-consumer rule is, and not first megabytes of the kernel's buffer.
-const NOTSENT_LOWAT: u32 = 16 * 1024;
-
-/// Binds a port; its connections inherit what is set here. Errors name the address and the remedy.
-pub(crate) fn bind(address: SocketAddr, backlog: u32, key: &str) -> anyhow::Result<TcpListener> {
-    let bind = || -> io::Result<TcpListener> {
-        let socket = Socket::new(
-            Domain::for_address(address),
-            Type::STREAM,
-            Some(Protocol::TCP),
-        )?;
-        socket.set_reuse_address(true)?;
-        socket.set_nonblocking(true)?;
-        socket.set_tcp_nodelay(true)?;
-        socket.set_tcp_notsent_lowat(NOTSENT_LOWAT)?;
-        socket.bind(&address.into())?;
-        socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
-        TcpListener::from_std(socket.into())
-    };
-    bind().with_context(|| format!("cannot listen on {address}; set another address with `{key}`"))
-}
-
 /// Where accepted sockets go.
 pub(crate) struct Dispatcher {
     workers: Vec<WorkerHandle>,
@@ -68,11 +44,13 @@ pub(crate) struct Dispatcher {
     refusals: Arc<Places>,
     /// Since when no worker takes another socket.
     behind: Option<Instant>,
+    /// Whether clients speak TLS.
+    in_tls: bool,
     metrics: Metrics,
 }
 
 /// Accepts until it is dropped.
-pub(crate) async fn accept(listener: TcpListener, mut dispatcher: Dispatcher) {
+pub(crate) async fn accept(listener: Listener, mut dispatcher: Dispatcher) {
     let failures = dispatcher.metrics.accept_failures("public");
     let mut acceptor = Acceptor::new(listener, "public", 1, failures);
     loop {
@@ -95,8 +73,14 @@ impl Dispatcher {
             handshakes: metrics.places(Waiting::Handshakes, limits.handshakes),
             refusals: metrics.places(Waiting::Refusals, nofile::refusals()),
             behind: None,
+            in_tls: false,
             metrics,
         }
+    }
+
+    /// The same where clients speak TLS.
+    pub(crate) fn in_tls(self, in_tls: bool) -> Self {
+        Self { in_tls, ..self }
     }
 
     /// Hands a socket to a worker, or refuses it.
@@ -121,9 +105,14 @@ impl Dispatcher {
         }
     }
 
-    /// Answers 503 without a worker.
+    /// Answers 503 without a worker. In TLS the answer would take a handshake, which is the work
+    /// that nobody has time for: the socket is closed.
     async fn refuse(&self, socket: TcpStream, why: &str) {
         self.metrics.handshake(Handshake::Unavailable);
+        if self.in_tls {
+            return;
+        }
+        let socket = Stream::from(socket);
         let place = self.refusals.take().await;
         let answer = Response::error(Status::Unavailable, why.to_owned()).encode();
         let Ok(sent) = answer::start(&socket, &answer) else {
@@ -166,13 +155,14 @@ async fn choose<'a>(
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::{Ipv4Addr, SocketAddr};
 
     use prometheus::Registry;
     use socket2::SockRef;
     use tokio::io::AsyncReadExt as _;
     use tokio::time::timeout;
 
+    use super::port::NOTSENT_LOWAT;
     use super::*;
 
     /// A worker with room for so many sockets, and where they arrive.
@@ -182,10 +172,17 @@ mod tests {
         (WorkerHandle { controls, load }, received)
     }
 
+    fn local(backlog: u32) -> Listener {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        bind(&address.into(), backlog, "listen", Access::Anyone)
+            .unwrap()
+            .0
+    }
+
     /// A port, and clients that connected to it.
     async fn open(workers: Vec<WorkerHandle>, limits: &Limits, clients: usize) -> Vec<TcpStream> {
-        let listener = bind((Ipv4Addr::LOCALHOST, 0).into(), 64, "listen").unwrap();
-        let address = listener.local_addr().unwrap();
+        let listener = local(64);
+        let address = listener.address().tcp().unwrap();
         let metrics = Metrics::register(&Registry::new()).unwrap();
         let dispatcher = Dispatcher::new(workers, limits, metrics);
         tokio::spawn(accept(listener, dispatcher));
@@ -252,9 +249,10 @@ mod tests {
 
     #[tokio::test]
     async fn accepted_sockets_inherit_what_was_set_for_the_listener() {
-        let listener = bind((Ipv4Addr::LOCALHOST, 0).into(), 8, "listen").unwrap();
-        let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (accepted, _) = listener.accept().await.unwrap();
+        let listener = local(8);
+        let address = listener.address().tcp().unwrap();
+        let _client = std::net::TcpStream::connect(address).unwrap();
+        let accepted = listener.accept().await.unwrap();
         let socket = SockRef::from(&accepted);
         assert!(socket.tcp_nodelay().unwrap());
         assert_eq!(socket.tcp_notsent_lowat().unwrap(), NOTSENT_LOWAT);

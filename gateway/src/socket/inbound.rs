@@ -56,10 +56,11 @@ impl Inbound {
         read
     }
 
-    /// Notes that no more has come. Where that is the middle of a message, the time that the rest
-    /// may take begins with the first such note.
-    pub(crate) fn is_cut(&mut self) {
-        if self.rest.is_empty() && self.reader.is_idle() {
+    /// Notes that no more has come, or only the start of a record where `is_sealed` says so. Where
+    /// that is the middle of a message, the time that the rest may take begins with the first such
+    /// note.
+    pub(crate) fn is_cut(&mut self, is_sealed: bool) {
+        if self.rest.is_empty() && self.reader.is_idle() && !is_sealed {
             self.cut = None;
         } else {
             self.cut.get_or_insert_with(Instant::now);

@@ -1,7 +1,6 @@
 //! Writing a connection: the outbox, one vectored write per flush, and the way to the end.
 
 use std::io::{self, IoSlice};
-use std::net::Shutdown;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,7 +10,6 @@ use fanfare_broker::{Backlog, Frame, Outbox, Overflow, RoomKey};
 use fanfare_shared::code::CloseCode;
 use fanfare_shared::config::SlowConsumer;
 use fanfare_shared::frame;
-use socket2::SockRef;
 use tokio::task::spawn_local;
 
 use super::{Carrier, Marked, Phase, Socket};
@@ -72,10 +70,11 @@ impl Socket {
         }
     }
 
-    /// Whether a frame may be given to the socket at once: nothing waits before it. What waits in
-    /// the outbox of an open connection does so because it is marked or blocked.
+    /// Whether a frame may be given to the socket at once: nothing waits before it, and it goes as
+    /// it is. What waits in the outbox of an open connection does so because it is marked or blocked.
     pub(crate) fn takes_at_once(&self) -> bool {
-        let takes = self.is_open() && !self.blocked.get() && !self.is_marked();
+        let takes =
+            self.is_open() && !self.blocked.get() && !self.is_marked() && self.stream.is_direct();
         debug_assert!(!takes || self.outbox.borrow().is_empty());
         takes
     }
@@ -167,7 +166,11 @@ impl Socket {
                 Err(error) => return Err(error),
             }
         }
-        Ok(true)
+        match self.stream.try_flush() {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Apart from the way of a single frame, for which the list of slices would cost more than all
@@ -181,9 +184,9 @@ impl Socket {
     async fn flush_when_writable(&self) {
         while self.phase.get() != Phase::Dead {
             let writable = self.stream.writable().await;
-            let before = self.outbox_bytes();
+            let before = self.outbox_bytes() + self.stream.unsent();
             let outcome = writable.and_then(|()| self.write_ready());
-            if self.outbox_bytes() < before {
+            if self.outbox_bytes() + self.stream.unsent() < before {
                 // The peer takes what was sent. Our ping may wait behind it for long.
                 self.alive.set(true);
             }
@@ -207,7 +210,7 @@ impl Socket {
         if self.phase.get() == Phase::Closed {
             // Section 7.1.1: the server closes TCP first. Only this side, so that what the peer
             // still has under way does not turn into a reset which takes our last frames with it.
-            let _ = SockRef::from(&self.stream).shutdown(Shutdown::Write);
+            let _ = self.stream.finish();
         }
     }
 
@@ -283,7 +286,7 @@ impl Socket {
     /// Gives the socket up. The reader sees its end and cleans up.
     pub(crate) fn kill(&self) {
         if self.phase.replace(Phase::Dead) != Phase::Dead {
-            let _ = SockRef::from(&self.stream).shutdown(Shutdown::Both);
+            self.stream.cut();
             self.wake_reader();
         }
     }

@@ -7,12 +7,12 @@ use std::time::Instant;
 
 use fanfare_broker::Wire;
 use fanfare_shared::ClientId;
-use tokio::net::TcpStream;
 
 use crate::dispatch::Endpoint;
 use crate::door::Door;
 use crate::session::Session;
 use crate::socket::{Carrier, Socket};
+use crate::stream::Stream;
 
 /// One connection.
 ///
@@ -31,7 +31,7 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) fn new(
-        stream: TcpStream,
+        stream: impl Into<Stream>,
         slot: usize,
         client: ClientId,
         door: &Arc<dyn Door>,

@@ -46,6 +46,7 @@ pub(crate) fn shared() -> Arc<Shared> {
     Arc::new(Shared {
         rules: Rules::new(&Config::default()),
         tokens: None,
+        certificate: None,
         router: Router::new(),
         origins: OriginPolicy::Any,
         doors: Doors::default(),

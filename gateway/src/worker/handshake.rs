@@ -29,13 +29,17 @@ use crate::http::response::{Response, Status};
 use crate::metrics::Handshake;
 use crate::panic;
 use crate::session::Session;
-use crate::socket::{self, Inbound};
+use crate::socket::Inbound;
+use crate::stream::{Stream, is_to_be_repeated};
 
 impl Worker {
     /// Takes up a socket.
     pub(super) fn serve(&self, socket: std::net::TcpStream, place: Place, load: Load) {
         let worker = self.share();
-        match TcpStream::from_std(socket) {
+        let certificate = self.shared.certificate.as_deref();
+        let stream =
+            TcpStream::from_std(socket).and_then(|stream| Stream::with(stream, certificate));
+        match stream {
             Ok(stream) => {
                 // A panic has been logged, and what it took is let go of.
                 spawn_local(panic::contain(worker.shake_hands(stream, place, load)));
@@ -44,7 +48,7 @@ impl Worker {
         }
     }
 
-    async fn shake_hands(self: Rc<Self>, stream: TcpStream, place: Place, load: Load) {
+    async fn shake_hands(self: Rc<Self>, stream: Stream, place: Place, load: Load) {
         let patience = self.limits().handshake_timeout;
         let accepted = Instant::now();
         let mut head = Head::new(
@@ -124,24 +128,38 @@ impl Worker {
         Ok(Seat(self.share()))
     }
 
-    /// Reads until the head is whole or refused.
-    async fn read_head(&self, stream: &TcpStream, head: &mut Head<'_>) -> io::Result<Ending> {
+    /// Reads until the head is whole or refused. In TLS the handshake comes first: one step of one
+    /// client at a time, which may take half a millisecond, and then all others go on. A crowd of
+    /// them would keep everybody else waiting.
+    async fn read_head(&self, stream: &Stream, head: &mut Head<'_>) -> io::Result<Ending> {
         loop {
             stream.readable().await?;
-            let mut scratch = self.scratch.borrow_mut();
-            let count = match stream.try_read(&mut scratch) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-                Err(error) => return Err(error),
-            };
-            if count < scratch.len() {
-                socket::expect_more_later(stream);
+            if !stream.is_shaking_hands() {
+                if let Some(ending) = self.read_some(stream, head)? {
+                    return Ok(ending);
+                }
+                continue;
             }
-            if let Some(ending) = head.take_in(&scratch[..count]) {
+            let _turn = self.shaking.acquire().await;
+            if let Some(ending) = self.read_some(stream, head)? {
                 return Ok(ending);
             }
+            tokio::task::yield_now().await;
         }
+    }
+
+    fn read_some(&self, stream: &Stream, head: &mut Head<'_>) -> io::Result<Option<Ending>> {
+        let mut scratch = self.scratch.borrow_mut();
+        let count = match stream.try_read(&mut scratch) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => count,
+            Err(error) if is_to_be_repeated(&error) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if count < scratch.len() {
+            stream.expect_more_later();
+        }
+        Ok(head.take_in(&scratch[..count]))
     }
 }
 
@@ -172,7 +190,7 @@ impl Seat {
     /// Begins the WebSocket: the response, the welcome, the rooms named in the address.
     fn start(
         self,
-        stream: TcpStream,
+        stream: Stream,
         upgrade: Upgrade,
         identified: Identified,
         first: Vec<u8>,

@@ -21,8 +21,13 @@ const LOOKS: u32 = 4;
 impl Worker {
     /// Counts what a connection holds now.
     pub(crate) fn count_inbound(&self, connection: &Connection) {
+        // The part of a record that one has which is being closed goes with it, and soon.
+        let sealed = match connection.is_open() {
+            true => connection.socket.stream().held(),
+            false => 0,
+        };
         let mut inbound = connection.socket.inbound.borrow_mut();
-        let bytes = inbound.bytes();
+        let bytes = inbound.bytes() + sealed;
         let before = std::mem::replace(&mut inbound.counted, bytes);
         if bytes != before {
             self.inbound_changed(before, bytes);

@@ -6,15 +6,16 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use fanfare_shared::frame::{Opcode, frame};
-use tokio::net::TcpStream;
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use super::Worker;
 use super::connection::Connection;
+use super::shared::SCRATCH_BYTES;
 use crate::dispatch::{self, Next};
 use crate::socket::message::{Fault, Received};
-use crate::socket::{Inbound, Phase, Socket, expect_more_later};
+use crate::socket::{Inbound, Phase, Socket};
+use crate::stream::Stream;
 
 /// What to do after some bytes were taken in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,16 +107,10 @@ async fn written(connection: &Rc<Connection>) {
     .await;
 }
 
-/// Waits until the socket has something. Smaller while it waits, and cheaper, than
-/// [`TcpStream::readable`], of which there may be several at once.
-async fn readable(stream: &TcpStream) -> io::Result<()> {
-    poll_fn(|context| stream.poll_read_ready(context)).await
-}
-
-/// The same after others had their turn, if it is time for that.
-async fn readable_in_turn(worker: &Worker, stream: &TcpStream) -> io::Result<()> {
+/// Waits until the socket has something, after others had their turn, if it is time for that.
+async fn readable_in_turn(worker: &Worker, stream: &Stream) -> io::Result<()> {
     worker.pause().await;
-    readable(stream).await
+    stream.readable().await
 }
 
 /// Takes what the socket has, at most one scratch buffer full.
@@ -131,12 +126,26 @@ fn read_once(worker: &Worker, connection: &Rc<Connection>) -> Flow {
         Ok(0) => Flow::Finish(Last::End),
         Ok(count) => {
             if kept + count < scratch.len() {
-                expect_more_later(connection.socket.stream());
+                connection.socket.stream().expect_more_later();
             }
             take_in(worker, connection, &mut scratch[..kept + count])
         }
-        Err(error) => retry_or_end(connection, &error, Flow::Read),
+        Err(error) => {
+            if error.kind() == io::ErrorKind::Interrupted {
+                note_part(worker, connection);
+            }
+            retry_or_end(connection, &error, Flow::Read)
+        }
     }
+}
+
+/// Notes that something came of which nobody can read anything yet.
+fn note_part(worker: &Worker, connection: &Rc<Connection>) {
+    worker.charge_read(SCRATCH_BYTES);
+    connection.socket.is_heard();
+    let is_sealed = connection.socket.stream().held() > 0;
+    connection.socket.inbound.borrow_mut().is_cut(is_sealed);
+    worker.count_inbound(connection);
 }
 
 fn finish(worker: &Worker, connection: &Rc<Connection>, last: Last) -> Flow {
@@ -163,7 +172,12 @@ fn discard_once(worker: &Worker, connection: &Connection) -> Flow {
             worker.charge_read(count);
             Flow::Discard
         }
-        Err(error) => retry_or_end(connection, &error, Flow::Discard),
+        Err(error) => {
+            if error.kind() == io::ErrorKind::Interrupted {
+                worker.charge_read(SCRATCH_BYTES);
+            }
+            retry_or_end(connection, &error, Flow::Discard)
+        }
     }
 }
 
@@ -230,7 +244,7 @@ fn take_from(
         let message = match received {
             None => {
                 inbound.keep_rest(&bytes[at..]);
-                inbound.is_cut();
+                inbound.is_cut(connection.socket.stream().held() > 0);
                 return Flow::Read;
             }
             Some(Received::Message(message)) => message,

@@ -10,6 +10,7 @@ use fanfare_shared::config::Config;
 use crate::auth::{OriginPolicy, Rules, Tokens};
 use crate::door::Doors;
 use crate::metrics::Metrics;
+use crate::stream::Certificate;
 
 /// How much is read from a socket at once. One such buffer per worker serves all its connections.
 pub(super) const SCRATCH_BYTES: usize = 64 * 1024;
@@ -23,6 +24,8 @@ pub(crate) struct Shared {
     /// From which web pages browsers may connect.
     pub(crate) origins: OriginPolicy,
     pub(crate) doors: Doors,
+    /// What the public port shows where it speaks TLS.
+    pub(crate) certificate: Option<Arc<Certificate>>,
     /// What is answered in plain HTTP.
     pub(crate) router: Router,
     pub(crate) hub: Arc<Hub>,

@@ -4,6 +4,8 @@
 mod browser;
 #[path = "../support/client.rs"]
 mod client;
+#[path = "../support/command.rs"]
+mod command;
 #[path = "../support/deadline.rs"]
 mod deadline;
 #[path = "../support/http.rs"]
@@ -48,5 +50,8 @@ mod provider;
 mod requests;
 mod secrets;
 mod slow_consumer;
+mod tls;
 mod tokens;
 mod topology;
+#[cfg(target_os = "linux")]
+mod unix;

@@ -112,8 +112,8 @@ impl Node {
             let line = within("the node's addresses", stdout.next_line()).await;
             let line = line.expect("standard output").unwrap_or_default();
             line.strip_prefix(listener)
-                .and_then(|rest| rest.trim_start().strip_prefix("http://"))
-                .and_then(|rest| rest.split('/').next()?.parse().ok())
+                .and_then(|rest| rest.split_once("://"))
+                .and_then(|(_, rest)| rest.split('/').next()?.parse().ok())
                 .unwrap_or_else(|| {
                     panic!(
                         "no address of the {listener} listener: {line:?}\n{}",
@@ -275,8 +275,17 @@ pub(crate) fn own_address() -> Ipv4Addr {
     if !cfg!(target_os = "linux") {
         return Ipv4Addr::LOCALHOST;
     }
-    // Two test runs at once should not meet either.
-    let [.., high, low] = std::process::id().to_be_bytes();
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    numbered(number)
+}
+
+/// Every address that [`own_address`] may give.
+pub(crate) fn own_addresses() -> impl Iterator<Item = Ipv4Addr> {
+    (0..=u8::MAX).map(numbered)
+}
+
+/// Two test runs at once should not meet either.
+fn numbered(number: u8) -> Ipv4Addr {
+    let [.., high, low] = std::process::id().to_be_bytes();
     Ipv4Addr::new(127, 64 | (high & 0x3f), low, number)
 }

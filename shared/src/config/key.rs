@@ -3,7 +3,7 @@
 //! Sources differ in what they can say (an environment variable is always text, a file knows
 //! numbers), so values are checked and brought to one form here, before they are merged.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use config::{Value, ValueKind};
@@ -11,7 +11,7 @@ use humantime_serde::re::humantime::{format_duration, parse_duration};
 
 use super::api::API_VERBS;
 use super::auth::ALGORITHMS;
-use super::{Access, RedisUrl, RoomPattern};
+use super::{Access, Listen, RedisUrl, RoomPattern};
 
 /// One key and what it takes.
 #[derive(Debug, Clone, Copy)]
@@ -25,7 +25,7 @@ pub struct Key {
 /// What a key takes.
 #[derive(Debug, Clone, Copy)]
 pub enum Kind {
-    /// An IP address, or `localhost` for that of version 4, and a port.
+    /// An IP address, or `localhost` for that of version 4, and a port; or `unix:` and a path.
     Address,
     /// A node's name.
     Name,
@@ -100,9 +100,14 @@ pub const KEYS: &[Key] = &[
     key("workers", count("threads", 0, 256)),
     key("io_uring", Kind::Flag),
     key("heartbeat", time(1000, HOUR)),
+    key("tls.cert", Kind::Path),
+    key("tls.key", Kind::Path),
     key("internal.listen", Kind::Address),
     key("internal.connections", count("connections", 2, 65_536)),
     key("internal.timeout", time(100, 5 * MINUTE)),
+    key("internal.tls.cert", Kind::Path),
+    key("internal.tls.key", Kind::Path),
+    key("internal.tls.client_ca", Kind::Path),
     key(
         "redis.url",
         urls("redis://[user:password@]host[:port][/database]"),
@@ -430,10 +435,8 @@ fn address_of(raw: &ValueKind) -> Result<ValueKind, String> {
         Some(port) => format!("{}:{port}", Ipv4Addr::LOCALHOST),
         None => text,
     };
-    match address.parse::<SocketAddr>() {
-        Ok(_) => Ok(ValueKind::String(address)),
-        Err(_) => Err("not an address with a port".to_owned()),
-    }
+    address.parse::<Listen>()?;
+    Ok(ValueKind::String(address))
 }
 
 /// The addresses of servers.

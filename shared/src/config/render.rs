@@ -25,8 +25,8 @@ impl Config {
                 let _ = write!(toml, "\n[{section}]\n");
             }
             let _ = match at(&tree, key) {
-                Some(value) => writeln!(toml, "{name} = {}", scalar(value)),
-                None => writeln!(toml, "# {name} is not set"),
+                Some(value) if !value.is_null() => writeln!(toml, "{name} = {}", scalar(value)),
+                _ => writeln!(toml, "# {name} is not set"),
             };
         }
         for (list, keys) in [

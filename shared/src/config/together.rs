@@ -1,12 +1,10 @@
 //! What ranges cannot say: values that must fit each other. Both keys are named, since either may be
 //! the mistake.
 
-use std::net::SocketAddr;
-
 use humantime_serde::re::humantime::format_duration;
 
 use super::error::one_line;
-use super::{Config, ConfigError, Drain, RoomRule};
+use super::{Config, ConfigError, Drain, Listen, RoomRule};
 
 impl Config {
     /// Checks values that must fit each other.
@@ -35,7 +33,7 @@ impl Config {
                     .to_owned(),
             });
         }
-        if is_taken_by(self.internal.listen, self.listen) {
+        if is_taken_by(&self.internal.listen, &self.listen) {
             return Err(ConfigError::Value {
                 key: "internal.listen".to_owned(),
                 value: self.internal.listen.to_string(),
@@ -71,7 +69,10 @@ fn check_holds(
 }
 
 /// Whether nobody can listen at `address` while another does at `other`.
-fn is_taken_by(address: SocketAddr, other: SocketAddr) -> bool {
+fn is_taken_by(address: &Listen, other: &Listen) -> bool {
+    let (Listen::Tcp(address), Listen::Tcp(other)) = (address, other) else {
+        return address == other;
+    };
     let any = address.ip().is_unspecified() || other.ip().is_unspecified();
     address.port() == other.port() && address.port() != 0 && (any || address.ip() == other.ip())
 }

@@ -2,54 +2,91 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::str::FromStr;
 
-use fanfare_shared::config::Secret;
+use fanfare_shared::config::{Listen, Secret};
 use hyper::Uri;
-use tokio::net::TcpStream;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
 
 use super::error::ConnectError;
+use super::tls::{Trust, explain};
 
-/// A `ws://` or `http://` URL, taken apart.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A connection, whatever carries it.
+pub(in crate::cli) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+/// A URL, taken apart.
+#[derive(Debug, Clone)]
 pub(in crate::cli) struct Endpoint {
     scheme: &'static str,
-    /// An IPv6 address has its brackets.
-    host: String,
-    port: u16,
+    place: Place,
     /// With its query; starts with a slash.
     path: String,
     /// What is shown there, if anything.
     token: Option<Secret>,
+    /// Whose certificates are trusted; without an answer the public authorities'.
+    trust: Option<Trust>,
+}
+
+/// Where a node listens.
+#[derive(Debug, Clone)]
+enum Place {
+    Host {
+        /// An IPv6 address has its brackets.
+        host: String,
+        port: u16,
+    },
+    Unix(PathBuf),
 }
 
 impl Endpoint {
-    /// Reads a `ws://` URL. Without a path, `/ws` is meant.
+    /// Reads a `ws://` or `wss://` URL, or `unix:` and a path. Without a path in it, `/ws` is meant.
     pub(in crate::cli) fn ws(text: &str) -> Result<Self, String> {
-        Self::parse(text, "ws", "/ws")
+        let give = "give one such as ws://127.0.0.1:8080/ws";
+        Self::parse(text, ["ws", "wss"], "/ws", give)
     }
 
-    /// Reads an `http://` URL.
+    /// Reads an `http://` or `https://` URL, or `unix:` and a path.
     pub(in crate::cli) fn http(text: &str) -> Result<Self, String> {
-        Self::parse(text, "http", "/")
+        let give = "give one such as http://127.0.0.1:8081/readyz";
+        Self::parse(text, ["http", "https"], "/", give)
     }
 
-    fn parse(text: &str, scheme: &'static str, default_path: &str) -> Result<Self, String> {
-        let give = match scheme {
-            "ws" => "give one such as ws://127.0.0.1:8080/ws",
-            _ => "give one such as http://127.0.0.1:8081/readyz",
-        };
+    /// A Unix socket, whose node may speak TLS there.
+    pub(in crate::cli) fn unix(socket: PathBuf, path: &str, is_tls: bool) -> Self {
+        Self {
+            scheme: if is_tls { "wss" } else { "ws" },
+            place: Place::Unix(socket),
+            path: path.to_owned(),
+            token: None,
+            trust: None,
+        }
+    }
+
+    fn parse(
+        text: &str,
+        schemes: [&'static str; 2],
+        default_path: &str,
+        give: &str,
+    ) -> Result<Self, String> {
+        if text.starts_with("unix:") {
+            return match text.parse()? {
+                Listen::Unix(socket) => Ok(Self::unix(socket, default_path, false)),
+                Listen::Tcp(_) => Err(format!("not a URL; {give}")),
+            };
+        }
         let Some((said, _)) = text.split_once("://") else {
             return Err(format!("not a URL; {give}"));
         };
-        if said == "wss" || said == "https" {
-            return Err(format!(
-                "{said}:// (TLS) is not supported; connect to the node itself: {give}"
-            ));
-        }
-        if said != scheme {
-            return Err(format!("the scheme is not {scheme}; {give}"));
-        }
+        let Some(scheme) = schemes.into_iter().find(|scheme| *scheme == said) else {
+            let [plain, tls] = schemes;
+            return Err(format!("the scheme is not {plain} or {tls}; {give}"));
+        };
         let uri: Uri = text.parse().map_err(|error| format!("{error}; {give}"))?;
         let host = uri.host().filter(|host| !host.is_empty());
         let host = host.ok_or_else(|| format!("no host; {give}"))?;
@@ -59,6 +96,7 @@ impl Endpoint {
         }
         // `Uri` takes a port that is no number for none.
         let port = match authority[host.len()..].strip_prefix(':') {
+            None | Some("") if is_tls(scheme) => 443,
             None | Some("") => 80,
             Some(port) => match port.parse() {
                 Ok(port) if port > 0 => port,
@@ -73,11 +111,22 @@ impl Endpoint {
         };
         Ok(Self {
             scheme,
-            host: host.to_owned(),
-            port,
+            place: Place::Host {
+                host: host.to_owned(),
+                port,
+            },
             path,
             token: None,
+            trust: None,
         })
+    }
+
+    /// The same where these certificates are trusted.
+    pub(in crate::cli) fn trusting(self, trust: Trust) -> Self {
+        Self {
+            trust: Some(trust),
+            ..self
+        }
     }
 
     /// The same with a token to show there.
@@ -92,7 +141,10 @@ impl Endpoint {
 
     /// What stands in the `Host` header.
     pub(in crate::cli) fn authority(&self) -> String {
-        format!("{}:{}", self.host, self.port)
+        match &self.place {
+            Place::Host { host, port } => format!("{host}:{port}"),
+            Place::Unix(_) => "localhost".to_owned(),
+        }
     }
 
     /// The path with its query.
@@ -100,10 +152,9 @@ impl Endpoint {
         &self.path
     }
 
-    /// Connects.
-    pub(in crate::cli) async fn dial(&self) -> Result<TcpStream, ConnectError> {
-        let connected = TcpStream::connect(self.authority()).await;
-        let stream = connected.map_err(|cause| ConnectError::Dial {
+    /// Connects, and shakes hands where TLS is spoken.
+    pub(in crate::cli) async fn dial(&self) -> Result<Box<dyn Duplex>, ConnectError> {
+        let failed = |cause: io::Error| ConnectError::Dial {
             endpoint: self.to_string(),
             remedy: match cause.kind() {
                 io::ErrorKind::ConnectionRefused => {
@@ -112,11 +163,48 @@ impl Endpoint {
                 _ => "is the address right?",
             },
             cause,
-        })?;
-        // Publications are small and should leave at once; without it they are only slower.
-        let _ = stream.set_nodelay(true);
-        Ok(stream)
+        };
+        let stream: Box<dyn Duplex> = match &self.place {
+            Place::Host { .. } => {
+                let stream = TcpStream::connect(self.authority()).await.map_err(failed)?;
+                // Publications are small and should leave at once; without it they are only slower.
+                let _ = stream.set_nodelay(true);
+                Box::new(stream)
+            }
+            Place::Unix(path) => Box::new(UnixStream::connect(path).await.map_err(failed)?),
+        };
+        if !is_tls(self.scheme) {
+            return Ok(stream);
+        }
+        self.encrypt(stream).await
     }
+
+    async fn encrypt(&self, stream: Box<dyn Duplex>) -> Result<Box<dyn Duplex>, ConnectError> {
+        let tls = |(problem, remedy, may_pass)| ConnectError::Tls {
+            endpoint: self.to_string(),
+            problem,
+            remedy,
+            may_pass,
+        };
+        let of_text = |problem: String| tls((problem, "is the address right?", false));
+        let trust = match &self.trust {
+            Some(trust) => trust.clone(),
+            None => Trust::authorities(None).map_err(of_text)?,
+        };
+        let host = match &self.place {
+            Place::Host { host, .. } => host.trim_start_matches('[').trim_end_matches(']'),
+            Place::Unix(_) => "localhost",
+        };
+        let name = ServerName::try_from(host.to_owned());
+        let name = name.map_err(|error| of_text(error.to_string()))?;
+        let connected = TlsConnector::from(trust.0).connect(name, stream).await;
+        Ok(Box::new(connected.map_err(|error| tls(explain(&error)))?))
+    }
+}
+
+/// Whether a scheme means TLS.
+fn is_tls(scheme: &str) -> bool {
+    matches!(scheme, "wss" | "https")
 }
 
 impl FromStr for Endpoint {
@@ -129,14 +217,12 @@ impl FromStr for Endpoint {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            scheme,
-            host,
-            port,
-            path,
-            token: _,
-        } = self;
-        write!(f, "{scheme}://{host}:{port}{path}")
+        match &self.place {
+            Place::Host { host, port } => {
+                write!(f, "{}://{host}:{port}{}", self.scheme, self.path)
+            }
+            Place::Unix(socket) => Listen::Unix(socket.clone()).fmt(f),
+        }
     }
 }
 
@@ -153,6 +239,9 @@ mod tests {
             ("ws://[::1]:8080/ws?room=a", "ws://[::1]:8080/ws?room=a"),
             ("ws://h?token=x", "ws://h:80/ws?token=x"),
             ("ws://h:1/a/b", "ws://h:1/a/b"),
+            ("wss://h", "wss://h:443/ws"),
+            ("wss://h:8443/ws?room=a", "wss://h:8443/ws?room=a"),
+            ("unix:/run/f.sock", "unix:/run/f.sock"),
         ] {
             let endpoint = Endpoint::ws(text).expect(text);
             assert_eq!(endpoint.to_string(), whole);
@@ -167,7 +256,8 @@ mod tests {
             ("", "not a URL"),
             ("localhost:8080", "not a URL"),
             ("http://h/ws", "the scheme is not ws"),
-            ("wss://h/ws", "TLS"),
+            ("wss:///ws", "give"),
+            ("unix:f.sock", "absolute path"),
             ("ws://", "give"),
             ("ws://:8080/ws", "give"),
             ("ws://h:99999/ws", "port"),

@@ -24,6 +24,14 @@ pub(in crate::cli) enum ConnectError {
         remedy: &'static str,
         cause: io::Error,
     },
+    #[error("cannot connect to {endpoint}: {problem}; {remedy}")]
+    Tls {
+        endpoint: String,
+        problem: String,
+        remedy: &'static str,
+        /// Whether trying again can help.
+        may_pass: bool,
+    },
     #[error("{endpoint} did not welcome us within {} seconds", CONNECT_TIMEOUT.as_secs())]
     Timeout { endpoint: String },
     #[error("{endpoint} did not answer as a WebSocket server: {problem}; is it the public port?")]
@@ -46,6 +54,7 @@ impl ConnectError {
     pub(in crate::cli) fn may_pass(&self) -> bool {
         match self {
             // A node that starts, stops or is replaced gives any of the first.
+            Self::Tls { may_pass, .. } => *may_pass,
             Self::Dial { .. } | Self::Timeout { .. } | Self::Handshake { .. } => true,
             Self::Refused { status, .. } => {
                 status.is_server_error()

@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 
 use prometheus::IntCounter;
 use rustix::io::Errno;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::sleep;
+
+use super::port::Listener;
 
 /// How long to pause when the process is out of file descriptors or memory: connections wait in
 /// the kernel's queue meanwhile.
@@ -21,7 +23,7 @@ const REPEAT: Duration = Duration::from_secs(60);
 
 /// A port's listener.
 pub(crate) struct Acceptor {
-    listener: TcpListener,
+    listener: Listener,
     /// What `/metrics` and the log call the port.
     port: &'static str,
     failures: IntCounter,
@@ -36,7 +38,7 @@ pub(crate) struct Acceptor {
 impl Acceptor {
     /// Keeps so many descriptors in hand.
     pub(crate) fn new(
-        listener: TcpListener,
+        listener: Listener,
         port: &'static str,
         keep: usize,
         failures: IntCounter,
@@ -59,7 +61,7 @@ impl Acceptor {
         self.take_spares();
         loop {
             match self.listener.accept().await {
-                Ok((socket, _)) => return socket,
+                Ok(socket) => return socket,
                 Err(error) if is_peers_fault(&error) => {}
                 Err(error) => {
                     self.complain(&error);

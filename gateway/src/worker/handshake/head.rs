@@ -2,14 +2,11 @@
 
 use std::io;
 
-use rustix::io::Errno;
-use rustix::net::{RecvFlags, recv};
-use tokio::net::TcpStream;
-
 use crate::http::credentials::{self, Credentials, Places};
 use crate::http::entrance::Entrance;
 use crate::http::handshake::{self, Outcome, Upgrade};
 use crate::http::response::Response;
+use crate::stream::Stream;
 
 /// How the reading of a head ends.
 pub(super) enum Ending {
@@ -79,21 +76,23 @@ impl<'a> Head<'a> {
     /// time. Past tokio, which may not know yet that there is something.
     pub(super) fn read_the_rest(
         &mut self,
-        stream: &TcpStream,
+        stream: &Stream,
         scratch: &mut [u8],
     ) -> io::Result<Ending> {
-        loop {
-            let count = match recv(stream, &mut *scratch, RecvFlags::DONTWAIT) {
-                Ok((_, 0)) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok((_, count)) => count,
-                Err(Errno::AGAIN) => return Ok(Ending::Unfinished),
-                Err(Errno::INTR) => continue,
-                Err(error) => return Err(error.into()),
+        // What there is then is no request.
+        while !stream.is_shaking_hands() {
+            let count = match stream.read_now(scratch) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
             };
             if let Some(ending) = self.take_in(&scratch[..count]) {
                 return Ok(ending);
             }
         }
+        Ok(Ending::Unfinished)
     }
 }
 
@@ -101,6 +100,8 @@ impl<'a> Head<'a> {
 mod tests {
     use std::io::Write as _;
     use std::net::{Ipv4Addr, TcpListener};
+
+    use tokio::net::TcpStream;
 
     use super::*;
 
@@ -114,7 +115,7 @@ mod tests {
         let (mut head, mut scratch) = (Head::new(1024, None, &[]), vec![0; 16]);
 
         // Nothing is awaited meanwhile, so that the runtime does not look at the socket.
-        let stream = TcpStream::from_std(socket).expect("a stream");
+        let stream = TcpStream::from_std(socket).expect("a stream").into();
         let unfinished = head.read_the_rest(&stream, &mut scratch);
         assert!(matches!(unfinished, Ok(Ending::Unfinished)));
         client

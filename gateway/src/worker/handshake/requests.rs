@@ -15,7 +15,6 @@ use hyper::service::{Service as _, service_fn};
 use hyper::upgrade::{OnUpgrade, on};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::super::authenticate::Identified;
@@ -27,6 +26,7 @@ use crate::http::head;
 use crate::http::places::Place;
 use crate::http::rewound::Rewound;
 use crate::metrics::Handshake;
+use crate::stream::Stream;
 
 /// How long the next request may take to arrive. Short: who asks for the page asks for all of its
 /// files at once.
@@ -54,7 +54,7 @@ impl Worker {
     /// place. `received` begins with the first.
     pub(super) async fn answer_requests(
         self: &Rc<Self>,
-        stream: TcpStream,
+        stream: Stream,
         received: Vec<u8>,
         place: &Place,
         load: Load,
