@@ -2,6 +2,7 @@
 
 mod auth;
 mod key;
+mod listen;
 mod load;
 mod nearest;
 mod redis;
