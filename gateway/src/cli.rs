@@ -133,7 +133,7 @@ mod tests {
                 "--history",
                 "1",
             ],
-            &["fanfare", "pub", "lobby", "--url", "wss://h/ws"],
+            &["fanfare", "pub", "lobby", "--url", "https://h/ws"],
         ] {
             let error = Cli::try_parse_from(arguments).expect_err("a mistake");
             assert_eq!(error.exit_code(), 2, "{arguments:?}");

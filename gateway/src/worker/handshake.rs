@@ -90,7 +90,10 @@ impl Worker {
                 let message = format!("the request took longer than {} s", patience.as_secs());
                 Response::error(Status::Timeout, message)
             }
-            Err(_) => return self.shared.metrics.handshake(Handshake::Aborted),
+            Err(error) => {
+                tracing::debug!(%error, "a handshake was given up");
+                return self.shared.metrics.handshake(Handshake::Aborted);
+            }
         };
         self.shared
             .metrics

@@ -178,7 +178,10 @@ async fn commands_speak_with_unix_sockets() {
     let file = node.directory.path().join("probe.toml");
     fs::write(&file, format!("internal.listen = '{internal}'\n")).expect("a configuration");
     let file = file.to_str().expect("a path");
-    assert_eq!(done(&["healthcheck", "--config", file]).await, "ready\n");
+    for from in [["--config", file], ["--url", &internal]] {
+        let arguments = [&["healthcheck"][..], &from].concat();
+        assert_eq!(done(&arguments).await, "ready\n");
+    }
 }
 
 #[tokio::test]

@@ -48,13 +48,13 @@ impl Endpoint {
     /// Reads a `ws://` or `wss://` URL, or `unix:` and a path. Without a path in it, `/ws` is meant.
     pub(in crate::cli) fn ws(text: &str) -> Result<Self, String> {
         let give = "give one such as ws://127.0.0.1:8080/ws";
-        Self::parse(text, ["ws", "wss"], "/ws", give)
+        Self::parse(text, ["ws", "wss"], ["/ws"; 2], give)
     }
 
-    /// Reads an `http://` or `https://` URL, or `unix:` and a path.
+    /// Reads an `http://` or `https://` URL, or `unix:` and a path, where `/readyz` is meant.
     pub(in crate::cli) fn http(text: &str) -> Result<Self, String> {
         let give = "give one such as http://127.0.0.1:8081/readyz";
-        Self::parse(text, ["http", "https"], "/", give)
+        Self::parse(text, ["http", "https"], ["/", "/readyz"], give)
     }
 
     /// A Unix socket, whose node may speak TLS there.
@@ -71,12 +71,12 @@ impl Endpoint {
     fn parse(
         text: &str,
         schemes: [&'static str; 2],
-        default_path: &str,
+        [default_path, unix_path]: [&str; 2],
         give: &str,
     ) -> Result<Self, String> {
         if text.starts_with("unix:") {
             return match text.parse()? {
-                Listen::Unix(socket) => Ok(Self::unix(socket, default_path, false)),
+                Listen::Unix(socket) => Ok(Self::unix(socket, unix_path, false)),
                 Listen::Tcp(_) => Err(format!("not a URL; {give}")),
             };
         }
