@@ -150,8 +150,9 @@ pub struct Limits {
     /// 4096. Default 4096; raise it where many clients come at once and are slow to send. Lowered
     /// with `connections`.
     pub handshakes: usize,
-    /// How long a handshake may take before it is answered 408, and how long a client may take to
-    /// read an answer in plain HTTP, so that half-open ones cannot pile up. Default 10 s.
+    /// How long a handshake may take, that of TLS included, before it is answered 408, and how long a
+    /// client may take to read an answer in plain HTTP, so that half-open ones cannot pile up. Default
+    /// 10 s.
     #[serde(with = "humantime_serde")]
     pub handshake_timeout: Duration,
     /// The size of a request's head in bytes; a larger one is answered 431. Default 16384;

@@ -140,6 +140,21 @@ async fn clients_that_resume_their_session_are_served() {
 }
 
 #[tokio::test]
+async fn keys_may_change_on_the_way() {
+    let authority = Authority::new();
+    let node = Node::with(&public(&authority)).await;
+    let mut client = Wss::speaking(&node, &authority, &[&TLS13], "/ws?room=r").await;
+    client.event_of("joined").await;
+    for data in ["before", "between", "after"] {
+        publish_and_see(&mut client, "r", data).await;
+        let (_, tls) = client.stream.get_mut();
+        // Asks the node to change its own, too (RFC 8446, section 4.6.3).
+        tls.refresh_traffic_keys().expect("to change keys");
+    }
+    publish_and_see(&mut client, "r", "still here").await;
+}
+
+#[tokio::test]
 async fn who_speaks_plain_http_is_told_what_is_spoken_here() {
     let authority = Authority::new();
     let node = Node::with(&public(&authority)).await;

@@ -14,7 +14,7 @@ use crate::node::Node;
 use crate::socket::{BINARY, CLOSE, FIN, Socket, frame};
 
 /// The hello of a client, as it goes over the wire.
-fn hello(authority: &Authority) -> Vec<u8> {
+pub(super) fn hello(authority: &Authority) -> Vec<u8> {
     let config = authority.client(&[&TLS13]).into();
     let name = ServerName::try_from("localhost").expect("a name");
     let mut client = ClientConnection::new(config, name).expect("a client");

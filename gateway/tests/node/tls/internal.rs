@@ -6,11 +6,13 @@ use rustls::ClientConfig;
 use rustls::version::TLS13;
 
 use super::authority::Authority;
+use super::bounds::hello;
 use super::section;
 use super::wss::Wss;
 use crate::command::{done, refused};
 use crate::http::get;
 use crate::node::Node;
+use crate::socket::Socket;
 
 /// Asks a node over TLS; answers the head, or why there is none.
 async fn ask(address: SocketAddr, config: ClientConfig, path: &str) -> std::io::Result<String> {
@@ -38,6 +40,28 @@ async fn probes_and_metrics_are_there_over_tls() {
     assert_eq!(plain.status, 400);
     // The public port is none of it.
     assert_eq!(get(node.public, "/").await.status, 200);
+}
+
+#[tokio::test]
+async fn handshakes_that_go_no_further_keep_no_probe_out() {
+    let authority = Authority::new();
+    let (cert, key) = authority.issue("internal");
+    // A time that the test does not wait for.
+    let limits = "[internal]\nconnections = 8\ntimeout = '5m'\n";
+    let config = format!("{limits}{}", section("internal.tls", &cert, &key));
+    let node = Node::with(&config).await;
+    let hello = hello(&authority);
+    let mut held = Vec::new();
+    for begun in [&[][..], &hello[..200], &hello] {
+        for _ in 0..50 {
+            let mut socket = Socket::connect(node.internal).await;
+            // One that gave way to those behind it may be gone.
+            socket.try_send(begun).await;
+            held.push(socket);
+        }
+        let answer = ask(node.internal, authority.client(&[&TLS13]), "/readyz").await;
+        assert!(answer.expect("an answer").starts_with("HTTP/1.1 200 "));
+    }
 }
 
 #[tokio::test]
