@@ -172,7 +172,8 @@ async fn members_are_told_who_comes_and_goes_on_any_node() {
     let redis = RedisServer::start();
     let [alder, birch] = nodes(&redis).await;
     let mut ann = Client::join(&alder, "a").await;
-    // One after the other is told of, or the nodes may tell of them in another order.
+    // One after the other, or the nodes may tell of them in another order.
+    presence(&mut ann, "a").await;
     let mut bo = Client::join_in(&birch, "a", Format::MsgPack).await;
     assert_eq!(change(&mut ann).await, joined(&bo));
     let mut plain = Plain::join(&birch, "a").await;
