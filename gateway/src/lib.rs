@@ -4,6 +4,7 @@
 //! `session` → the broker → the worker's fan-out → [`socket`] writes.
 
 pub mod auth;
+mod budget;
 pub mod cli;
 mod clock;
 pub mod dispatch;
@@ -16,6 +17,7 @@ pub mod node;
 mod nofile;
 pub mod operation;
 mod panic;
+mod quota;
 pub mod session;
 mod signals;
 pub mod socket;

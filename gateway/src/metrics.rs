@@ -1,6 +1,7 @@
 //! What a node counts and shows at `/metrics`. Every label is a closed set; none names a room, a
 //! user, a connection or an address.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,6 +55,7 @@ pub(crate) struct Metrics {
     delivery_bytes: IntCounter,
     dropped: IntCounter,
     new_rooms_refused: IntCounter,
+    limited: HashMap<Limited, IntCounter>,
 }
 
 /// How a handshake ended.
@@ -95,6 +97,34 @@ impl Handshake {
             _ => Self::Refused,
         }
     }
+}
+
+/// A limit that somebody used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Limited {
+    /// `limits.commands_per_second`: the connection is read no further for a while.
+    Commands,
+    /// `limits.bytes_per_second`, likewise.
+    Bytes,
+    /// Those for each address: the handshake is refused.
+    Address,
+    /// `limits.connections_per_user`, likewise.
+    User,
+    /// `limits.handshakes_per_second`, likewise.
+    Handshakes,
+    /// `limits.memory`, likewise.
+    Memory,
+}
+
+impl Limited {
+    const ALL: [(Self, &'static str); 6] = [
+        (Self::Commands, "commands"),
+        (Self::Bytes, "bytes"),
+        (Self::Address, "address"),
+        (Self::User, "user"),
+        (Self::Handshakes, "handshakes"),
+        (Self::Memory, "memory"),
+    ];
 }
 
 /// Peers that are waited for, each kind in so many [`Places`].
@@ -183,7 +213,7 @@ impl Metrics {
         )?;
         let limited = with.counters(
             "fanfare_rate_limited_total",
-            "Commands refused because a connection used up a limit, by which",
+            "Times that somebody used up a limit, and was refused or read no further for a while, by which",
             "limit",
         )?;
         let latency = with.keep(HistogramVec::new(
@@ -303,7 +333,18 @@ impl Metrics {
             )?,
             dropped: dropped.with_label_values(&["slow_consumer"]),
             new_rooms_refused: limited.with_label_values(&["new_rooms"]),
+            limited: Limited::ALL
+                .into_iter()
+                .map(|(limit, label)| (limit, limited.with_label_values(&[label])))
+                .collect(),
         })
+    }
+
+    /// Counts that somebody used up a limit.
+    pub(crate) fn limited(&self, limit: Limited) {
+        if let Some(counter) = self.limited.get(&limit) {
+            counter.inc();
+        }
     }
 
     /// A worker's own counters.

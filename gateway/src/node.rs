@@ -6,6 +6,7 @@ mod duties;
 mod internal;
 mod keys;
 mod listener;
+mod resident;
 mod workers;
 
 use std::fs;
@@ -43,7 +44,7 @@ use crate::log::lines::Lines;
 use crate::metrics::Metrics;
 use crate::operation::{CONTROL, REVOKED, revoked_log};
 use crate::stream::{Certificate, Files};
-use crate::worker::{Control, Shared};
+use crate::worker::{Control, Quotas, Shared};
 use crate::{log, nofile, panic};
 
 /// How many connections of the internal port the kernel accepts ahead of the node: enough for a
@@ -153,6 +154,7 @@ pub async fn run(
         uninformed.store(hub.workers(), Ordering::Release);
     }
     let shared = Arc::new(Shared {
+        quotas: Quotas::new(&config.limits),
         uninformed,
         rules,
         origins: OriginPolicy::new(&config.auth.origins, tokens.is_some()),
@@ -168,6 +170,11 @@ pub async fn run(
         clients: AtomicU32::new(0),
         connections: AtomicUsize::new(0),
     });
+    if config.limits.memory > 0 {
+        let (most, shared) = (config.limits.memory, Arc::clone(&shared));
+        let look = move || shared.quotas.note_memory(resident::bytes(), most);
+        duties.spawn("memory", every(SWEEP, look));
+    }
     let (workers, mut ended) = workers.start(&shared);
     api.begin(Broker {
         hub: Arc::clone(&hub),

@@ -7,7 +7,6 @@
 //! connection, not at all ([`Taken::Wait`]): the reader then keeps it and reads no further, so that
 //! commands take effect in their order and a client cannot pile them up.
 
-mod budget;
 mod commands;
 mod detached;
 mod effect;
@@ -21,11 +20,11 @@ use fanfare_broker::{RoomKey, Slot};
 use fanfare_shared::config::{Limits, RoomPattern, RoomRule};
 use fanfare_shared::{Identity, Position, RoomName};
 
-use self::budget::{Budget, begins_log};
 pub use self::detached::{Detached, Held};
 pub use self::effect::{Effect, Refusal, Taken};
 pub use self::incoming::Incoming;
 use crate::auth::{Actor, Credential, Rules};
+use crate::budget::{Budget, Rate};
 
 /// A connection's memberships, and what it is waiting for.
 #[derive(Debug, Default)]
@@ -135,12 +134,16 @@ impl Session {
         std::mem::take(&mut self.rooms)
     }
 
+    /// The user that it belongs to.
+    #[must_use]
+    pub fn user(&self) -> Option<&str> {
+        self.credential.as_deref()?.identity.user.as_deref()
+    }
+
     /// The user whose messages come to it, unless they do already.
     #[must_use]
     pub fn user_without_mailbox(&self) -> Option<&str> {
-        let credential = self.credential.as_deref();
-        let user = credential.and_then(|credential| credential.identity.user.as_deref());
-        user.filter(|_| self.mailbox.is_none())
+        self.user().filter(|_| self.mailbox.is_none())
     }
 
     /// Notes where messages to its user come.
@@ -225,7 +228,8 @@ impl Session {
 
     /// Notes that a publication is in its room's log.
     pub fn published(&mut self, position: Option<Position>, around: &impl Surroundings) {
-        let begun = u32::from(begins_log(position));
+        // The first of its log made the room a new one.
+        let begun = u32::from(position.is_some_and(|position| position.offset == 1));
         self.has_new_rooms(begun, around);
     }
 
@@ -283,14 +287,14 @@ impl Session {
         let detached = self.detached.as_ref();
         let begun = detached.map_or(0, |detached| detached.take_begun());
         self.has_new_rooms(begun, around);
-        self.new_rooms
-            .is_left(around.limits().new_rooms, around.now())
+        let rate = Rate::a_minute(around.limits().new_rooms);
+        self.new_rooms.is_left(rate, around.now())
     }
 
     fn has_new_rooms(&mut self, count: u32, around: &impl Surroundings) {
         if count > 0 {
-            let most = around.limits().new_rooms;
-            self.new_rooms.take(count, most, around.now());
+            let rate = Rate::a_minute(around.limits().new_rooms);
+            self.new_rooms.take(count, rate, around.now());
         }
     }
 }

@@ -50,7 +50,7 @@ impl Stream {
     }
 
     /// The socket.
-    const fn socket(&self) -> &TcpStream {
+    pub(crate) const fn socket(&self) -> &TcpStream {
         match self {
             Self::Plain(socket) => socket,
             Self::Tls(tls) => tls.socket(),

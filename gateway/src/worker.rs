@@ -5,6 +5,7 @@
 
 mod around;
 mod authenticate;
+mod claim;
 mod commands;
 mod connection;
 mod deliver;
@@ -17,10 +18,13 @@ mod flush;
 mod handshake;
 mod heartbeat;
 mod inbound;
+mod quotas;
+mod rates;
 mod read;
 mod send;
 mod shared;
 mod shed;
+mod throttle;
 
 use std::cell::{Cell, RefCell};
 use std::future::pending;
@@ -41,6 +45,8 @@ use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio::task::{JoinSet, spawn_local};
 
 use self::connection::Connection;
+pub(crate) use self::quotas::Quotas;
+use self::rates::Rates;
 use self::send::Sender;
 use self::shared::SCRATCH_BYTES;
 pub(crate) use self::shared::Shared;
@@ -119,6 +125,8 @@ pub(crate) struct Worker {
     draining: Cell<bool>,
     /// Wakes those who end with the drain's beginning.
     drain_began: Notify,
+    /// What each connection may send; none where nothing bounds that.
+    rates: Option<Rates>,
     /// What concerns all nodes.
     hearing: Hearing,
     /// Wakes the handshakes that wait until it is known what is revoked.
@@ -200,6 +208,7 @@ impl Worker {
         let inbound_share = shared.inbound_share();
         let io_uring = shared.config.io_uring;
         let has_tokens = shared.tokens.is_some();
+        let rates = Rates::new(&shared.config.limits);
         Rc::new_cyclic(|this| Self {
             index,
             tally: shared.metrics.tally(),
@@ -223,6 +232,7 @@ impl Worker {
             inbound_freed: Notify::new(),
             draining: Cell::new(false),
             drain_began: Notify::new(),
+            rates,
             hearing: Hearing::new(has_tokens),
             informed: Notify::new(),
             encoding: Semaphore::new(1),

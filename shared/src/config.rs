@@ -12,6 +12,7 @@ mod key;
 mod listen;
 mod load;
 mod nearest;
+mod proxy;
 mod redis;
 mod redis_url;
 mod render;
@@ -35,6 +36,7 @@ pub use error::ConfigError;
 pub use key::{API_KEYS, AUTH_KEYS, KEYS, Key, Kind, ROOM_KEYS};
 pub use listen::Listen;
 pub use load::{OTHER_VARIABLES, Sources};
+pub use proxy::Proxy;
 pub use redis::Redis;
 pub use redis_url::{RedisUrl, RedisUrls};
 pub use room::{History, RoomPattern, RoomRule, SlowConsumer};
@@ -81,6 +83,8 @@ pub struct Config {
     pub api: Api,
     /// What a node takes on before it refuses.
     pub limits: Limits,
+    /// The proxies in front of the node.
+    pub proxy: Proxy,
     /// The stop.
     pub drain: Drain,
     /// The node's log.
@@ -209,6 +213,28 @@ pub struct Limits {
     /// Connections that the kernel accepts ahead of the node; it may cap this further
     /// (`net.core.somaxconn`). Default 4096.
     pub accept_backlog: u32,
+    /// Connections from one address, or from one /64 of IPv6; one more is answered 429. Default 0:
+    /// as many as there may be at all. Many clients may share an address: set it in the hundreds, and
+    /// `proxy.trusted` with it where a proxy is in front.
+    pub connections_per_address: u32,
+    /// Handshakes from one address in a second, which may come at once; with more, they are answered
+    /// 429. Default 0: any number.
+    pub handshakes_per_address: u32,
+    /// Handshakes of the node in a second, which may come at once; with more, they are answered 503.
+    /// Default 0: any number. Set it where each costs much, by tokens that are dear to check or by
+    /// hooks.
+    pub handshakes_per_second: u32,
+    /// Connections of one user to the node; one more is answered 429. Default 0: any number.
+    pub connections_per_user: u32,
+    /// Commands of one connection in a second, which it may send at once; with more, the node reads
+    /// no further until it may have another. Default 0: any number.
+    pub commands_per_second: u32,
+    /// Bytes of messages that one connection may send in a second, likewise.
+    /// Default 0: any number.
+    pub bytes_per_second: u32,
+    /// How much memory the node may take, in bytes, before it answers handshakes with 503. Default 0:
+    /// no bound but the system's. Set it to nine tenths of the container's limit.
+    pub memory: u64,
     /// How old a connection may become, give or take a tenth, before it is closed with 1012 to
     /// come back wherever the load balancer sends it. Default 0 s: any age. Set it (`1h`) behind
     /// a balancer that only places new connections, so that nodes added later get their share.
@@ -276,6 +302,7 @@ impl Default for Config {
             auth: Auth::default(),
             api: Api::default(),
             limits: Limits::default(),
+            proxy: Proxy::default(),
             drain: Drain::default(),
             log: Log::default(),
             rooms: vec![RoomRule::default()],
@@ -333,6 +360,13 @@ impl Default for Limits {
             inbox: 65_536,
             recent: 64,
             accept_backlog: 4096,
+            connections_per_address: 0,
+            handshakes_per_address: 0,
+            handshakes_per_second: 0,
+            connections_per_user: 0,
+            commands_per_second: 0,
+            bytes_per_second: 0,
+            memory: 0,
             max_connection_age: Duration::ZERO,
         }
     }

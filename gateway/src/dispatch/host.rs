@@ -69,6 +69,12 @@ pub trait Errands: Outlet + Sized + 'static {
     ) -> impl Future<Output = Option<Bytes>>;
     /// Checks a client's next token, and lets it decide from then on.
     fn authenticate(&self, endpoint: &Rc<Self::Endpoint>, id: Option<u64>, token: &str);
+    /// Counts a connection as one of a user's, who became known; says why it may not be one.
+    ///
+    /// # Errors
+    ///
+    /// If the user has as many as they may.
+    fn claim_user(&self, endpoint: &Rc<Self::Endpoint>, user: &str) -> Result<(), String>;
     /// Another handle on the host, for a task.
     fn share(&self) -> Rc<Self>;
     /// Runs a task on the host's thread.

@@ -65,6 +65,13 @@ fn take_up<H: Host>(
     id: Option<u64>,
     credential: &Arc<Credential>,
 ) {
+    let user = credential.identity.user.as_deref();
+    if endpoint.session().borrow().user().is_none()
+        && let Some(user) = user
+        && let Err(message) = host.claim_user(endpoint, user)
+    {
+        return refuse(host, endpoint, id, ErrorCode::RateLimited, &message);
+    }
     let mut session = endpoint.session().borrow_mut();
     let last = session.identity();
     let revoked = host

@@ -19,6 +19,8 @@ pub enum Status {
     Timeout,
     /// 426.
     UpgradeRequired,
+    /// 429.
+    TooMany,
     /// 431.
     HeadTooLarge,
     /// 503.
@@ -41,6 +43,7 @@ impl Status {
             Self::MethodNotAllowed => (405, "Method Not Allowed"),
             Self::Timeout => (408, "Request Timeout"),
             Self::UpgradeRequired => (426, "Upgrade Required"),
+            Self::TooMany => (429, "Too Many Requests"),
             Self::HeadTooLarge => (431, "Request Header Fields Too Large"),
             Self::Unavailable => (503, "Service Unavailable"),
         }
@@ -73,7 +76,7 @@ impl Response {
         let extra = match status {
             Status::UpgradeRequired => "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
             Status::Unauthorized => "WWW-Authenticate: Bearer\r\n",
-            Status::Unavailable => "Retry-After: 1\r\n",
+            Status::Unavailable | Status::TooMany => "Retry-After: 1\r\n",
             _ => "",
         };
         Self {

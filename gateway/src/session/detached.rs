@@ -10,8 +10,6 @@ use fanfare_broker::backend::BackendError;
 use fanfare_broker::{Inbox, Post, Ticket};
 use fanfare_shared::Position;
 
-use super::budget::begins_log;
-
 /// A connection's publications whose outcome nobody awaits.
 #[derive(Debug)]
 pub struct Detached {
@@ -69,7 +67,7 @@ impl Held {
     /// Takes note of the outcome. Does not block.
     pub fn settle(self, outcome: Result<Option<Position>, BackendError>) {
         match outcome {
-            Ok(position) if begins_log(position) => {
+            Ok(position) if position.is_some_and(|position| position.offset == 1) => {
                 self.0.begun.fetch_add(1, Ordering::Relaxed);
             }
             Ok(_) => {}

@@ -33,6 +33,10 @@ impl Errands for Worker {
         self.authenticate(connection, id, token);
     }
 
+    fn claim_user(&self, connection: &Rc<Connection>, user: &str) -> Result<(), String> {
+        self.claim_user_of(connection, user)
+    }
+
     fn share(&self) -> Rc<Self> {
         self.share()
     }

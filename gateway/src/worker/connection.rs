@@ -1,6 +1,6 @@
 //! One connection of a worker: its socket, its door and its session.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,6 +8,8 @@ use std::time::Instant;
 use fanfare_broker::Wire;
 use fanfare_shared::ClientId;
 
+use super::quotas::Claims;
+use super::rates::Budgets;
 use crate::dispatch::Endpoint;
 use crate::door::Door;
 use crate::session::Session;
@@ -27,6 +29,10 @@ pub(crate) struct Connection {
     pub(crate) slot: usize,
     pub(crate) opened: Instant,
     pub(crate) session: RefCell<Session>,
+    /// What it is counted by: its address, its user.
+    pub(crate) claims: RefCell<Claims>,
+    /// What it may send now; none where nothing bounds that, or before the first.
+    pub(crate) budgets: Cell<Option<Box<Budgets>>>,
 }
 
 impl Connection {
@@ -45,6 +51,8 @@ impl Connection {
             slot,
             opened: Instant::now(),
             session: RefCell::new(session),
+            claims: RefCell::default(),
+            budgets: Cell::new(None),
         })
     }
 

@@ -13,6 +13,7 @@ use prometheus::Registry;
 use tokio::runtime::Handle;
 
 use super::Shared;
+use super::quotas::Quotas;
 use crate::auth::{OriginPolicy, Rules};
 use crate::door::Doors;
 use crate::metrics::Metrics;
@@ -57,6 +58,7 @@ pub(crate) fn shared() -> Arc<Shared> {
         node: 0,
         clients: AtomicU32::new(0),
         uninformed: Arc::default(),
+        quotas: Quotas::default(),
         connections: AtomicUsize::new(0),
     })
 }

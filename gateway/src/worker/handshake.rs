@@ -4,8 +4,10 @@
 
 mod head;
 mod requests;
+mod source;
 
 use std::io;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,8 +19,10 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use self::head::{Ending, Head};
+use self::source::Source;
 use super::authenticate::Identified;
 use super::connection::Connection;
+use super::quotas::Claims;
 use super::{Load, Worker, read};
 use crate::dispatch;
 use crate::http::answer;
@@ -56,27 +60,41 @@ impl Worker {
             self.token_places(),
             self.shared.doors.entrances(),
         );
+        let reading = async {
+            if self.shared.quotas.ask_for_addresses() || self.config().proxy.protocol {
+                match self.source(stream.socket()).await? {
+                    Source::Address(address) => head.comes_from(address, &self.config().proxy),
+                    Source::Unsaid => return Ok(Ending::Respond(unsaid())),
+                }
+            }
+            self.read_head(&stream, &mut head).await
+        };
         let (read, displaced) = tokio::select! {
             biased;
-            read = timeout(patience, self.read_head(&stream, &mut head)) => (read.ok(), false),
+            read = timeout(patience, reading) => (read.ok(), false),
             () = place.lost() => (None, true),
         };
         let read =
             read.unwrap_or_else(|| head.read_the_rest(&stream, &mut self.scratch.borrow_mut()));
         let response = match read {
-            Ok(Ending::Upgrade(upgrade, shown, first)) => match self.enter(shown).await {
-                Ok((seat, identified)) => {
-                    self.shared
-                        .metrics
-                        .handshake_seconds
-                        .observe(accepted.elapsed().as_secs_f64());
-                    return seat.start(stream, upgrade, identified, first, load);
+            Ok(Ending::Upgrade(upgrade, shown, first)) => {
+                match self.enter(shown, head.client()).await {
+                    Ok((seat, identified)) => {
+                        self.shared
+                            .metrics
+                            .handshake_seconds
+                            .observe(accepted.elapsed().as_secs_f64());
+                        return seat.start(stream, upgrade, identified, first, load);
+                    }
+                    Err(response) => response,
                 }
-                Err(response) => response,
-            },
+            }
             Ok(Ending::Respond(response)) => response,
             Ok(Ending::Request(received)) => {
-                return self.answer_requests(stream, received, &place, load).await;
+                let client = head.client();
+                return self
+                    .answer_requests(stream, received, &place, load, client)
+                    .await;
             }
             Ok(Ending::Unfinished) if displaced => {
                 self.shared.metrics.handshake(Handshake::Displaced);
@@ -111,13 +129,23 @@ impl Worker {
     }
 
     /// Finds out who it is, and counts one more connection.
-    async fn enter(&self, shown: Option<Credentials>) -> Result<(Seat, Identified), Response> {
+    async fn enter(
+        &self,
+        shown: Option<Credentials>,
+        client: Option<IpAddr>,
+    ) -> Result<(Seat, Identified), Response> {
+        let mut claims = self.claim(client)?;
         let identified = self.identify(shown).await?;
-        Ok((self.admit()?, identified))
+        if let Identified::Session(Some(credential)) = &identified {
+            let user = credential.identity.user.as_deref();
+            self.claim_user(&mut claims, user)
+                .map_err(|message| Response::error(Status::TooMany, message))?;
+        }
+        Ok((self.admit(claims)?, identified))
     }
 
     /// Counts one more connection, unless the node is full or going away.
-    fn admit(&self) -> Result<Seat, Response> {
+    fn admit(&self, claims: Claims) -> Result<Seat, Response> {
         let limit = self.limits().connections;
         if self.draining.get() {
             let message = "the node is shutting down; another one will take you".into();
@@ -128,7 +156,7 @@ impl Worker {
             let message = format!("the node has its {limit} connections (limits.connections)");
             return Err(Response::error(Status::Unavailable, message));
         }
-        Ok(Seat(self.share()))
+        Ok(Seat(self.share(), claims))
     }
 
     /// Reads until the head is whole or refused. In TLS the handshake comes first: one step of one
@@ -166,8 +194,16 @@ impl Worker {
     }
 }
 
-/// One of the connections that a node may have, on its worker; given back when dropped.
-struct Seat(Rc<Worker>);
+/// What a balancer is told that does not say where its client is.
+fn unsaid() -> Response {
+    let message = "a header of the PROXY protocol is expected here: proxy.protocol is set, and this \
+                   address is one of proxy.trusted";
+    Response::error(Status::BadRequest, message.to_owned())
+}
+
+/// One of the connections that a node may have, on its worker; given back when dropped. With it what
+/// it is counted by, which the connection takes.
+struct Seat(Rc<Worker>, Claims);
 
 impl Drop for Seat {
     fn drop(&mut self) {
@@ -192,13 +228,14 @@ impl Drop for Guest {
 impl Seat {
     /// Begins the WebSocket: the response, the welcome, the rooms named in the address.
     fn start(
-        self,
+        mut self,
         stream: Stream,
         upgrade: Upgrade,
         identified: Identified,
         first: Vec<u8>,
         load: Load,
     ) {
+        let claims = std::mem::take(&mut self.1);
         let worker = &self.0;
         let door = Arc::clone(worker.shared.doors.of(&upgrade));
         let has_words = door.has_words();
@@ -216,6 +253,7 @@ impl Seat {
             Identified::Refused { code, reason } => (Session::default(), Some((code, reason))),
         };
         let connection = worker.open(|slot| Connection::new(stream, slot, client, &door, session));
+        connection.claims.replace(claims);
         let guest = Guest {
             connection,
             seat: self,

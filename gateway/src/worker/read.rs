@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
 use fanfare_shared::frame::{Opcode, frame};
 use tokio::task::yield_now;
@@ -26,6 +27,8 @@ enum Flow {
     Wait,
     /// Read no more until others had their turn.
     Pause,
+    /// Read no more for a while: it has sent all that it may.
+    Throttle(Duration),
     /// Nothing that the peer sends from now on is of interest.
     Finish(Last),
     /// Read only to see the end.
@@ -56,6 +59,10 @@ pub(super) async fn run(worker: &Worker, connection: &Rc<Connection>) {
             }
             Flow::Pause => {
                 worker.pause().await;
+                resume(worker, connection)
+            }
+            Flow::Throttle(wait) => {
+                throttled(connection, wait).await;
                 resume(worker, connection)
             }
             Flow::Finish(last) => {
@@ -245,7 +252,8 @@ fn take_from(
             None => {
                 inbound.keep_rest(&bytes[at..]);
                 inbound.is_cut(connection.socket.stream().held() > 0);
-                return Flow::Read;
+                let wait = worker.spend(connection, 0, used);
+                return wait.map_or(Flow::Read, Flow::Throttle);
             }
             Some(Received::Message(message)) => message,
             Some(Received::Ping(payload)) => {
@@ -263,11 +271,30 @@ fn take_from(
             continue;
         }
         let mut taken = 0;
+        let wait = worker.spend(connection, 1, used);
         if dispatch::take(worker, connection, &message, &mut taken) == Next::Wait {
             inbound.keep(message.into_owned(), taken, bytes[at..].to_vec());
             return Flow::Wait;
         }
+        if let Some(wait) = wait {
+            inbound.keep_rest(&bytes[at..]);
+            return Flow::Throttle(wait);
+        }
     }
+}
+
+/// Reads nothing for a while, unless the connection ends.
+async fn throttled(connection: &Rc<Connection>, wait: Duration) {
+    let _unread = connection.socket.unread();
+    let closed = poll_fn(|context| {
+        if !connection.is_open() {
+            return Poll::Ready(());
+        }
+        connection.socket.wait(context.waker());
+        Poll::Pending
+    });
+    // In a box: every connection that waits for its peer would have room for it.
+    let _ = Box::pin(timeout(wait, closed)).await;
 }
 
 /// Waits until the session can take commands again, or the connection ends.

@@ -7,6 +7,7 @@ use axum::Router;
 use fanfare_broker::{Hub, Roster};
 use fanfare_shared::config::Config;
 
+use super::quotas::Quotas;
 use crate::auth::{OriginPolicy, Rules, Tokens};
 use crate::door::Doors;
 use crate::metrics::Metrics;
@@ -37,6 +38,8 @@ pub(crate) struct Shared {
     pub(crate) clients: AtomicU32,
     /// How many workers do not know yet what is revoked.
     pub(crate) uninformed: Arc<AtomicUsize>,
+    /// What addresses and users may have.
+    pub(crate) quotas: Quotas,
     /// Open connections of the node.
     pub(crate) connections: AtomicUsize,
 }

@@ -47,6 +47,7 @@ mod page;
 mod plain;
 mod presence;
 mod provider;
+mod quotas;
 mod requests;
 mod secrets;
 mod slow_consumer;

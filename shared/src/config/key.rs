@@ -3,11 +3,12 @@
 //! Sources differ in what they can say (an environment variable is always text, a file knows
 //! numbers), so values are checked and brought to one form here, before they are merged.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use config::{Value, ValueKind};
 use humantime_serde::re::humantime::{format_duration, parse_duration};
+use ipnet::IpNet;
 
 use super::api::API_VERBS;
 use super::auth::ALGORITHMS;
@@ -73,6 +74,8 @@ pub enum Kind {
     Url,
     /// Origins of web pages: one or several.
     Origins,
+    /// Networks or single addresses: one or several.
+    Networks,
     /// The name of a claim, or a path to one.
     Claim,
     /// Some of these words.
@@ -165,7 +168,31 @@ pub const KEYS: &[Key] = &[
     key("limits.inbox", count("deliveries", 1, 16_777_216)),
     key("limits.recent", count("publications", 1, 65_536)),
     key("limits.accept_backlog", count("connections", 1, 65_535)),
+    key(
+        "limits.connections_per_address",
+        count("connections", 0, 10_000_000),
+    ),
+    key(
+        "limits.handshakes_per_address",
+        count("handshakes", 0, 1_000_000),
+    ),
+    key(
+        "limits.handshakes_per_second",
+        count("handshakes", 0, 1_000_000),
+    ),
+    key(
+        "limits.connections_per_user",
+        count("connections", 0, 10_000_000),
+    ),
+    key(
+        "limits.commands_per_second",
+        count("commands", 0, 10_000_000),
+    ),
+    key("limits.bytes_per_second", count("bytes", 0, 1 << 31)),
+    key("limits.memory", count("bytes", 0, 1 << 44)),
     key("limits.max_connection_age", time(0, 30 * 24 * HOUR)),
+    key("proxy.trusted", Kind::Networks),
+    key("proxy.protocol", Kind::Flag),
     key("drain.window", time(0, HOUR)),
     key("drain.timeout", time(100, 2 * HOUR)),
     key("log.format", Kind::Choice(&["auto", "human", "json"])),
@@ -278,6 +305,9 @@ impl Kind {
                 "give up to {ORIGINS_MAX} origins, such as https://example.com or \
                  https://*.example.com"
             ),
+            Self::Networks => {
+                "give addresses or networks, such as 10.0.0.0/8, with commas in between".to_owned()
+            }
             Self::Claim => {
                 "give the name of a claim, or the way to one with dots: app_metadata.fanfare"
                     .to_owned()
@@ -306,6 +336,7 @@ impl Kind {
             Self::RedisUrls { .. } => urls_of(raw),
             Self::Flag => flag_of(raw),
             Self::Origins => origins_of(raw),
+            Self::Networks => networks_of(raw),
             Self::Words(words) => words_of(raw, words),
             _ => {
                 let text = text_of(raw)?;
@@ -364,6 +395,7 @@ impl Kind {
             | Self::Time { .. }
             | Self::RedisUrls { .. }
             | Self::Origins
+            | Self::Networks
             | Self::Words(_)
             | Self::Flag => Ok(()),
         }
@@ -472,6 +504,22 @@ fn origins_of(raw: &ValueKind) -> Result<ValueKind, String> {
         }
     }
     Ok(as_list(&origins))
+}
+
+/// Networks, or single addresses.
+fn networks_of(raw: &ValueKind) -> Result<ValueKind, String> {
+    let mut networks = Vec::new();
+    for text in list_of(raw)? {
+        let network = match text.parse::<IpAddr>() {
+            Ok(address) => IpNet::from(address),
+            Err(_) => text
+                .parse()
+                .map_err(|_| format!("`{}` is no network", text.escape_default()))?,
+        };
+        networks.push(network.to_string());
+    }
+    let networks: Vec<_> = networks.iter().map(String::as_str).collect();
+    Ok(as_list(&networks))
 }
 
 /// Some of the words that are known.

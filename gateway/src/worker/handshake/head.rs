@@ -1,9 +1,13 @@
 //! A request's head as it arrives, and how its reading ends.
 
 use std::io;
+use std::net::IpAddr;
+
+use fanfare_shared::config::Proxy;
 
 use crate::http::credentials::{self, Credentials, Places};
 use crate::http::entrance::Entrance;
+use crate::http::forwarded;
 use crate::http::handshake::{self, Outcome, Upgrade};
 use crate::http::response::Response;
 use crate::stream::Stream;
@@ -30,6 +34,8 @@ pub(super) struct Head<'a> {
     /// Where a WebSocket can begin.
     entrances: &'a [Entrance],
     received: Vec<u8>,
+    /// Where the client is, and by whose word that may be corrected.
+    client: Option<(IpAddr, &'a Proxy)>,
 }
 
 impl<'a> Head<'a> {
@@ -43,7 +49,18 @@ impl<'a> Head<'a> {
             places,
             entrances,
             received: Vec::new(),
+            client: None,
         }
+    }
+
+    /// Notes where the request comes from: a client, or a proxy that says where one is.
+    pub(super) const fn comes_from(&mut self, address: IpAddr, proxy: &'a Proxy) {
+        self.client = Some((address, proxy));
+    }
+
+    /// Where the client is, as far as that was asked for.
+    pub(super) fn client(&self) -> Option<IpAddr> {
+        self.client.map(|(address, _)| address)
     }
 
     /// Takes what was read; answers once the head is whole or refused.
@@ -64,6 +81,9 @@ impl<'a> Head<'a> {
             }
             Outcome::Upgrade(upgrade) => {
                 let (head, first) = bytes.split_at(upgrade.head);
+                if let Some((address, proxy)) = &mut self.client {
+                    *address = forwarded::client(head, *address, proxy);
+                }
                 let shown = self.places.map(|places| credentials::read(head, places));
                 Some(Ending::Upgrade(upgrade, shown, first.to_vec()))
             }

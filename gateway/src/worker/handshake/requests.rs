@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use super::super::authenticate::Identified;
 use super::super::{Load, Worker};
 use super::Seat;
 use crate::http::credentials;
+use crate::http::forwarded;
 use crate::http::handshake::{self, Outcome, Upgrade};
 use crate::http::head;
 use crate::http::places::Place;
@@ -58,10 +60,11 @@ impl Worker {
         received: Vec<u8>,
         place: &Place,
         load: Load,
+        client: Option<IpAddr>,
     ) {
         let begun = RefCell::new(None);
         let service = service_fn(async |request| {
-            let response = self.answer_request(request, &begun).await;
+            let response = self.answer_request(request, &begun, client).await;
             Ok::<_, Infallible>(response)
         });
         let limits = self.limits();
@@ -99,6 +102,7 @@ impl Worker {
         &self,
         mut request: Request<Incoming>,
         begun: &RefCell<Option<Begun>>,
+        client: Option<IpAddr>,
     ) -> Response<Body> {
         let head = head::of_request(&request);
         let refused = match handshake::read(&head, usize::MAX, self.shared.doors.entrances()) {
@@ -106,7 +110,11 @@ impl Worker {
                 let shown = self
                     .token_places()
                     .map(|places| credentials::read(&head, places));
-                match self.enter(shown).await {
+                let client = client.map(|peer| {
+                    let proxy = &self.config().proxy;
+                    forwarded::client(&head, peer, proxy)
+                });
+                match self.enter(shown, client).await {
                     Ok((seat, identified)) => {
                         let response = head::response(&upgrade.response);
                         begun.replace(Some(Begun {

@@ -148,6 +148,10 @@ fn every_key_can_be_set_by_its_variable_and_its_bounds_are_what_it_says() {
                 vec!["https://a, https://*.a:8443".to_owned(), "*".to_owned()],
                 vec!["a.example".to_owned(), "https://a/b".to_owned()],
             ),
+            Kind::Networks => (
+                vec!["10.0.0.0/8, ::1".to_owned()],
+                vec!["10.0.0.0/33".to_owned(), "example".to_owned()],
+            ),
             Kind::Claim => (
                 vec!["a.b".to_owned()],
                 vec!["a..b".to_owned(), ".".to_owned()],
