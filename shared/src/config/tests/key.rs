@@ -30,6 +30,7 @@ fn every_key_of_the_table_is_a_key_of_the_structs_and_the_other_way_round() {
         }],
         ..Auth::default()
     };
+    config.proxy.trusted = vec!["10.0.0.0/8".parse().expect("a network")];
     config.api = Api {
         key: secret(),
         keys: vec![ApiKey {
