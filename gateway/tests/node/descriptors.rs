@@ -64,7 +64,7 @@ async fn a_node_full_of_clients_answers_probes_and_takes_others_once_they_left()
         assert_eq!(node.internal(path).await.status, 200, "{path}");
     }
     assert!(is_healthy(&node).await);
-    assert!(node.log().contains("limits.connections is lowered from"));
+    node.logged("limits.connections is lowered from").await;
     assert_eq!(
         node.metrics()
             .await
@@ -137,6 +137,7 @@ async fn a_node_whose_open_files_others_took_answers_still_and_says_so_once() {
     member.publish("a", serde_json::json!(1)).await;
     assert_eq!(member.message().await["data"], 1);
 
+    node.logged("cannot accept").await;
     let said = node.log().matches("cannot accept").count();
     assert!((1..=2).contains(&said), "{said} times, for two ports");
     drop(held);

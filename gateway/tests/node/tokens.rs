@@ -413,6 +413,6 @@ async fn a_node_with_a_broken_key_does_not_start() {
         "{log}"
     );
     let node = Node::with("[auth]\nsecret = 'short'\n").await;
-    let warned = "auth.secret has 5 bytes and may be guessed; take 32 random ones";
-    assert!(node.log().contains(warned), "{}", node.log());
+    node.logged("auth.secret has 5 bytes and may be guessed; take 32 random ones")
+        .await;
 }

@@ -163,6 +163,12 @@ impl Node {
         log(&self.directory)
     }
 
+    /// Waits until the log says something. A line is written by a thread of its own, and so may
+    /// come later than what it tells of.
+    pub(crate) async fn logged(&self, said: &str) {
+        until(said, async || self.log().contains(said).then_some(())).await;
+    }
+
     /// Waits for the end of the process.
     pub(crate) async fn exit(&mut self) -> ExitStatus {
         within("the node's end", self.process.wait())

@@ -21,6 +21,7 @@ async fn a_node_starts_on_a_redis_that_refuses_and_is_ready_when_it_does_not() {
         let obstacle = node.internal("/readyz").await.body;
         assert!(obstacle.contains(why), "{obstacle}");
         assert_eq!(node.internal("/livez").await.status, 200);
+        node.logged("serving, and not ready yet").await;
         let log = node.log();
         let said: Vec<_> = log
             .lines()
@@ -33,7 +34,6 @@ async fn a_node_starts_on_a_redis_that_refuses_and_is_ready_when_it_does_not() {
             said.contains(&redis.port().to_string()) && said.contains("remedy"),
             "{said}"
         );
-        assert!(log.contains("serving, and not ready yet"), "{log}");
         let mut ann = Client::connect(&node, "/ws").await;
         let refused = ann.call(json!({"type": "join", "room": "a"})).await;
         assert_eq!(refused["code"], "unavailable", "{refused}");

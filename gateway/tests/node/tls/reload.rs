@@ -8,12 +8,7 @@ use rustls::version::TLS13;
 use super::authority::Authority;
 use super::wss::Wss;
 use super::{publish_and_see, section};
-use crate::deadline::until;
 use crate::node::Node;
-
-async fn logged(node: &Node, said: &str) {
-    until(said, async || node.log().contains(said).then_some(())).await;
-}
 
 #[tokio::test]
 async fn a_new_certificate_is_for_new_connections_and_ends_no_other() {
@@ -24,7 +19,7 @@ async fn a_new_certificate_is_for_new_connections_and_ends_no_other() {
     before.event_of("joined").await;
 
     new.issue_into(&cert, &key);
-    logged(&node, "the certificate changed, and is in use").await;
+    node.logged("the certificate changed, and is in use").await;
     let mut after = Wss::open(&node, &new, "/ws?room=r").await;
     after.event_of("joined").await;
     let refused = Wss::try_connect(node.public, old.client(&[&TLS13])).await;
@@ -40,22 +35,18 @@ async fn a_bad_new_certificate_leaves_the_old_one_in_use_and_is_logged_once() {
     let node = Node::with(&section("tls", &cert, &key)).await;
     let (_, other) = authority.issue("other");
     fs::copy(other, &key).expect("another's key");
-    logged(&node, "tls.key = ").await;
+    node.logged("tls.key = ").await;
     let said = "the new certificate is not in use; the one of before is";
     let line = |log: &str| log.lines().filter(|line| line.contains(said)).count();
+    node.logged("it is not the key of tls.cert").await;
     assert_eq!(line(&node.log()), 1, "{}", node.log());
-    assert!(
-        node.log().contains("it is not the key of tls.cert"),
-        "{}",
-        node.log()
-    );
     let mut client = Wss::open(&node, &authority, "/ws?room=r").await;
     client.event_of("joined").await;
 
     fs::write(&cert, "no PEM").expect("a file");
-    logged(&node, "no certificate in PEM").await;
+    node.logged("no certificate in PEM").await;
     authority.issue_into(&cert, &key);
-    logged(&node, "the certificate changed, and is in use").await;
+    node.logged("the certificate changed, and is in use").await;
     assert_eq!(line(&node.log()), 2, "{}", node.log());
     Wss::open(&node, &authority, "/ws?room=r").await;
 }
