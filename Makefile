@@ -1,7 +1,7 @@
 # What people run. Each target says what it does: `make help`.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test client client-test client-verify tools lint circles docs ci smoke chaos autobahn fuzz \
+.PHONY: help run test client client-test server-test client-verify tools lint circles docs ci smoke chaos autobahn fuzz \
 	cluster bench bench-check benches compare scale rolling-restart generate verify
 
 help: ## Show this list
@@ -12,13 +12,16 @@ run: ## Start one node on the memory backend, and print where to click
 
 test: tools ## Run every test, having installed what they need
 	cargo test --workspace
-	$(MAKE) --no-print-directory client-test
+	$(MAKE) --no-print-directory client-test server-test
 
 client: ## Build the JavaScript client: its package, and what nodes serve at /client.js
 	cd gateway/client && npm ci --no-audit --no-fund && npm run --silent build
 
 client-test: ## Build and test the JavaScript client; installs what it needs by npm
 	gateway/client/verify/quick
+
+server-test: ## Try the libraries for backends, in the languages that are here
+	gateway/client/server/test/run
 
 client-verify: ## Try the client's package in each bundler and runtime (minutes, by npm)
 	gateway/client/verify/all
