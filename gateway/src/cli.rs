@@ -9,6 +9,7 @@ mod client;
 mod escape;
 mod failure;
 mod healthcheck;
+mod ingest;
 mod output;
 mod publish;
 mod serve;
@@ -61,6 +62,7 @@ enum Command {
     Token(token::TokenArgs),
     CheckConfig(check_config::CheckConfigArgs),
     Healthcheck(healthcheck::HealthcheckArgs),
+    Ingest(ingest::IngestArgs),
 }
 
 impl Cli {
@@ -83,6 +85,7 @@ impl Cli {
             Command::Token(args) => token::run(args),
             Command::CheckConfig(args) => check_config::run(args),
             Command::Healthcheck(args) => healthcheck::run(args),
+            Command::Ingest(args) => ingest::run(args),
         }
     }
 }

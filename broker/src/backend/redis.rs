@@ -93,6 +93,7 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio::time::timeout;
 
+pub use self::calls::ingest::{Form, ingest};
 pub use self::options::Options;
 pub use self::server::connect::ConnectError;
 

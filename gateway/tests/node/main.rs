@@ -41,6 +41,7 @@ mod filter;
 mod flood;
 mod framing;
 mod handshake;
+mod ingest;
 mod internal;
 mod life;
 mod page;

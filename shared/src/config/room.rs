@@ -90,7 +90,8 @@ impl Default for History {
 
 impl RoomRule {
     /// The rule of rooms that no other rule is for.
-    pub(super) fn fallback() -> &'static Self {
+    #[must_use]
+    pub fn fallback() -> &'static Self {
         static FALLBACK: LazyLock<RoomRule> = LazyLock::new(RoomRule::default);
         &FALLBACK
     }
@@ -143,6 +144,12 @@ impl RoomPattern {
                 .strip_prefix(self.prefix.as_str())
                 .is_some_and(|rest| rest.ends_with(suffix.as_str())),
         }
+    }
+
+    /// What stands before the `*`, and behind it; nothing where the pattern is a plain name.
+    #[must_use]
+    pub fn parts(&self) -> (&str, Option<&str>) {
+        (&self.prefix, self.suffix.as_deref())
     }
 
     /// Whether every room that `other` means is meant by this one too.

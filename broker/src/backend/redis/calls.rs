@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+pub(crate) mod ingest;
 pub(crate) mod lease;
 pub(crate) mod members;
 mod parse;
