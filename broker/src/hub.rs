@@ -9,6 +9,7 @@ mod mail;
 mod mailbox;
 mod reading;
 mod resync;
+mod survey;
 mod trials;
 
 use std::collections::HashMap;
@@ -16,10 +17,11 @@ use std::future::Future;
 use std::num::NonZeroU64;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use ahash::RandomState;
+use bytes::Bytes;
 use fanfare_shared::envelope::Draft;
 use fanfare_shared::{Hidden, Position, Publication, RoomName};
 use parking_lot::{Mutex, MutexGuard};
@@ -30,10 +32,17 @@ use tokio::time::Instant;
 use crate::backend::{
     Announcement, Backend, BackendError, Log, Pending, Publish, Scope, Sink, Submission,
 };
+use crate::letter::QUESTIONS;
 use crate::room::{Request, Room};
 use crate::{Inbox, Join, Metrics, Post, RoomKey};
 use mailbox::Mail;
 use trials::Resync;
+
+/// What a node says to a question of another.
+pub type Respond = Box<dyn Fn(Arc<Hub>, Bytes) -> Answering + Send + Sync>;
+
+/// An answer in the making.
+pub type Answering = Pin<Box<dyn Future<Output = Vec<u8>> + Send>>;
 
 /// Locks over the rooms: enough that workers and the backend rarely meet.
 const STRIPES: usize = 64;
@@ -80,7 +89,9 @@ pub struct Hub {
     stripes: [Mutex<Rooms>; STRIPES],
     next_key: AtomicU64,
     resync: Resync,
-    mail: Mail,
+    mail: Arc<Mail>,
+    /// Answers questions of other nodes.
+    respond: OnceLock<Respond>,
     /// For the tasks that answer a room's requests.
     this: Weak<Self>,
 }
@@ -105,7 +116,8 @@ impl Hub {
             stripes: std::array::from_fn(|_| Mutex::default()),
             next_key: AtomicU64::new(1),
             resync: Resync::default(),
-            mail: Mail::default(),
+            mail: Arc::default(),
+            respond: OnceLock::new(),
             this: this.clone(),
         })
     }
@@ -310,11 +322,12 @@ impl Hub {
 
 impl Sink for Hub {
     fn deliver(&self, publication: Arc<Publication>) {
-        if matches!(
-            publication.room.hidden(),
-            Some(Hidden::User(_) | Hidden::Node(_))
-        ) {
-            return self.receive(&publication);
+        match publication.room.hidden() {
+            Some(Hidden::User(_) | Hidden::Node(_)) => return self.receive(&publication),
+            Some(Hidden::Nodes(_)) if publication.room == *QUESTIONS => {
+                return self.receive_question(&publication);
+            }
+            Some(Hidden::Nodes(_)) | None => {}
         }
         let mut stripe = self.stripe(&publication.room);
         let Some(room) = stripe.get_mut(publication.room.as_str()) else {

@@ -1,10 +1,40 @@
-//! A message to a user as it goes from node to node, and the receipt that comes back.
+//! A message to a user, or a question to all nodes, as it goes from node to node, and the answer that
+//! comes back.
 
 use std::fmt;
+use std::sync::LazyLock;
+use std::time::Duration;
 
 use bytes::Bytes;
-use fanfare_shared::{Data, Encoding};
+use fanfare_shared::envelope::Draft;
+use fanfare_shared::{Data, Encoding, RoomName};
 use parking_lot::Mutex;
+use thiserror::Error;
+
+use crate::backend::BackendError;
+
+/// The room by which every node hears of questions.
+pub(crate) static QUESTIONS: LazyLock<RoomName> = LazyLock::new(|| RoomName::of_nodes("questions"));
+
+/// How long answers are awaited. A node that is away for longer took nothing, as far as its sender
+/// can say.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Why a survey is not whole.
+#[derive(Debug, Clone, Error)]
+pub enum SurveyError {
+    /// The nodes could not be asked.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// Some did not answer in three seconds.
+    #[error("{silent} of {asked} nodes did not answer; try again")]
+    Silent {
+        /// How many did not.
+        silent: usize,
+        /// How many were asked.
+        asked: usize,
+    },
+}
 
 /// Tells the sender of a message, once, whether any connection took it: no where it is dropped before
 /// one did.
@@ -51,6 +81,20 @@ pub(crate) struct ReturnAddress {
     pub(crate) number: u64,
 }
 
+/// Something from node to node.
+pub(crate) const fn draft(bytes: &[u8]) -> Draft<'_> {
+    Draft {
+        time: 0,
+        from: None,
+        event: None,
+        echo: true,
+        data: Data {
+            encoding: Encoding::Binary,
+            bytes,
+        },
+    }
+}
+
 /// What stands before a letter's payload: how it is encoded, and the return address.
 const HEADER: usize = 13;
 
@@ -79,17 +123,25 @@ pub(crate) fn open(sealed: &Bytes) -> Option<(ReturnAddress, Data)> {
     Some((address, data))
 }
 
-/// Writes a receipt.
-pub(crate) fn receipt(number: u64, taken: bool) -> [u8; 9] {
-    let mut receipt = [u8::from(taken); 9];
-    receipt[..8].copy_from_slice(&number.to_be_bytes());
-    receipt
+/// Writes an answer to a letter or a question.
+pub(crate) fn answer(number: u64, answer: &[u8]) -> Vec<u8> {
+    [&number.to_be_bytes(), answer].concat()
 }
 
-/// Reads a receipt: for which letter, and whether anybody took it.
-pub(crate) fn read_receipt(bytes: &[u8]) -> Option<(u64, bool)> {
-    let [number @ .., taken] = *bytes.first_chunk::<9>()?;
-    Some((u64::from_be_bytes(number), taken == 1))
+/// Reads an answer, without copying it: to which letter or question, and what it says.
+pub(crate) fn read_answer(bytes: &Bytes) -> Option<(u64, Bytes)> {
+    let number = *bytes.first_chunk()?;
+    Some((u64::from_be_bytes(number), bytes.slice(size_of::<u64>()..)))
+}
+
+/// The answer to a letter: whether a connection took it.
+pub(crate) const fn receipt(taken: bool) -> &'static [u8] {
+    if taken { &[1] } else { &[0] }
+}
+
+/// Whether a receipt says so.
+pub(crate) fn is_taken(receipt: &[u8]) -> bool {
+    receipt.first() == Some(&1)
 }
 
 #[cfg(test)]
@@ -124,9 +176,13 @@ mod tests {
     #[test]
     fn a_receipt_is_read_as_it_was_written() {
         for taken in [false, true] {
-            assert_eq!(read_receipt(&receipt(7, taken)), Some((7, taken)));
+            let written = Bytes::from(answer(7, receipt(taken)));
+            let (number, read) = read_answer(&written).unwrap();
+            assert_eq!((number, is_taken(&read)), (7, taken));
         }
-        assert_eq!(read_receipt(&[0; 8]), None);
+        let nothing = Bytes::from_static(&[0; 8]);
+        assert!(!is_taken(&read_answer(&nothing).unwrap().1));
+        assert_eq!(read_answer(&nothing.slice(1..)), None);
     }
 
     #[test]

@@ -39,9 +39,10 @@ mod wire;
 
 pub use backlog::{Backlog, Frame};
 pub use delivery::Delivery;
-pub use hub::{Hub, Options};
+pub use hub::{Answering, Hub, Options, Respond};
 pub use inbox::{Inbox, Post};
 pub use join::{Join, Replay, RoomKey, Ticket};
+pub use letter::SurveyError;
 pub use members::{Members, Slot};
 pub use metrics::Metrics;
 pub use notice::Notice;

@@ -1,5 +1,6 @@
 //! The composition root: builds a node's parts from its configuration, runs them, stops them.
 
+mod about;
 mod certificates;
 mod cpu;
 mod duties;
@@ -175,6 +176,7 @@ pub async fn run(
         let look = move || shared.quotas.note_memory(resident::bytes(), most);
         duties.spawn("memory", every(SWEEP, look));
     }
+    about::answer_questions(&shared);
     let (workers, mut ended) = workers.start(&shared);
     api.begin(Broker {
         hub: Arc::clone(&hub),
@@ -326,6 +328,7 @@ async fn build_broker(
         let presence = Arc::clone(&memory) as Arc<dyn Presence>;
         let hub = Hub::new(options, backend, runtime, metrics.clone());
         memory.attach(Arc::clone(&hub) as _);
+        hub.await_receipts();
         duties.spawn("memory-sweep", every(SWEEP, move || memory.sweep()));
         (hub, presence)
     } else {

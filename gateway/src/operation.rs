@@ -11,6 +11,7 @@ mod publish;
 mod revoke;
 mod room_state;
 mod send;
+mod survey;
 
 pub use self::control::{CONTROL, Command, Control, Whom};
 pub use self::history::History;
@@ -20,3 +21,4 @@ pub use self::publish::{Draft, Publish, now};
 pub use self::revoke::{REVOKED, Revoke, revoked_log};
 pub use self::room_state::RoomState;
 pub use self::send::Send;
+pub use self::survey::{ListNodes, ListRooms, LiveNode, MAX_ROOMS, OpenRoom, respond};

@@ -7,34 +7,34 @@
 //! Nothing is kept: a mailbox has no position and nothing to recover.
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use bytes::Bytes;
 use fanfare_shared::envelope::Draft;
 use fanfare_shared::{Data, Encoding, Hidden, Publication, RoomName};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use super::Hub;
-use super::mailbox::Mailbox;
+use super::mailbox::{Awaited, Mailbox};
 use crate::backend::{BackendError, Pending, Scope};
-use crate::letter::{self, Receipt, ReturnAddress};
+use crate::letter::{self, PATIENCE, Receipt, ReturnAddress, draft};
 use crate::{Delivery, Post, RoomKey};
-
-/// How long receipts are awaited. A node that is away for longer took nothing, as far as its sender
-/// can say.
-const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How many mailboxes the backend is asked to hear of again at once, each second.
 const MAX_AGAIN: usize = 1_024;
 
 impl Hub {
-    /// Has receipts come to this node. To be called once, before it sends messages to users.
+    /// Has answers come to this node. To be called once, before it sends messages to users or asks.
     pub fn await_receipts(&self) {
-        let name = RoomName::of_node(self.mail.node);
+        self.open_own(&RoomName::of_node(self.mail.node));
+    }
+
+    /// Opens a mailbox of the node itself, which stays open.
+    pub(super) fn open_own(&self, name: &RoomName) {
         let mailbox = Mailbox::new(self.new_key(), 0);
         let key = mailbox.key;
         self.mail.boxes.lock().insert(name.clone(), mailbox);
-        self.listen(&name, key, 0);
+        self.listen(name, key, 0);
     }
 
     // --- mailboxes ---
@@ -146,10 +146,10 @@ impl Hub {
     /// Gives a message to every connection of a user. Answers whether at least one has it in its
     /// outbox: false where none said so within three seconds.
     pub fn send(&self, user: &str, draft: Draft<'_>) -> Pending<bool> {
-        let Some((number, receipts)) = self.mail.begin() else {
+        let Some(receipts) = self.mail.begin() else {
             return Pending::ready(Err(BackendError::Overloaded));
         };
-        let node = self.mail.node;
+        let (node, number) = (self.mail.node, receipts.number());
         let sealed = letter::seal(draft.data, ReturnAddress { node, number });
         let draft = Draft {
             data: Data {
@@ -163,11 +163,10 @@ impl Hub {
         let this = self.this.clone();
         self.runtime.spawn(async move {
             let taken = taken(told, receipts).await;
-            if let Some(hub) = this.upgrade() {
-                hub.mail.end(number);
-                if let Ok(taken) = taken {
-                    hub.metrics.note_letter(taken);
-                }
+            if let Some(hub) = this.upgrade()
+                && let Ok(taken) = taken
+            {
+                hub.metrics.note_letter(taken);
             }
             // Whoever asked may have gone.
             let _ = answer.send(taken);
@@ -182,8 +181,8 @@ impl Hub {
         match publication.room.hidden() {
             Some(Hidden::User(_)) => self.receive_letter(publication),
             Some(Hidden::Node(_)) => {
-                if let Some((number, taken)) = letter::read_receipt(&publication.data.bytes) {
-                    self.mail.receipt(number, taken);
+                if let Some((number, answer)) = letter::read_answer(&publication.data.bytes) {
+                    self.mail.answer(number, answer);
                 }
             }
             Some(Hidden::Nodes(_)) | None => {}
@@ -201,7 +200,7 @@ impl Hub {
         let this = self.this.clone();
         let receipt = Receipt::new(move |taken| {
             if let Some(hub) = this.upgrade() {
-                hub.send_receipt(address, taken);
+                hub.answer(address, letter::receipt(taken));
             }
         });
         let boxes = self.mail.boxes.lock();
@@ -219,42 +218,30 @@ impl Hub {
         }
     }
 
-    fn send_receipt(&self, ReturnAddress { node, number }: ReturnAddress, taken: bool) {
+    /// Answers a letter or a question.
+    pub(super) fn answer(&self, ReturnAddress { node, number }: ReturnAddress, answer: &[u8]) {
         if node == self.mail.node {
-            return self.mail.receipt(number, taken);
+            return self.mail.answer(number, Bytes::copy_from_slice(answer));
         }
+        let answer = letter::answer(number, answer);
         // The backend may hold a lock of its own while it delivers.
         let this = self.this.clone();
         self.runtime.spawn(async move {
             let Some(hub) = this.upgrade() else { return };
-            let receipt = letter::receipt(number, taken);
-            let draft = Draft {
-                time: 0,
-                from: None,
-                event: None,
-                echo: true,
-                data: Data {
-                    encoding: Encoding::Binary,
-                    bytes: &receipt,
-                },
-            };
-            drop(hub.backend.tell(&RoomName::of_node(node), draft));
+            drop(hub.backend.tell(&RoomName::of_node(node), draft(&answer)));
         });
     }
 }
 
 /// Whether a connection took a message: `told` says how many nodes may have one.
-async fn taken(
-    told: Pending<Option<u64>>,
-    mut receipts: mpsc::UnboundedReceiver<bool>,
-) -> Result<bool, BackendError> {
+async fn taken(told: Pending<Option<u64>>, mut receipts: Awaited) -> Result<bool, BackendError> {
     let mut left = told.await?.unwrap_or(u64::MAX);
     let deadline = Instant::now() + PATIENCE;
     while left > 0 {
-        match timeout_at(deadline, receipts.recv()).await {
-            Ok(Some(true)) => return Ok(true),
-            Ok(Some(false)) => left -= 1,
-            Ok(None) | Err(_) => break,
+        match timeout_at(deadline, receipts.answer()).await {
+            Ok(receipt) if letter::is_taken(&receipt) => return Ok(true),
+            Ok(_) => left -= 1,
+            Err(_) => break,
         }
     }
     Ok(false)

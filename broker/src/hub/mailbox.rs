@@ -1,9 +1,11 @@
-//! The mailboxes of a node's users, and the receipts that the node awaits.
+//! The mailboxes of a node's users, and the answers that the node awaits.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ahash::RandomState;
+use bytes::Bytes;
 use fanfare_shared::RoomName;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
@@ -11,17 +13,17 @@ use tokio::time::Instant;
 
 use crate::RoomKey;
 
-/// The most messages whose receipts are awaited; one more is refused as
+/// The most letters and questions whose answers are awaited; one more is refused as
 /// [`BackendError::Overloaded`].
 const MAX_AWAITED: usize = 65_536;
 
-/// A node's mailboxes, and the receipts that it awaits.
+/// A node's mailboxes, and the answers that it awaits.
 pub(super) struct Mail {
-    /// Names this run of the node to those who send it receipts.
+    /// Names this run of the node to those who answer it.
     pub(super) node: u32,
     /// Held while the backend is told that a mailbox is wanted or not, as a room's lock is.
     pub(super) boxes: Mutex<Mailboxes>,
-    awaited: Mutex<HashMap<u64, mpsc::UnboundedSender<bool>, RandomState>>,
+    awaited: Mutex<HashMap<u64, mpsc::UnboundedSender<Bytes>, RandomState>>,
     next: AtomicU64,
 }
 
@@ -61,28 +63,58 @@ impl Default for Mail {
 }
 
 impl Mail {
-    /// Begins to await receipts; `None` where enough are awaited.
-    pub(super) fn begin(&self) -> Option<(u64, mpsc::UnboundedReceiver<bool>)> {
+    /// Begins to await answers; `None` where enough are awaited.
+    pub(super) fn begin(self: &Arc<Self>) -> Option<Awaited> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        // As many receipts as nodes, of which a few know the number.
-        let (sender, receiver) = mpsc::unbounded_channel();
+        // As many answers as nodes, of which a few know the number.
+        let (sender, answers) = mpsc::unbounded_channel();
         let mut awaited = self.awaited.lock();
         if awaited.len() >= MAX_AWAITED {
             return None;
         }
         awaited.insert(number, sender);
-        Some((number, receiver))
+        drop(awaited);
+        Some(Awaited {
+            number,
+            answers,
+            mail: Arc::clone(self),
+        })
     }
 
-    pub(super) fn end(&self, number: u64) {
-        self.awaited.lock().remove(&number);
-    }
-
-    /// Hands a receipt to who awaits it, if anybody still does.
-    pub(super) fn receipt(&self, number: u64, taken: bool) {
+    /// Hands an answer to the one who awaits it, if it still does.
+    pub(super) fn answer(&self, number: u64, answer: Bytes) {
         if let Some(sender) = self.awaited.lock().get(&number) {
-            // Who awaited it may have just gone.
-            let _ = sender.send(taken);
+            // It may have just ended.
+            let _ = sender.send(answer);
         }
+    }
+}
+
+/// Answers that are awaited, until this is dropped.
+pub(super) struct Awaited {
+    number: u64,
+    answers: mpsc::UnboundedReceiver<Bytes>,
+    mail: Arc<Mail>,
+}
+
+impl Awaited {
+    /// What names them to those who answer.
+    pub(super) const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The next answer. Cancel-safe.
+    pub(super) async fn answer(&mut self) -> Bytes {
+        match self.answers.recv().await {
+            Some(answer) => answer,
+            // Its sender stays in the map until this is dropped.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        self.mail.awaited.lock().remove(&self.number);
     }
 }

@@ -43,6 +43,8 @@ pub(crate) fn router(api: Api) -> Router {
                 )
                 .route("/v1/rooms/{room}/members", get(rooms::members))
                 .route("/v1/rooms/{room}", get(rooms::state))
+                .route("/v1/rooms", get(rooms::list))
+                .route("/v1/nodes", get(rooms::nodes))
                 .route("/v1/messages", post(messages::broadcast))
                 .route("/v1/users/{user}/messages", post(direct::send))
                 .route(

@@ -10,7 +10,7 @@ use crate::token::KEYED;
 const KEY: &str = "[api]\nkey = 'backend-key-6b1e0f9d'\n";
 
 /// Calls the API with a key.
-async fn call(
+pub(crate) async fn call(
     node: &Node,
     key: &str,
     method: &str,
@@ -42,7 +42,7 @@ async fn post(node: &Node, path: &str, body: &Value) -> (u16, Value) {
     )
 }
 
-async fn get(node: &Node, path: &str) -> (u16, Value) {
+pub(crate) async fn get(node: &Node, path: &str) -> (u16, Value) {
     let response = call(node, "backend-key-6b1e0f9d", "GET", path, "", "").await;
     (
         response.status,

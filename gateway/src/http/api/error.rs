@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use fanfare_broker::SurveyError;
 use fanfare_broker::backend::BackendError;
 use fanfare_shared::code::ErrorCode;
 use serde_json::{Value, json};
@@ -82,6 +83,15 @@ impl From<BackendError> for ApiError {
                 Self::new(ErrorCode::Internal, message)
             }
             passing => Self::new(ErrorCode::Unavailable, passing.to_string()),
+        }
+    }
+}
+
+impl From<SurveyError> for ApiError {
+    fn from(error: SurveyError) -> Self {
+        match error {
+            SurveyError::Backend(error) => error.into(),
+            SurveyError::Silent { .. } => Self::new(ErrorCode::Unavailable, error.to_string()),
         }
     }
 }

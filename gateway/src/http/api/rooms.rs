@@ -8,14 +8,14 @@ use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
 use fanfare_shared::codec::{Format, encode};
 use fanfare_shared::frame::parse_header;
-use fanfare_shared::{Event, Headcount, Position};
+use fanfare_shared::{Event, Headcount, Position, RoomName};
 use serde::Deserialize;
 use serde_json::{Map, json};
 
 use super::error::ApiError;
 use super::extract::{Asked, Caller, InRoom};
 use super::state::Api;
-use crate::operation::{Presence, RoomState};
+use crate::operation::{ListNodes, ListRooms, MAX_ROOMS, Presence, RoomState};
 
 /// Which members are wanted.
 #[derive(Deserialize)]
@@ -24,6 +24,62 @@ pub(super) struct Wanted {
     limit: Option<u64>,
     /// Only those after this client: the `next` of the page before.
     after: Option<String>,
+}
+
+/// Which rooms are wanted.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Rooms {
+    prefix: Option<String>,
+    /// Those after this one: the `next` of the page before.
+    cursor: Option<String>,
+    limit: Option<usize>,
+}
+
+/// How many rooms a page has that says nothing of it.
+const PAGE: usize = 100;
+
+/// `GET /v1/rooms`
+pub(super) async fn list(
+    State(api): State<Api>,
+    caller: Caller,
+    Asked(Rooms {
+        prefix,
+        cursor,
+        limit,
+    }): Asked<Rooms>,
+) -> Result<Response, ApiError> {
+    let limit = limit.unwrap_or(PAGE);
+    if !(1..=MAX_ROOMS).contains(&limit) {
+        return Err(ApiError::bad(format!(
+            "limit: {limit}; 1 to {MAX_ROOMS} are allowed"
+        )));
+    }
+    for (name, text) in [("prefix", &prefix), ("cursor", &cursor)] {
+        if text
+            .as_ref()
+            .is_some_and(|text| text.len() > RoomName::MAX_BYTES)
+        {
+            return Err(ApiError::bad(format!("{name}: longer than a room's name")));
+        }
+    }
+    let (prefix, cursor) = (prefix.unwrap_or_default(), cursor.unwrap_or_default());
+    let list = ListRooms::new(caller.key(), prefix, cursor, limit)?;
+    let (rooms, more) = list.act(&api.broker()?.hub).await?;
+    let mut said = Map::new();
+    if more && let Some(last) = rooms.last() {
+        said.insert("next".to_owned(), last.room.as_str().into());
+    }
+    said.insert("rooms".to_owned(), json!(rooms));
+    Ok(Json(said).into_response())
+}
+
+/// `GET /v1/nodes`
+pub(super) async fn nodes(State(api): State<Api>, caller: Caller) -> Result<Response, ApiError> {
+    let nodes = ListNodes::new(caller.key())?
+        .act(&api.broker()?.hub)
+        .await?;
+    Ok(Json(json!({ "nodes": nodes })).into_response())
 }
 
 /// `GET /v1/rooms/{room}/members`

@@ -3,7 +3,8 @@
 //! ```text
 //! fanfare:{ROOM}           channel   a room's publications
 //! fanfare:{^AUSER}         channel   messages to a user, ^A being the control character
-//! fanfare:{^BNODE}         channel   receipts for the messages to users that a node sent
+//! fanfare:{^BNODE}         channel   answers to a node: receipts for its messages to users, and others
+//! fanfare:{^CKIND}         channel   what all nodes are told or asked, with a log where that is to last
 //! fanfare:{ROOM}:log       stream    those that are kept
 //! fanfare:{ROOM}:meta      hash      where the log stands
 //! fanfare:{ROOM}:key:KEY   string    the position that a publish with an idempotency key got
