@@ -79,13 +79,14 @@ impl RoomName {
     /// Whom it reaches, if no client can name it.
     #[must_use]
     pub fn hidden(&self) -> Option<Hidden<'_>> {
-        if let Some(user) = self.0.strip_prefix(USER) {
-            return Some(Hidden::User(user));
+        // Asked for each publication, of which hardly any is: one look at one byte.
+        let mut rest = self.0.chars();
+        match rest.next()? {
+            USER => Some(Hidden::User(rest.as_str())),
+            NODE => Some(Hidden::Node(rest.as_str())),
+            NODES => Some(Hidden::Nodes(rest.as_str())),
+            _ => None,
         }
-        if let Some(node) = self.0.strip_prefix(NODE) {
-            return Some(Hidden::Node(node));
-        }
-        self.0.strip_prefix(NODES).map(Hidden::Nodes)
     }
 
     /// Checks `name` and takes it over.

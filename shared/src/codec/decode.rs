@@ -12,11 +12,17 @@ pub(super) struct Fields<'a> {
     pub(super) kind: Option<Cow<'a, str>>,
     pub(super) id: Option<u64>,
     pub(super) room: Option<Cow<'a, str>>,
-    pub(super) user: Option<Cow<'a, str>>,
     pub(super) event: Option<Cow<'a, str>>,
     pub(super) key: Option<Cow<'a, str>>,
     pub(super) echo: Option<bool>,
     pub(super) data: Option<Data<&'a [u8]>>,
+    pub(super) rare: Option<Box<Rare<'a>>>,
+}
+
+/// The fields that no publish has, apart, so that one costs the same however many there are.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Rare<'a> {
+    pub(super) user: Option<Cow<'a, str>>,
     pub(super) since: Option<(Cow<'a, str>, u64)>,
     pub(super) history: Option<u64>,
     pub(super) limit: Option<u64>,
@@ -28,6 +34,11 @@ pub(super) struct Fields<'a> {
 const MAX_LABEL: usize = 255;
 
 impl<'a> Fields<'a> {
+    /// The fields that few commands have.
+    pub(super) fn rare(&mut self) -> &mut Rare<'a> {
+        self.rare.get_or_insert_default()
+    }
+
     /// Checks what the command's type needs and what may not go together.
     pub(super) fn into_request(self) -> Result<Request<'a>, DecodeError> {
         let id = self.id.filter(|id| *id > 0);
@@ -45,20 +56,21 @@ impl<'a> Fields<'a> {
             return Err(bad("type: missing"));
         };
         let needs_room = || bad(format!("room: missing; `{kind}` needs one"));
-        let since = self.since.map(|(epoch, offset)| Position {
+        let rare = || self.rare.map(|rare| *rare).unwrap_or_default();
+        let position = |(epoch, offset): (Cow<'_, str>, u64)| Position {
             epoch: Epoch::parse(&epoch),
             offset,
-        });
+        };
         Ok(match &*kind {
             "join" => {
-                if since.is_some() && self.history.is_some() {
+                let Rare { since, history, .. } = rare();
+                if since.is_some() && history.is_some() {
                     return Err(bad("history: excludes `since`; give one of them"));
                 }
-                let room = self.room.ok_or_else(needs_room)?;
                 Command::Join {
-                    room,
-                    since,
-                    history: self.history,
+                    room: self.room.ok_or_else(needs_room)?,
+                    since: since.map(position),
+                    history,
                 }
             }
             "leave" => Command::Leave {
@@ -74,20 +86,23 @@ impl<'a> Fields<'a> {
                     .ok_or_else(|| bad("data: missing; `publish` needs some"))?,
             },
             "history" => {
-                let room = self.room.ok_or_else(needs_room)?;
+                let Rare { since, limit, .. } = rare();
                 Command::History {
-                    room,
-                    since,
-                    limit: self.limit,
+                    room: self.room.ok_or_else(needs_room)?,
+                    since: since.map(position),
+                    limit,
                 }
             }
-            "presence" => Command::Presence {
-                room: self.room.ok_or_else(needs_room)?,
-                limit: self.limit,
-                after: self.after.as_deref().map(client).transpose()?,
-            },
+            "presence" => {
+                let Rare { limit, after, .. } = rare();
+                Command::Presence {
+                    room: self.room.ok_or_else(needs_room)?,
+                    limit,
+                    after: after.as_deref().map(client).transpose()?,
+                }
+            }
             "send" => Command::Send {
-                user: label("user", self.user)?
+                user: label("user", rare().user)?
                     .ok_or_else(|| bad("user: missing; `send` needs one"))?,
                 event: label("event", self.event)?,
                 data: self
@@ -95,7 +110,7 @@ impl<'a> Fields<'a> {
                     .ok_or_else(|| bad("data: missing; `send` needs some"))?,
             },
             "auth" => Command::Auth {
-                token: self
+                token: rare()
                     .token
                     .ok_or_else(|| bad("token: missing; `auth` needs one"))?,
             },

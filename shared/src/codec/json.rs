@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use self::quick::raw;
 pub(super) use self::verbatim::verbatim_len;
-use super::decode::Fields;
+use super::decode::{Fields, Rare};
 use super::error::DecodeError;
 use crate::Request;
 use crate::code::ErrorCode;
@@ -162,6 +162,14 @@ fn read(text: &str) -> Result<Fields<'_>, DecodeError> {
     let at = Cell::new(None);
     let wire = Reader(&at).read(text.as_bytes());
     let wire = wire.map_err(|_| explain(text.as_bytes()))?;
+    let rare = Rare {
+        since: wire.since.map(|since| (since.epoch, since.offset)),
+        history: wire.history,
+        limit: wire.limit,
+        after: wire.after,
+        token: wire.token,
+        user: wire.user,
+    };
     Ok(Fields {
         kind: wire.kind,
         id: wire.id,
@@ -170,12 +178,7 @@ fn read(text: &str) -> Result<Fields<'_>, DecodeError> {
         key: wire.key,
         echo: wire.echo,
         data: wire.data.map(|value| raw(value.get())),
-        since: wire.since.map(|since| (since.epoch, since.offset)),
-        history: wire.history,
-        limit: wire.limit,
-        after: wire.after,
-        token: wire.token,
-        user: wire.user,
+        rare: (rare != Rare::default()).then(|| Box::new(rare)),
     })
 }
 

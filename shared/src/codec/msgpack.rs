@@ -66,14 +66,24 @@ fn read_fields<'a>(message: &'a [u8], fields: &mut Fields<'a>) -> Result<(), Str
             "event" => set(key, &mut fields.event, reader.text(), "a string")?,
             "key" => set(key, &mut fields.key, reader.text(), "a string")?,
             "echo" => set(key, &mut fields.echo, reader.bool(), "true or false")?,
-            "history" => set(key, &mut fields.history, reader.int(), "a positive integer")?,
-            "limit" => set(key, &mut fields.limit, reader.int(), "a positive integer")?,
-            "after" => set(key, &mut fields.after, reader.text(), "a string")?,
-            "token" => set(key, &mut fields.token, reader.text(), "a string")?,
-            "user" => set(key, &mut fields.user, reader.text(), "a string")?,
+            "history" => set(
+                key,
+                &mut fields.rare().history,
+                reader.int(),
+                "a positive integer",
+            )?,
+            "limit" => set(
+                key,
+                &mut fields.rare().limit,
+                reader.int(),
+                "a positive integer",
+            )?,
+            "after" => set(key, &mut fields.rare().after, reader.text(), "a string")?,
+            "token" => set(key, &mut fields.rare().token, reader.text(), "a string")?,
+            "user" => set(key, &mut fields.rare().user, reader.text(), "a string")?,
             "since" => {
                 let since = reader.since()?;
-                set(key, &mut fields.since, Some(since), "a position")?;
+                set(key, &mut fields.rare().since, Some(since), "a position")?;
             }
             "data" => set(key, &mut fields.data, reader.data(), ONE_VALUE)?,
             _ => reader
