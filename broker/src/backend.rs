@@ -47,6 +47,10 @@ pub trait Backend: Send + Sync + 'static {
         self.publish(submission.into())
     }
 
+    /// Deletes a room's log, with all that it holds: the next publication begins another. In order with
+    /// what was published before, from this node.
+    fn forget(&self, room: &RoomName) -> Pending<()>;
+
     /// Hands something on to every node with interest in a room without a log, and keeps nothing.
     /// Answers how many nodes have interest, if that is known.
     fn tell(&self, room: &RoomName, draft: Draft<'_>) -> Pending<Option<u64>> {

@@ -197,6 +197,12 @@ impl Hub {
         self.backend.submit(submission)
     }
 
+    /// Deletes a room's log. Its members learn of it with the next publication, or by
+    /// [`Hub::look_again`].
+    pub fn forget(&self, room: &RoomName) -> Pending<()> {
+        self.backend.forget(room)
+    }
+
     /// Tells every node with interest in a room that keeps no log; answers how many have it, if that
     /// is known.
     pub fn tell(&self, room: &RoomName, draft: Draft<'_>) -> Pending<Option<u64>> {
@@ -283,6 +289,30 @@ impl Hub {
             self.metrics.rooms.dec();
         }
         self.backend.unsubscribe(name);
+    }
+
+    /// Begins to read what a room missed; answers when it has it, or could not read it.
+    fn catch_up(&self, name: RoomName, key: RoomKey, log: Log) -> impl Future<Output = ()> + use<> {
+        // Anew, where a join has just begun it: nobody here could await that.
+        let begun = self.with_room(&name, key, |room| Some(room.sync_anew()));
+        let begun = begun.and_then(|request| match request {
+            Request::Sync { attempt, read, .. } => {
+                Some((attempt, self.backend.read(&name, log, read)))
+            }
+            Request::Extend(_) => None,
+        });
+        let this = self.this.clone();
+        async move {
+            let Some((attempt, outcome)) = begun else {
+                return;
+            };
+            let outcome = outcome.await;
+            let Some(hub) = this.upgrade() else { return };
+            let next = hub.synced_once(&name, key, attempt, outcome);
+            if let Some(next) = next {
+                hub.read_on(&name, key, log, next).await;
+            }
+        }
     }
 
     // --- locks ---
@@ -377,23 +407,7 @@ impl Sink for Hub {
                 if catching_up.len() == CONCURRENT_SYNCS {
                     catching_up.join_next().await;
                 }
-                // Anew, where a join has just begun it: nobody here could await that.
-                let begun = self.with_room(&name, key, |room| Some(room.sync_anew()));
-                let Some(Request::Sync { attempt, read, .. }) = begun else {
-                    continue;
-                };
-                let (outcome, this) = (self.backend.read(&name, log, read), self.this.clone());
-                catching_up.spawn_on(
-                    async move {
-                        let outcome = outcome.await;
-                        let Some(hub) = this.upgrade() else { return };
-                        let next = hub.synced_once(&name, key, attempt, outcome);
-                        if let Some(next) = next {
-                            hub.read_on(&name, key, log, next).await;
-                        }
-                    },
-                    &self.runtime,
-                );
+                catching_up.spawn_on(self.catch_up(name, key, log), &self.runtime);
             }
             self.listen_again(rooms, usize::MAX);
             catching_up.join_all().await;

@@ -4,6 +4,7 @@
 //! `act` does it.
 
 mod control;
+mod forget;
 mod history;
 mod join;
 mod presence;
@@ -14,6 +15,7 @@ mod send;
 mod survey;
 
 pub use self::control::{CONTROL, Command, Control, Whom};
+pub use self::forget::Forget;
 pub use self::history::History;
 pub use self::join::Join;
 pub use self::presence::Presence;

@@ -293,6 +293,12 @@ impl Backend for Memory {
         Pending::ready(Ok(Some(position)))
     }
 
+    fn forget(&self, room: &RoomName) -> Pending<()> {
+        let forgotten = self.stripe(room).pop(room);
+        self.dropped(forgotten.as_ref());
+        Pending::ready(Ok(()))
+    }
+
     fn tell(&self, room: &RoomName, draft: Draft<'_>) -> Pending<Option<u64>> {
         let Some(sink) = self.sink.get() else {
             return Pending::ready(Ok(Some(0)));

@@ -291,6 +291,14 @@ impl Backend for Redis {
         }
     }
 
+    fn forget(&self, room: &RoomName) -> Pending<()> {
+        let (item, answered) = publish::Item::forget(room);
+        match self.route.publish(item) {
+            Ok(()) => Pending::Waiting(answered),
+            Err(error) => Pending::ready(Err(error)),
+        }
+    }
+
     fn tell(&self, room: &RoomName, draft: Draft<'_>) -> Pending<Option<u64>> {
         let (item, answered) = publish::Item::to_nodes(room, draft);
         match self.route.publish(item) {

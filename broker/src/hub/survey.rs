@@ -73,6 +73,18 @@ impl Hub {
         });
     }
 
+    /// Reads a room's log anew, if it has members here: what it has lost its members learn by a reset.
+    /// Answers when they are told, or it could not be read and is to be tried again.
+    pub async fn look_again(&self, name: &RoomName) {
+        let found = self
+            .stripe(name)
+            .get(name.as_str())
+            .map(|room| (room.key(), room.log()));
+        if let Some((key, log)) = found {
+            self.catch_up(name.clone(), key, log).await;
+        }
+    }
+
     /// How many rooms this node serves.
     #[must_use]
     pub fn room_count(&self) -> u64 {

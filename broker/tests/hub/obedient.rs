@@ -74,6 +74,10 @@ impl Backend for Obedient {
         self.memory.publish(publish)
     }
 
+    fn forget(&self, room: &RoomName) -> Pending<()> {
+        self.memory.forget(room)
+    }
+
     fn subscribe(&self, room: &RoomName, _worker: usize) -> Pending<()> {
         if self.is_down() {
             return Pending::ready(Err(BackendError::Unavailable));

@@ -39,7 +39,9 @@ pub(crate) fn router(api: Api) -> Router {
             Router::new()
                 .route(
                     "/v1/rooms/{room}/messages",
-                    post(messages::publish).get(messages::history),
+                    post(messages::publish)
+                        .get(messages::history)
+                        .delete(messages::forget),
                 )
                 .route("/v1/rooms/{room}/members", get(rooms::members))
                 .route("/v1/rooms/{room}", get(rooms::state))

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fanfare_broker::{Answering, Hub, Respond, SurveyError};
+use fanfare_shared::RoomName;
 use serde::{Deserialize, Serialize};
 
 use super::control::encode;
@@ -26,6 +27,8 @@ enum Question {
     },
     /// What it is.
     Node,
+    /// That it reads the log of a room anew.
+    LookAgain { room: String },
 }
 
 /// A room with members.
@@ -134,6 +137,14 @@ impl ListNodes {
     }
 }
 
+/// Has every node read the log of a room anew, and waits until all have.
+pub(super) async fn look_again(hub: &Hub, room: &RoomName) -> Result<(), SurveyError> {
+    let room = room.as_str().to_owned();
+    hub.ask(&encode(&Question::LookAgain { room }))
+        .await
+        .map(drop)
+}
+
 /// Answers what nodes ask each other. `about` says what this one is.
 pub fn respond(about: impl Fn(&Hub) -> LiveNode + Send + Sync + 'static) -> Respond {
     Box::new(move |hub: Arc<Hub>, question: Bytes| -> Answering {
@@ -150,6 +161,12 @@ pub fn respond(about: impl Fn(&Hub) -> LiveNode + Send + Sync + 'static) -> Resp
                     count,
                 });
                 encode(&rooms.collect::<Vec<_>>())
+            }),
+            Ok(Question::LookAgain { room }) => Box::pin(async move {
+                if let Ok(room) = RoomName::new(&room) {
+                    hub.look_again(&room).await;
+                }
+                Vec::new()
             }),
             Ok(Question::Node) => Box::pin(ready(encode(&about(&hub)))),
             Err(error) => {

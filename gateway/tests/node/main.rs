@@ -40,6 +40,7 @@ mod direct;
 mod ending;
 mod filter;
 mod flood;
+mod forget;
 mod framing;
 mod handshake;
 mod ingest;

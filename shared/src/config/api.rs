@@ -38,6 +38,7 @@ pub struct ApiKey {
 pub const API_VERBS: &[&str] = &[
     "publish",
     "history",
+    "forget",
     "presence",
     "rooms",
     "send",

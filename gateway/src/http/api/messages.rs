@@ -17,7 +17,7 @@ use super::error::ApiError;
 use super::extract::{Asked, Body, Caller, InRoom, room};
 use super::rooms;
 use super::state::Api;
-use crate::operation::{Draft, History, Publish};
+use crate::operation::{Draft, Forget, History, Publish};
 
 /// The most rooms of one broadcast, and the most operations of a batch.
 const MOST: usize = 1_000;
@@ -163,6 +163,18 @@ pub(super) async fn history(
         position,
         messages: &publications,
     }))
+}
+
+/// `DELETE /v1/rooms/{room}/messages`
+pub(super) async fn forget(
+    State(api): State<Api>,
+    caller: Caller,
+    InRoom(name): InRoom,
+) -> Result<Response, ApiError> {
+    Forget::new(caller.key(), name)?
+        .act(&api.broker()?.hub)
+        .await?;
+    Ok(Json(json!({})).into_response())
 }
 
 type Outcome = Pending<Option<Position>>;

@@ -112,7 +112,7 @@ fn a_key_of_the_api_has_a_name_a_value_and_verbs_that_are_known() {
         (
             "name = 'a'\nsecret = 's'\nallow = ['publsh']",
             "api.keys[1].allow = […] (from fanfare.toml): `publsh` is not known; \
-             give a list of some of publish, history, presence, rooms, send, members, disconnect, revoke",
+             give a list of some of publish, history, forget, presence, rooms, send, members, disconnect, revoke",
         ),
         ("name = 'a'\nsha256 = 'ab'", "api.keys[1].sha256 = \"ab\""),
     ] {

@@ -39,14 +39,16 @@ enum Answer {
     Position(oneshot::Sender<Result<Option<Position>, BackendError>>),
     /// For how many nodes have it.
     Nodes(oneshot::Sender<Result<Option<u64>, BackendError>>),
+    /// For the room's log to be deleted, in place of a publication.
+    Forgotten(oneshot::Sender<Result<(), BackendError>>),
 }
 
 /// What became of a publication.
 pub(crate) enum Done {
     /// It is in the log.
     Logged(Position),
-    /// So many nodes have it.
-    Told(u64),
+    /// So many nodes have it, or keys are deleted.
+    Counted(u64),
 }
 
 /// What the calls of a link have in common.
@@ -100,6 +102,21 @@ impl Item {
         (item, answered)
     }
 
+    /// No publication, but the end of the room's log.
+    pub(crate) fn forget(room: &RoomName) -> (Self, oneshot::Receiver<Result<(), BackendError>>) {
+        let (answer, answered) = oneshot::channel();
+        let item = Self {
+            room: room.clone(),
+            envelope: Vec::new(),
+            log: Log::NONE,
+            key: None,
+            since: Instant::now(),
+            answer: Answer::Forgotten(answer),
+            renews: false,
+        };
+        (item, answered)
+    }
+
     fn answered_by(answer: Answer, submission: &Submission<'_>) -> Self {
         Self {
             room: submission.room.clone(),
@@ -127,6 +144,13 @@ impl Item {
             key,
             ..
         } = &*self;
+        if matches!(self.answer, Answer::Forgotten(_)) {
+            Command::new(out, 3)
+                .arg("DEL")
+                .parts(keys::meta(room).parts())
+                .parts(keys::log(room).parts());
+            return;
+        }
         if log.size == 0 {
             Command::new(out, 3)
                 .arg(verb)
@@ -190,7 +214,7 @@ impl Item {
         match reply {
             Value::ServerError(error) => Err(Refusal::of_reply(error)),
             Value::Int(count) if self.log.size == 0 => {
-                Ok(Done::Told(u64::try_from(*count).unwrap_or_default()))
+                Ok(Done::Counted(u64::try_from(*count).unwrap_or_default()))
             }
             Value::BulkString(text) => position::parse(text).map(Done::Logged).ok_or_else(|| {
                 // A record under an idempotency key's name that the script did not write.
@@ -214,14 +238,17 @@ impl Answer {
             Self::Position(answer) => {
                 let _ = answer.send(outcome.map(|done| match done {
                     Done::Logged(position) => Some(position),
-                    Done::Told(_) => None,
+                    Done::Counted(_) => None,
                 }));
             }
             Self::Nodes(answer) => {
                 let _ = answer.send(outcome.map(|done| match done {
                     Done::Logged(_) => None,
-                    Done::Told(nodes) => Some(nodes),
+                    Done::Counted(nodes) => Some(nodes),
                 }));
+            }
+            Self::Forgotten(answer) => {
+                let _ = answer.send(outcome.map(drop));
             }
         }
     }
