@@ -1,4 +1,4 @@
-"""Writes the first inputs of every fuzz target, made from the golden vectors.
+"""Writes the first inputs of every fuzz target, made from the golden vectors, or by hand.
 
     python3 seeds.py DIRECTORY      one folder for each target is made in it
 
@@ -102,6 +102,62 @@ def envelopes():
         yield name, bytes.fromhex(vector["envelope"])
 
 
+def tokens():
+    claims = {
+        "whole": {
+            "sub": "42", "exp": 4102444800, "nbf": 1, "iat": 1, "jti": "1", "aud": "fanfare",
+            "info": {"name": "Ann"}, "auto": ["user:{sub}"],
+            "rooms": {"chat:*": ["join", "publish", "history", "presence"], "user:{sub}": ["send"]},
+        },
+        "number": {"sub": 7, "exp": 4102444800.5},
+        "star": {"sub": "*", "exp": 4102444800, "rooms": {"{sub}:*:{sub}": ["join"]}},
+        "old": {"exp": 1},
+        "lasting": {"sub": "42"},
+        "wrong": {"exp": 4102444800, "rooms": {"a*b*": ["jion"]}, "auto": [""]},
+    }
+    for name, claim in claims.items():
+        yield name, json.dumps(claim).encode()
+    yield "unsigned", b"eyJhbGciOiJub25lIn0.eyJleHAiOjQxMDI0NDQ4MDB9."
+    yield "signed", b"eyJhbGciOiJIUzI1NiIsImtpZCI6IngifQ.eyJleHAiOjQxMDI0NDQ4MDB9.AAAA"
+
+
+def patterns():
+    for number, lines in enumerate((
+        ("ann", "chat:1:vip", "chat:*", "chat:*:vip", "*", "*vip", "chat:1:vip"),
+        ("*", "user:*", "user:{sub}", "{sub}:*"),
+        ("", "\u00e9", "\u00e9*", "*\u00e9", "e\u0301", "%C3%A9"),
+        ("a", "https://a.example.com", "https://*.example.com", "https://*.*.com:*"),
+    )):
+        yield str(number), "\n".join(lines).encode()
+
+
+def api_bodies():
+    # In the order of the calls.
+    bodies = (
+        {"data": [1], "event": "e", "key": "k", "except": "0000000000000001"},
+        "any bytes",
+        {"rooms": ["a", "b"], "data": "eA==", "binary": True},
+        {"operations": [{"publish": {"room": "a", "data": None}}]},
+        {"data": {}, "event": "e"},
+        {"room": "a*", "user": "ann", "issued_before": 1, "until": 4102444800},
+    )
+    for call, body in enumerate(bodies):
+        yield str(call), bytes([call]) + json.dumps(body).encode()
+
+
+def proxy_headers():
+    signature = b"\r\n\r\n\0\r\nQUIT\n"
+    four = bytes([192, 0, 2, 1, 10, 0, 0, 1, 0x12, 0x34, 0, 80])
+    yield "line-4", b"PROXY TCP4 192.0.2.1 10.0.0.1 4660 80\r\nGET / HTTP/1.1\r\n"
+    yield "line-6", b"PROXY TCP6 2001:db8::1 ::1 4660 80\r\n"
+    yield "line-unknown", b"PROXY UNKNOWN\r\n"
+    yield "binary-4", signature + b"\x21\x11\x00\x0c" + four + b"GET /"
+    yield "binary-6", signature + b"\x21\x21\x00\x24" + bytes(36)
+    yield "binary-local", signature + b"\x20\x00\x00\x00"
+    yield "forwarded", b"for=192.0.2.1;proto=https, For=\"[2001:db8::1]:4711\""
+    yield "x-forwarded-for", b"192.0.2.9, 192.0.2.1:80, 10.0.0.2"
+
+
 def main(corpus):
     for target, seeds in (
         ("frames", frames()),
@@ -109,6 +165,10 @@ def main(corpus):
         ("commands_json", commands_json()),
         ("commands_msgpack", commands_msgpack()),
         ("envelope", envelopes()),
+        ("token", tokens()),
+        ("pattern", patterns()),
+        ("api_body", api_bodies()),
+        ("proxy_header", proxy_headers()),
     ):
         folder = Path(corpus) / target
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 //! HTTP as both ports speak it: heads, the opening handshake, answers, and the internal port.
 
 pub(crate) mod answer;
-pub(crate) mod api;
+pub mod api;
 mod assets;
 mod coding;
 pub mod credentials;

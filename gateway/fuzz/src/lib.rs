@@ -1,6 +1,8 @@
 //! What the targets share: a request's way from a client to the members of every format, without
 //! the sockets between, checked at each step.
 
+pub mod api;
+
 use bytes::Bytes;
 use fanfare_shared::code::ErrorCode;
 use fanfare_shared::codec::{Format, decode, encode_publication};

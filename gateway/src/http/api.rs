@@ -21,7 +21,7 @@ use axum::routing::{any, delete, get, post};
 
 use self::error::ApiError;
 use self::extract::Caller;
-pub(crate) use self::state::{Api, Broker};
+pub use self::state::{Api, Broker};
 
 /// The largest batch, in bytes.
 const MAX_BATCH: usize = 8 * 1024 * 1024;
@@ -30,7 +30,7 @@ const MAX_BATCH: usize = 8 * 1024 * 1024;
 const MAX_AROUND: usize = 4 * 1024;
 
 /// The routes under `/v1`.
-pub(crate) fn router(api: Api) -> Router {
+pub fn router(api: Api) -> Router {
     let single = DefaultBodyLimit::max(api.max_message.saturating_mul(2) + MAX_AROUND);
     Router::new()
         .route("/v1/batch", post(messages::batch))

@@ -12,7 +12,7 @@ use crate::auth::{ApiKeys, Rules};
 
 /// What the API works on. Empty until the node has it.
 #[derive(Clone)]
-pub(crate) struct Api {
+pub struct Api {
     pub(super) keys: Arc<ApiKeys>,
     /// The largest payload, in bytes.
     pub(super) max_message: usize,
@@ -24,19 +24,23 @@ pub(crate) struct Api {
 }
 
 /// What operations act on.
-pub(crate) struct Broker {
-    pub(crate) hub: Arc<Hub>,
-    pub(crate) roster: Arc<Roster>,
-    pub(crate) rules: Rules,
+pub struct Broker {
+    /// The rooms.
+    pub hub: Arc<Hub>,
+    /// Who is in them.
+    pub roster: Arc<Roster>,
+    /// What holds in each.
+    pub rules: Rules,
     /// Counts what is published by the API.
-    pub(crate) publishes: IntCounter,
+    pub publishes: IntCounter,
     /// How many revocations are in force.
-    pub(crate) revocations: IntGauge,
+    pub revocations: IntGauge,
 }
 
 impl Api {
     /// Reads the keys. [`Api::begin`] has it serve.
-    pub(crate) fn new(config: &Config) -> Self {
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
         Self {
             keys: Arc::new(ApiKeys::new(&config.api)),
             max_message: config.limits.max_message,
@@ -47,7 +51,7 @@ impl Api {
     }
 
     /// Serves from now on.
-    pub(crate) fn begin(&self, broker: Broker) {
+    pub fn begin(&self, broker: Broker) {
         let _ = self.broker.set(broker);
     }
 
