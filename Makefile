@@ -1,7 +1,7 @@
 # What people run. Each target says what it does: `make help`.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test client client-test server-test client-verify tools lint circles docs ci smoke chaos autobahn fuzz \
+.PHONY: help run test client client-test server-test client-verify tools lint circles docs deny ci smoke chaos autobahn fuzz \
 	cluster bench bench-check benches compare scale rolling-restart generate verify
 
 help: ## Show this list
@@ -40,6 +40,9 @@ circles: ## Check that source files import each other in one direction
 docs: ## Build the documentation of the code
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 
+deny: ## Check licences, versions and known faults of what is depended on (needs cargo-deny)
+	.ci/deny
+
 smoke: ## Drive a node with k6, and see that the check can fail
 	cargo build -p fanfare-gateway
 	loadtest/k6/run smoke
@@ -51,7 +54,7 @@ chaos: ## Break a cluster on purpose, fault by fault, and check what clients wer
 autobahn: ## Hold a node to RFC 6455 with the Autobahn test suite (needs Python 2.7)
 	gateway/tests/autobahn/run
 
-fuzz: ## Fuzz frames, handshakes, commands and envelopes, 5 minutes each
+fuzz: ## Fuzz all that reads bytes from outside, 5 minutes each
 	gateway/fuzz/run
 
 cluster: ## Start Redis, three nodes, HAProxy and Prometheus here; Ctrl-C stops all
