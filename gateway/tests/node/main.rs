@@ -33,6 +33,7 @@ mod census;
 mod cluster;
 mod commands;
 mod control;
+mod cross_site;
 mod crowd;
 #[cfg(target_os = "linux")]
 mod descriptors;
