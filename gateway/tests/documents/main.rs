@@ -226,6 +226,45 @@ fn what_must_stay_true_is_held_by_a_type_a_lint_or_a_test_that_is_there() {
 }
 
 #[test]
+fn each_attempt_is_tried_by_a_test_that_is_there() {
+    let sources: Vec<_> = files()
+        .iter()
+        .filter(|name| name.ends_with(".rs"))
+        .map(|name| fs::read_to_string(root().join(name)).expect("source"))
+        .collect();
+    let security = fs::read_to_string(root().join("shared/SECURITY.md"));
+    let security = security.expect("SECURITY.md");
+    let rows: Vec<_> = security
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| attempt "))
+        .collect();
+    assert!(rows.len() > 20, "{} attempts", rows.len());
+    for row in rows {
+        let tried = row.trim_end_matches(" |").rsplit("| ").next();
+        let mut names = tried
+            .unwrap_or_default()
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .peekable();
+        assert!(names.peek().is_some(), "no test: {row}");
+        for name in names {
+            let declared = format!("fn {name}(");
+            let is_test = |source: &String| {
+                let before = source.split_once(&declared).map(|(before, _)| before);
+                before.is_some_and(|before| {
+                    before
+                        .rsplit("\n\n")
+                        .next()
+                        .is_some_and(|near| near.contains("test]"))
+                })
+            };
+            assert!(sources.iter().any(is_test), "no test is called {name}");
+        }
+    }
+}
+
+#[test]
 fn the_way_of_a_publication_is_short() {
     let architecture = fs::read_to_string(root().join("shared/ARCHITECTURE.md"));
     let architecture = architecture.expect("ARCHITECTURE.md");

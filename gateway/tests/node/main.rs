@@ -29,6 +29,7 @@ mod socket;
 mod token;
 
 mod api;
+mod attempts;
 mod census;
 mod cluster;
 mod commands;

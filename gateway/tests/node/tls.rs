@@ -6,6 +6,7 @@ mod bytewise;
 mod commands;
 mod internal;
 mod reload;
+mod renegotiation;
 mod wss;
 
 use rustix::process::Signal;

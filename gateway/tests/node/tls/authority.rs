@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::client::WantsClientCert;
-use rustls::crypto::aws_lc_rs;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::version::TLS13;
-use rustls::{ClientConfig, ConfigBuilder, RootCertStore, SupportedProtocolVersion};
+use rustls::{
+    ClientConfig, ConfigBuilder, RootCertStore, SupportedCipherSuite, SupportedProtocolVersion,
+};
 use tempfile::TempDir;
 
 use crate::node::own_addresses;
@@ -77,6 +79,17 @@ impl Authority {
         config
     }
 
+    /// What a client has that trusts it and knows no other ciphers than these.
+    pub(super) fn client_with(
+        &self,
+        ciphers: &[SupportedCipherSuite],
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> ClientConfig {
+        let mut provider = aws_lc_rs::default_provider();
+        provider.cipher_suites = ciphers.to_vec();
+        self.trusting_by(provider, versions).with_no_client_auth()
+    }
+
     /// What a client has that trusts it and shows a certificate of `other`.
     pub(super) fn client_with_certificate(&self, other: &Self) -> ClientConfig {
         let (signed, pair) = other.sign(vec!["client".to_owned()]);
@@ -90,9 +103,17 @@ impl Authority {
         &self,
         versions: &[&'static SupportedProtocolVersion],
     ) -> ConfigBuilder<ClientConfig, WantsClientCert> {
+        self.trusting_by(aws_lc_rs::default_provider(), versions)
+    }
+
+    fn trusting_by(
+        &self,
+        provider: CryptoProvider,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> ConfigBuilder<ClientConfig, WantsClientCert> {
         let mut roots = RootCertStore::empty();
         roots.add(self.certificate.clone()).expect("a root");
-        ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        ClientConfig::builder_with_provider(Arc::new(provider))
             .with_protocol_versions(versions)
             .expect("versions")
             .with_root_certificates(roots)
