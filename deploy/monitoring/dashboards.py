@@ -160,6 +160,8 @@ NODE = [
         line("Gave way", "ops", "HandshakeFailures", "Silent or slow sockets that were let go of for others.", (rate("fanfare_displaced_total", "of"), "{{of}}"), width=8),
         line("Accept failures", "ops", "FdHeadroom", "By port. Anything but 0: something else takes the node's file descriptors.", (rate("fanfare_accept_failures_total", "port"), "{{port}}"), width=8),
         line("Rate limited", "ops", "HandshakeFailures", "Commands refused because a connection used up a limit, by which.", (rate("fanfare_rate_limited_total", "limit"), "{{limit}}"), width=8),
+        line("Questions to the application", "ops", "HandshakeFailures", "Whether a client may connect, join or publish, by how they ended. Late, failed and crowded ones had no answer.", (rate("fanfare_hook_questions_total", "hook, outcome"), "{{hook}} {{outcome}}"), width=8),
+        line("Its answers, p99", "s", "HandshakeFailures", "How long the application takes to answer one request, against hooks.timeout.", *quantiles("fanfare_hook_request_seconds", 0.99, by="hook"), width=8),
         line("Joins refused", "ops", "MemoryPerConnectionRising", "The node has as many rooms as limits.rooms.", (rate("fanfare_rooms_refused_total", "pod"), "{{pod}}"), width=8),
         line("Logs in memory", "short", "MemoryPerConnectionRising", "On nodes without Redis.", ("sum by (pod) (fanfare_memory_logs{$S})", "{{pod}}"), width=8),
         line("Bytes of logs in memory", "bytes", "MemoryPerConnectionRising", "On nodes without Redis, against memory.bytes.", ("sum by (pod) (fanfare_memory_log_bytes{$S})", "{{pod}}"), width=8),

@@ -5,10 +5,12 @@
 
 pub mod auth;
 mod budget;
+mod causes;
 pub mod cli;
 mod clock;
 pub mod dispatch;
 pub mod door;
+pub mod hook;
 pub mod http;
 mod log;
 pub mod message;
@@ -20,6 +22,7 @@ mod panic;
 mod quota;
 pub mod session;
 mod signals;
+pub mod signature;
 pub mod socket;
 mod stream;
 mod worker;

@@ -38,6 +38,7 @@ use self::listener::{Access, Dispatcher};
 use self::workers::{WorkerHandle, Workers};
 use crate::auth::{OriginPolicy, Rules, Tokens};
 use crate::door::Doors;
+use crate::hook::Hooks;
 use crate::http::api::{Api, Broker};
 use crate::http::internal::{Internal, Readiness};
 use crate::http::public;
@@ -150,6 +151,7 @@ pub async fn run(
             duties.spawn("jwks", keys::fetch(Arc::clone(tokens)));
         }
     }
+    let hooks = Hooks::new(&config.hooks, &registry)?.map(Arc::new);
     let uninformed = Arc::clone(&readiness.uninformed);
     if tokens.is_some() {
         uninformed.store(hub.workers(), Ordering::Release);
@@ -160,6 +162,7 @@ pub async fn run(
         rules,
         origins: OriginPolicy::new(&config.auth.origins, tokens.is_some()),
         tokens,
+        hooks,
         doors: Doors::default(),
         certificate: certificate.clone(),
         router: public::router(),

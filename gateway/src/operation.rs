@@ -19,7 +19,7 @@ pub use self::forget::Forget;
 pub use self::history::History;
 pub use self::join::Join;
 pub use self::presence::Presence;
-pub use self::publish::{Draft, Publish, now};
+pub use self::publish::{Draft, Parked, Publish, now};
 pub use self::revoke::{REVOKED, Revoke, revoked_log};
 pub use self::room_state::RoomState;
 pub use self::send::Send;

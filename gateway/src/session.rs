@@ -44,8 +44,9 @@ pub struct Session {
     credential: Option<Arc<Credential>>,
     /// The rooms in which that is good for nothing any more.
     revoked: Box<[RoomPattern]>,
-    /// Whether a token is being checked, which decides on all that comes behind it.
-    is_renewing: bool,
+    /// How many decisions are awaited that all has to wait for that comes behind: on a token, or by
+    /// the application's backend.
+    held: u32,
     /// Where messages to its user come.
     mailbox: Option<Mailbox>,
     /// The room whose join the reader waits for.
@@ -176,7 +177,7 @@ impl Session {
         let awaited = self.awaited.as_ref();
         self.under_way() < most
             && self.joining.len() < most
-            && !self.is_renewing
+            && self.held == 0
             && awaited.is_none_or(|room| !self.is_joining(room.as_str()))
             && (!self.awaits_quiet || self.is_quiet(around))
     }

@@ -19,6 +19,7 @@ pub use self::json::decode as decode_json;
 pub use self::msgpack::decode as decode_msgpack;
 pub(crate) use self::msgpack::value_len;
 pub(crate) use self::write::Writer;
+pub use self::write::payload_as_json;
 use self::write::{JsonWriter, MsgPackWriter};
 use crate::frame::{FrameBuilder, Opcode};
 use crate::{Event, Publication, Request};

@@ -8,6 +8,7 @@ mod access;
 mod api;
 mod auth;
 mod error;
+mod hooks;
 mod key;
 mod listen;
 mod load;
@@ -33,6 +34,7 @@ pub use access::Access;
 pub use api::{API_VERBS, Api, ApiKey};
 pub use auth::{Auth, AuthKey, Claims, Origins};
 pub use error::ConfigError;
+pub use hooks::{Fail, Hooks};
 pub use key::{API_KEYS, AUTH_KEYS, KEYS, Key, Kind, ROOM_KEYS};
 pub use listen::Listen;
 pub use load::{OTHER_VARIABLES, Sources};
@@ -81,6 +83,8 @@ pub struct Config {
     pub auth: Auth,
     /// Who may use the HTTP API.
     pub api: Api,
+    /// The backend that is asked before clients may do something.
+    pub hooks: Hooks,
     /// What a node takes on before it refuses.
     pub limits: Limits,
     /// The proxies in front of the node.
@@ -301,6 +305,7 @@ impl Default for Config {
             presence: Presence::default(),
             auth: Auth::default(),
             api: Api::default(),
+            hooks: Hooks::default(),
             limits: Limits::default(),
             proxy: Proxy::default(),
             drain: Drain::default(),

@@ -20,6 +20,7 @@ use fanfare_gateway::dispatch::{
     self, Counted, Endpoint as _, Errands, Hearing, Host, Near, Next, Outlet,
 };
 use fanfare_gateway::door::Door;
+use fanfare_gateway::hook::Hooks;
 use fanfare_gateway::session::{Session, Surroundings};
 use fanfare_shared::code::CloseCode;
 use fanfare_shared::config::{Limits, SlowConsumer};
@@ -392,6 +393,10 @@ impl Host for Worker {
 
     fn roster(&self) -> &Roster {
         &self.shared.roster
+    }
+
+    fn hooks(&self) -> Option<&Arc<Hooks>> {
+        None
     }
 
     fn anonymous(&self) -> &Arc<Identity> {

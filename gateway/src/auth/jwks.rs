@@ -4,7 +4,6 @@
 //! redirected, unless the configuration says so: who controls the provider's name should not have
 //! nodes ask around in their own network. An outage costs nothing but new keys.
 
-use std::fmt::Write as _;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -20,6 +19,7 @@ use tokio::time::Instant;
 
 use super::key::Key;
 use super::keyring::KeyError;
+use crate::causes::chain;
 
 /// How long a fetch may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -174,18 +174,6 @@ fn is_private_v6(address: Ipv6Addr) -> bool {
         // NAT64 and 6to4 lead to addresses of version 4.
         || first == 0x2002
         || (first == 0x64 && address.segments()[1] == 0xff9b)
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        // Writing to a string cannot fail.
-        let _ = write!(text, ": {next}");
-        cause = next.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ pub struct Credential {
     pub grants: Grants,
     /// The rooms that it joins with the handshake.
     pub auto: Vec<RoomName>,
-    /// When the token runs out, in seconds since 1970.
+    /// When the token runs out, in seconds since 1970; never, where it is `u64::MAX`.
     pub expires: u64,
     /// When it was issued, in seconds since 1970.
     pub issued: Option<u64>,
@@ -151,7 +151,7 @@ impl Tokens {
     pub fn check(&self, token: &str) -> Result<Credential, Rejected> {
         let header = decode_header(token).map_err(|error| invalid(not_a_token(error.kind())))?;
         let claims = self.claims_of(token, &header)?;
-        self.read(&claims)
+        Credential::read(&claims, &self.claims)
     }
 
     /// The claims of a token that a key here fits.
@@ -232,83 +232,90 @@ impl Tokens {
             other => not_a_token(other),
         })
     }
+}
 
-    /// Reads the claims of a good token.
-    fn read(&self, claims: &Map<String, Value>) -> Result<Credential, Rejected> {
-        let user = self.user(claims)?;
-        let info = match find(claims, &self.claims.info) {
+impl Credential {
+    /// Reads claims, which `names` names.
+    ///
+    /// # Errors
+    ///
+    /// Says which claim cannot be used, and why.
+    pub fn read(claims: &Map<String, Value>, names: &Claims) -> Result<Self, Rejected> {
+        let user = user_of(claims, names)?;
+        let info = match find(claims, &names.info) {
             None | Some(Value::Null) => None,
             Some(value) => Some(value.to_string().into_boxed_str()),
         };
         if info.as_ref().is_some_and(|info| info.len() > MAX_INFO) {
-            let name = &self.claims.info;
+            let name = &names.info;
             let problem = format!("its `{name}` is larger than {MAX_INFO} bytes");
             return Err(invalid(problem));
         }
-        let grants = match find(claims, &self.claims.rooms) {
+        let grants = match find(claims, &names.rooms) {
             None | Some(Value::Null) => Grants::default(),
             Some(Value::Object(rooms)) => Grants::read(rooms, user.as_deref())
-                .map_err(|problem| invalid(format!("its `{}` {problem}", self.claims.rooms)))?,
+                .map_err(|problem| invalid(format!("its `{}` {problem}", names.rooms)))?,
             Some(_) => {
-                let name = &self.claims.rooms;
+                let name = &names.rooms;
                 let problem = format!("its `{name}` is no object of patterns, each with its verbs");
                 return Err(invalid(problem));
             }
         };
-        let auto = self.auto(claims, user.as_deref())?;
-        let seconds = |name| claims.get(name).and_then(seconds);
-        Ok(Credential {
+        let auto = auto_of(claims, names, user.as_deref())?;
+        Ok(Self {
             identity: Arc::new(Identity { user, info }),
             grants,
             auto,
-            expires: seconds("exp").unwrap_or_default(),
-            issued: seconds("iat"),
+            expires: claims
+                .get("exp")
+                .map_or(u64::MAX, |value| seconds(value).unwrap_or_default()),
+            issued: claims.get("iat").and_then(seconds),
             id: claims.get("jti").and_then(Value::as_str).map(Box::from),
         })
     }
+}
 
-    fn user(&self, claims: &Map<String, Value>) -> Result<Option<Box<str>>, Rejected> {
-        let name = &self.claims.user;
-        let user = match find(claims, name) {
-            None | Some(Value::Null) => return Ok(None),
-            Some(Value::String(user)) => user.clone(),
-            Some(Value::Number(number)) if number.is_u64() || number.is_i64() => number.to_string(),
-            Some(_) => return Err(invalid(format!("its `{name}` is no text"))),
-        };
-        if user.is_empty() || user.len() > MAX_USER || user.chars().any(char::is_control) {
-            return Err(invalid(format!(
-                "its `{name}` is not 1 to {MAX_USER} bytes without control characters"
-            )));
-        }
-        Ok(Some(user.into_boxed_str()))
+fn user_of(claims: &Map<String, Value>, names: &Claims) -> Result<Option<Box<str>>, Rejected> {
+    let name = &names.user;
+    let user = match find(claims, name) {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::String(user)) => user.clone(),
+        Some(Value::Number(number)) if number.is_u64() || number.is_i64() => number.to_string(),
+        Some(_) => return Err(invalid(format!("its `{name}` is no text"))),
+    };
+    if user.is_empty() || user.len() > MAX_USER || user.chars().any(char::is_control) {
+        return Err(invalid(format!(
+            "its `{name}` is not 1 to {MAX_USER} bytes without control characters"
+        )));
     }
+    Ok(Some(user.into_boxed_str()))
+}
 
-    fn auto(
-        &self,
-        claims: &Map<String, Value>,
-        user: Option<&str>,
-    ) -> Result<Vec<RoomName>, Rejected> {
-        let name = &self.claims.auto;
-        let problem = |problem: String| invalid(format!("its `{name}` {problem}"));
-        let rooms = match find(claims, name) {
-            None | Some(Value::Null) => return Ok(Vec::new()),
-            Some(Value::Array(rooms)) if rooms.len() <= MAX_AUTO => rooms,
-            _ => return Err(problem(format!("is no list of up to {MAX_AUTO} rooms"))),
-        };
-        rooms
-            .iter()
-            .map(|room| {
-                let text = room
-                    .as_str()
-                    .ok_or_else(|| problem(format!("has {room}, which is no room")))?;
-                if user.is_none() && text.contains("{sub}") {
-                    return Err(problem("needs a user, and the token names none".to_owned()));
-                }
-                let text = text.replace("{sub}", user.unwrap_or_default());
-                RoomName::new(&text).map_err(|error| problem(format!("has {room}: {error}")))
-            })
-            .collect()
-    }
+fn auto_of(
+    claims: &Map<String, Value>,
+    names: &Claims,
+    user: Option<&str>,
+) -> Result<Vec<RoomName>, Rejected> {
+    let name = &names.auto;
+    let problem = |problem: String| invalid(format!("its `{name}` {problem}"));
+    let rooms = match find(claims, name) {
+        None | Some(Value::Null) => return Ok(Vec::new()),
+        Some(Value::Array(rooms)) if rooms.len() <= MAX_AUTO => rooms,
+        _ => return Err(problem(format!("is no list of up to {MAX_AUTO} rooms"))),
+    };
+    rooms
+        .iter()
+        .map(|room| {
+            let text = room
+                .as_str()
+                .ok_or_else(|| problem(format!("has {room}, which is no room")))?;
+            if user.is_none() && text.contains("{sub}") {
+                return Err(problem("needs a user, and the token names none".to_owned()));
+            }
+            let text = text.replace("{sub}", user.unwrap_or_default());
+            RoomName::new(&text).map_err(|error| problem(format!("has {room}: {error}")))
+        })
+        .collect()
 }
 
 impl std::fmt::Debug for Tokens {

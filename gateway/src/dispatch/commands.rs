@@ -3,19 +3,22 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use fanfare_broker::backend::{Pending, Snapshot};
+use fanfare_broker::backend::Snapshot;
 use fanfare_shared::code::{CloseCode, ErrorCode};
-use fanfare_shared::{Event, Position, RoomName};
+use fanfare_shared::{Event, RoomName};
 
 use super::admission::leave;
 use super::answers::{answer, later};
 use super::endpoint::Endpoint as _;
+use super::hooks::{asked, join_if_allowed, publish_if_allowed};
 use super::host::Host;
 use super::mailbox::send;
 use super::outlet::Counted;
-use super::replies::{refuse, reply, say};
-use crate::operation::{History, Presence, Publish};
-use crate::session::{Detached, Effect, Refusal};
+use super::publish::publish;
+use super::replies::{refuse, reply};
+use crate::hook::Hook;
+use crate::operation::{History, Presence};
+use crate::session::{Effect, Refusal};
 
 /// Does what a session asks for.
 pub(super) fn act<H: Host>(host: &H, endpoint: &Rc<H::Endpoint>, effect: Effect<'_>) {
@@ -25,7 +28,10 @@ pub(super) fn act<H: Host>(host: &H, endpoint: &Rc<H::Endpoint>, effect: Effect<
             join,
             id,
             announced,
-        } => join.act(host.index(), endpoint.ticket(id, announced), host.hub()),
+        } => match asked(host, Hook::Join, join.rule()).filter(|_| !join.is_by_server()) {
+            None => join.act(host.index(), endpoint.ticket(id, announced), host.hub()),
+            Some(hooks) => join_if_allowed(host, endpoint, hooks, join, id, announced),
+        },
         Effect::Leave { membership, id } => {
             leave(host, endpoint, &membership);
             let (room, reason) = (membership.name.as_str(), None);
@@ -34,7 +40,10 @@ pub(super) fn act<H: Host>(host: &H, endpoint: &Rc<H::Endpoint>, effect: Effect<
         Effect::Publish {
             publish: wanted,
             id,
-        } => publish(host, endpoint, wanted, id),
+        } => match asked(host, Hook::Publish, wanted.rule()) {
+            None => publish(host, endpoint, wanted, id),
+            Some(hooks) => publish_if_allowed(host, endpoint, hooks, wanted, id),
+        },
         Effect::History {
             history: wanted,
             id,
@@ -74,44 +83,6 @@ pub fn join_at_once<H: Host>(
         drop(session);
         act(host, endpoint, effect);
     }
-}
-
-fn publish<H: Host>(host: &H, endpoint: &Rc<H::Endpoint>, publish: Publish<'_>, id: Option<u64>) {
-    host.count(Counted::Publish);
-    let room = id.map(|_| publish.room().clone());
-    let identity = endpoint.session().borrow().identity();
-    let user = identity.as_deref().and_then(|known| known.user.as_deref());
-    let outcome = publish.act(Some((endpoint.client(), user)), host.hub());
-    let Some(room) = room else {
-        return detach(host, endpoint, outcome);
-    };
-    answer(
-        host,
-        endpoint,
-        id,
-        outcome,
-        move |host, endpoint, position| {
-            published(host, endpoint, position);
-            let room = room.as_str();
-            say(host, endpoint, &Event::Published { id, room, position });
-        },
-    );
-}
-
-/// Leaves an outcome that nobody awaits: of a failure the client is told.
-fn detach<H: Host>(host: &H, endpoint: &Rc<H::Endpoint>, outcome: Pending<Option<Position>>) {
-    if matches!(outcome, Pending::Ready(_)) {
-        return answer(host, endpoint, None, outcome, published);
-    }
-    let ticket = endpoint.ticket(None, false);
-    let make = || Detached::new(Arc::clone(host.inbox()), ticket);
-    let held = endpoint.session().borrow_mut().detach(make);
-    outcome.settle(move |outcome| held.settle(outcome));
-}
-
-fn published<H: Host>(host: &H, endpoint: &Rc<H::Endpoint>, position: Option<Position>) {
-    let mut session = endpoint.session().borrow_mut();
-    session.published(position, &host.around(endpoint));
 }
 
 fn history<H: Host>(host: &H, endpoint: &Rc<H::Endpoint>, history: History, id: Option<u64>) {

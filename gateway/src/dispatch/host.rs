@@ -14,6 +14,7 @@ use super::endpoint::Endpoint as _;
 use super::hearing::Hearing;
 use super::outlet::Outlet;
 use super::turn::Turn;
+use crate::hook::Hooks;
 use crate::session::Surroundings;
 
 /// One worker's part of a node. Owned by one thread.
@@ -32,6 +33,8 @@ pub trait Host: Errands {
     fn members(&self) -> &RefCell<Members<usize>>;
     /// What a connection's session has around it.
     fn around<'a>(&'a self, endpoint: &'a Rc<Self::Endpoint>) -> impl Surroundings + 'a;
+    /// The application's backend, where it is asked.
+    fn hooks(&self) -> Option<&Arc<Hooks>>;
     /// What was done since others could go on.
     fn turn(&self) -> &Turn;
     /// What it knows of what concerns all nodes.

@@ -24,10 +24,10 @@ pub fn renew_later<H: Host>(
     check: impl Future<Output = Result<Credential, Rejected>> + 'static,
 ) {
     // What is asked for behind it is for the new token to decide.
-    endpoint.session().borrow_mut().begin_renewal();
+    endpoint.session().borrow_mut().hold();
     later(host, endpoint, id, async move |host, endpoint| {
         let checked = check.await;
-        endpoint.session().borrow_mut().end_renewal();
+        endpoint.session().borrow_mut().release();
         if endpoint.is_open() {
             renew(host, endpoint, id, checked);
         }

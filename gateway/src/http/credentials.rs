@@ -3,6 +3,8 @@
 //! Read apart from the handshake itself, and only on nodes that ask for it: most handshakes should
 //! not pay for this.
 
+use std::collections::BTreeMap;
+
 use percent_encoding::percent_decode_str;
 
 /// The subprotocol that carries a token: browsers can set no header but that of the subprotocols.
@@ -18,6 +20,8 @@ pub struct Places<'a> {
     pub cookie: Option<&'a str>,
     /// Whether one may stand in the address.
     pub query: bool,
+    /// The other headers that are kept, in lower case.
+    pub headers: &'a [String],
 }
 
 /// What a handshake shows for itself.
@@ -29,6 +33,8 @@ pub struct Credentials {
     pub origin: Option<String>,
     /// The host that is connected to.
     pub host: String,
+    /// The headers that are kept, by their names in lower case; of several the last.
+    pub headers: BTreeMap<String, String>,
     /// Whether the client cannot see why a handshake is refused, and so has to be told in a close
     /// frame: scripts in browsers see no status.
     pub is_blind: bool,
@@ -48,6 +54,13 @@ pub fn read(head: &[u8], places: Places<'_>) -> Credentials {
             continue;
         };
         let (name, value) = (header.name, value.trim());
+        if let Some(kept) = places
+            .headers
+            .iter()
+            .find(|kept| kept.eq_ignore_ascii_case(name))
+        {
+            found.headers.insert(kept.clone(), value.to_owned());
+        }
         if name.eq_ignore_ascii_case("authorization") {
             // RFC 6750, section 2.1; the scheme's case does not matter (RFC 9110, section 11.1).
             if let Some((scheme, token)) = value.split_once(' ')
@@ -112,6 +125,7 @@ mod tests {
         let everywhere = Places {
             cookie: Some("session"),
             query: true,
+            headers: &[],
         };
         for (target, headers) in [
             ("/ws", "Authorization: Bearer a.b.c\r\n"),
@@ -145,7 +159,7 @@ mod tests {
         }
         let cookie = Places {
             cookie: Some("session"),
-            query: false,
+            ..Places::default()
         };
         let found = shown("/ws", "Cookie: xsession=a.b.c\r\n", cookie);
         assert_eq!(found.tokens, [""; 0]);

@@ -14,6 +14,7 @@ pub struct Join {
     room: RoomName,
     rule: Arc<RoomRule>,
     replay: Replay,
+    by_server: bool,
 }
 
 impl Join {
@@ -37,14 +38,29 @@ impl Join {
             // With the join it is a member.
             authorize(Verb::History, room.as_str(), &rule, client.as_member())?;
         }
-        Ok(Self { room, rule, replay })
+        Ok(Self {
+            room,
+            rule,
+            replay,
+            by_server: false,
+        })
     }
 
     /// The same where a backend makes the client a member: it was authorized when it said so.
     #[must_use]
     pub const fn by_server(room: RoomName, rule: Arc<RoomRule>) -> Self {
-        let replay = Replay::None;
-        Self { room, rule, replay }
+        Self {
+            room,
+            rule,
+            replay: Replay::None,
+            by_server: true,
+        }
+    }
+
+    /// Whether a backend makes the client a member.
+    #[must_use]
+    pub const fn is_by_server(&self) -> bool {
+        self.by_server
     }
 
     /// The room.

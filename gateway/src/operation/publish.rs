@@ -54,6 +54,12 @@ impl<'a> Publish<'a> {
         &self.room
     }
 
+    /// The room's rule.
+    #[must_use]
+    pub const fn rule(&self) -> &Arc<RoomRule> {
+        &self.rule
+    }
+
     /// The message.
     #[must_use]
     pub const fn draft(&self) -> &Draft<'a> {
@@ -79,6 +85,66 @@ impl<'a> Publish<'a> {
             log: log(&rule),
             key: draft.key.as_deref(),
         })
+    }
+}
+
+/// A publish that waits, apart from the message it came in.
+#[derive(Debug)]
+pub struct Parked {
+    room: RoomName,
+    rule: Arc<RoomRule>,
+    event: Option<String>,
+    key: Option<String>,
+    echo: bool,
+    data: Data<Vec<u8>>,
+}
+
+impl Parked {
+    /// Copies what it borrows.
+    #[must_use]
+    pub fn new(publish: Publish<'_>) -> Self {
+        let Publish { room, rule, draft } = publish;
+        Self {
+            room,
+            rule,
+            event: draft.event.map(Cow::into_owned),
+            key: draft.key.map(Cow::into_owned),
+            echo: draft.echo,
+            data: Data {
+                encoding: draft.data.encoding,
+                bytes: draft.data.bytes.to_vec(),
+            },
+        }
+    }
+
+    /// The room.
+    #[must_use]
+    pub const fn room(&self) -> &RoomName {
+        &self.room
+    }
+
+    /// Its rule.
+    #[must_use]
+    pub const fn rule(&self) -> &Arc<RoomRule> {
+        &self.rule
+    }
+
+    /// What waited.
+    #[must_use]
+    pub fn publish(&self) -> Publish<'_> {
+        Publish {
+            room: self.room.clone(),
+            rule: Arc::clone(&self.rule),
+            draft: Draft {
+                event: self.event.as_deref().map(Cow::Borrowed),
+                key: self.key.as_deref().map(Cow::Borrowed),
+                echo: self.echo,
+                data: Data {
+                    encoding: self.data.encoding,
+                    bytes: &self.data.bytes,
+                },
+            },
+        }
     }
 }
 

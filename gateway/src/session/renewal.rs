@@ -8,16 +8,28 @@ use fanfare_shared::config::{RoomPattern, RoomRule};
 
 use super::{Joining, Membership, Refusal, Session};
 use crate::auth::{Credential, Denied, Verb, authorize};
+use crate::operation::Parked;
 
 impl Session {
-    /// Notes that a token is being checked: what is asked for meanwhile waits.
-    pub const fn begin_renewal(&mut self) {
-        self.is_renewing = true;
+    /// Notes that a decision is awaited: what is asked for meanwhile waits.
+    pub const fn hold(&mut self) {
+        self.held += 1;
     }
 
-    /// Notes that it was checked.
-    pub const fn end_renewal(&mut self) {
-        self.is_renewing = false;
+    /// Notes that it is there.
+    pub const fn release(&mut self) {
+        self.held -= 1;
+    }
+
+    /// Whether a publish that was held up may go on.
+    ///
+    /// # Errors
+    ///
+    /// If the token, or what is left of it, does not let it any more.
+    pub fn may_publish(&self, parked: &Parked) -> Result<(), Refusal> {
+        let room = parked.room().as_str();
+        let actor = self.actor(self.membership(room).is_some());
+        authorize(Verb::Publish, room, parked.rule(), actor).map_err(Refusal::from)
     }
 
     /// Takes the next token, of which nothing is [revoked](Self::revoke) yet. Answers the memberships that it does not grant, which the session gives

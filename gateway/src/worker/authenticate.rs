@@ -1,5 +1,6 @@
 //! The tokens of connections: taking the next one, and an end to those whose last one ran out.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -10,8 +11,12 @@ use super::Worker;
 use super::connection::Connection;
 use crate::auth::{Credential, OriginPolicy, Rejected, Tokens};
 use crate::dispatch;
+use crate::hook::{Connect, Hook, Hooks, Question, Verdict};
 use crate::http::credentials::{Credentials, Places};
 use crate::http::response::{Response, Status};
+
+const NO_TOKEN: &str = "none is here; send `Authorization: Bearer TOKEN`, or offer the subprotocol \
+                        fanfare.token.TOKEN beside your own";
 
 /// Who a handshake is of.
 pub(super) enum Identified {
@@ -29,22 +34,71 @@ pub(super) enum Identified {
 impl Worker {
     /// Where to look for tokens; `None` where nobody asks for them, nor for origins.
     pub(super) fn token_places(&self) -> Option<Places<'_>> {
-        let is_asked = self.shared.tokens.is_some() || self.shared.origins != OriginPolicy::Any;
+        let hooks = self.connect_hook();
+        let is_asked = self.shared.tokens.is_some()
+            || self.shared.origins != OriginPolicy::Any
+            || hooks.is_some();
         let auth = &self.config().auth;
         is_asked.then_some(Places {
             cookie: auth.cookie.as_deref(),
             query: auth.query,
+            headers: hooks.map_or(&[], |hooks| hooks.headers()),
         })
     }
 
-    /// Finds out who a handshake is of.
+    /// Finds out who a handshake is of, and whether the application lets it.
     pub(super) async fn identify(
         &self,
         shown: Option<Credentials>,
+        address: Option<IpAddr>,
     ) -> Result<Identified, Response> {
-        let Some(shown) = shown else {
+        let Some(mut shown) = shown else {
             return Ok(Identified::Session(None));
         };
+        let Some(hooks) = self.connect_hook() else {
+            return self.identify_by_token(&shown).await;
+        };
+        let connect = Connect {
+            address,
+            headers: std::mem::take(&mut shown.headers),
+            origin: shown.origin.clone(),
+        };
+        let credential = match self.identify_by_token(&shown).await? {
+            Identified::Session(credential) => credential,
+            refused @ Identified::Refused { .. } => return Ok(refused),
+        };
+        let identity = credential.as_ref().map(|credential| &*credential.identity);
+        let question = Question::connect(identity, &connect);
+        let (status, code, reason) = match hooks.ask(question).await {
+            Verdict::Allowed(claims) => match claims.or(credential) {
+                None if self.shared.tokens.is_some() && !self.config().auth.anonymous => {
+                    let reason = Rejected::Invalid(NO_TOKEN.to_owned()).to_string();
+                    (Status::Unauthorized, CloseCode::Unauthorized, reason)
+                }
+                decides => return Ok(Identified::Session(decides)),
+            },
+            Verdict::Denied(reason) => {
+                (Status::Forbidden, CloseCode::Forbidden, reason.to_string())
+            }
+            Verdict::Unknown => {
+                let reason = "the application did not say whether you may connect; try again";
+                let reason = reason.to_owned();
+                (Status::Unavailable, CloseCode::Overloaded, reason)
+            }
+        };
+        if shown.is_blind {
+            return Ok(Identified::Refused { code, reason });
+        }
+        Err(Response::error(status, reason))
+    }
+
+    /// The application's backend, where it is asked who may connect.
+    pub(super) fn connect_hook(&self) -> Option<&Arc<Hooks>> {
+        let hooks = self.shared.hooks.as_ref();
+        hooks.filter(|hooks| hooks.has(Hook::Connect))
+    }
+
+    async fn identify_by_token(&self, shown: &Credentials) -> Result<Identified, Response> {
         if let Some(origin) = &shown.origin
             && !self.shared.origins.allows(origin, &shown.host)
         {
@@ -58,12 +112,11 @@ impl Worker {
             return Ok(Identified::Session(None));
         };
         let rejected = match &shown.tokens[..] {
-            [] if self.config().auth.anonymous => return Ok(Identified::Session(None)),
-            [] => Rejected::Invalid(
-                "none is here; send `Authorization: Bearer TOKEN`, or \
-                offer the subprotocol fanfare.token.TOKEN beside your own"
-                    .to_owned(),
-            ),
+            // The hook may know the client by something else.
+            [] if self.config().auth.anonymous || self.connect_hook().is_some() => {
+                return Ok(Identified::Session(None));
+            }
+            [] => Rejected::Invalid(NO_TOKEN.to_owned()),
             [token] => match self.check(tokens, token).await {
                 Ok(credential) => return Ok(Identified::Session(Some(Arc::new(credential)))),
                 Err(rejected) => rejected,
@@ -96,10 +149,10 @@ impl Worker {
     /// What `welcome` says of a session's token.
     pub(super) fn authentication(&self, credential: Option<&Credential>) -> Authentication {
         match credential {
-            _ if self.shared.tokens.is_none() => Authentication::Open,
+            None if self.shared.tokens.is_none() => Authentication::Open,
             None => Authentication::Anonymous,
             Some(credential) => Authentication::Token {
-                expires: Some(credential.expires),
+                expires: Some(credential.expires).filter(|expires| *expires < u64::MAX),
             },
         }
     }

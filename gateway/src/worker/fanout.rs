@@ -12,6 +12,7 @@ use super::Worker;
 use super::connection::Connection;
 use crate::dispatch::turn::Turn;
 use crate::dispatch::{self, Hearing, Host};
+use crate::hook::Hooks;
 use crate::session::Surroundings;
 
 impl Worker {
@@ -32,6 +33,10 @@ impl Host for Worker {
 
     fn roster(&self) -> &Roster {
         &self.shared.roster
+    }
+
+    fn hooks(&self) -> Option<&Arc<Hooks>> {
+        self.shared.hooks.as_ref()
     }
 
     fn anonymous(&self) -> &Arc<Identity> {

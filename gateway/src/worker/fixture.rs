@@ -47,6 +47,7 @@ pub(crate) fn shared() -> Arc<Shared> {
     Arc::new(Shared {
         rules: Rules::new(&Config::default()),
         tokens: None,
+        hooks: None,
         certificate: None,
         router: Router::new(),
         origins: OriginPolicy::Any,

@@ -61,7 +61,8 @@ impl Worker {
             self.shared.doors.entrances(),
         );
         let reading = async {
-            if self.shared.quotas.ask_for_addresses() || self.config().proxy.protocol {
+            let is_asked = self.shared.quotas.ask_for_addresses() || self.connect_hook().is_some();
+            if is_asked || self.config().proxy.protocol {
                 match self.source(stream.socket()).await? {
                     Source::Address(address) => head.comes_from(address, &self.config().proxy),
                     Source::Unsaid => return Ok(Ending::Respond(unsaid())),
@@ -78,7 +79,12 @@ impl Worker {
             read.unwrap_or_else(|| head.read_the_rest(&stream, &mut self.scratch.borrow_mut()));
         let response = match read {
             Ok(Ending::Upgrade(upgrade, shown, first)) => {
-                match self.enter(shown, head.client()).await {
+                let entered = tokio::select! {
+                    biased;
+                    entered = self.enter(shown, head.client()) => entered,
+                    () = place.lost() => Err(displaced_while_asking()),
+                };
+                match entered {
                     Ok((seat, identified)) => {
                         self.shared
                             .metrics
@@ -135,7 +141,7 @@ impl Worker {
         client: Option<IpAddr>,
     ) -> Result<(Seat, Identified), Response> {
         let mut claims = self.claim(client)?;
-        let identified = self.identify(shown).await?;
+        let identified = self.identify(shown, client).await?;
         if let Identified::Session(Some(credential)) = &identified {
             let user = credential.identity.user.as_deref();
             self.claim_user(&mut claims, user)
@@ -192,6 +198,12 @@ impl Worker {
         }
         Ok(head.take_in(&scratch[..count]))
     }
+}
+
+/// What a client is told that waited for a word about it when others needed its place.
+fn displaced_while_asking() -> Response {
+    let message = "others needed the place before it was known whether you may connect; try again";
+    Response::error(Status::Unavailable, message.to_owned())
 }
 
 /// What a balancer is told that does not say where its client is.

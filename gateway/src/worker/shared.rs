@@ -10,6 +10,7 @@ use fanfare_shared::config::Config;
 use super::quotas::Quotas;
 use crate::auth::{OriginPolicy, Rules, Tokens};
 use crate::door::Doors;
+use crate::hook::Hooks;
 use crate::metrics::Metrics;
 use crate::stream::Certificate;
 
@@ -22,6 +23,8 @@ pub(crate) struct Shared {
     pub(crate) rules: Rules,
     /// What tokens are checked with; none where nobody is asked for one.
     pub(crate) tokens: Option<Arc<Tokens>>,
+    /// The application's backend, where it is asked.
+    pub(crate) hooks: Option<Arc<Hooks>>,
     /// From which web pages browsers may connect.
     pub(crate) origins: OriginPolicy,
     pub(crate) doors: Doors,

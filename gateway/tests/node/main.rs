@@ -45,6 +45,7 @@ mod flood;
 mod forget;
 mod framing;
 mod handshake;
+mod hooks;
 mod ingest;
 mod internal;
 mod life;

@@ -54,6 +54,22 @@ pub(crate) trait Writer: Sized {
     }
 }
 
+/// What a payload is in a JSON event, and whether that is base64 of bytes.
+#[must_use]
+pub fn payload_as_json(data: Data<&[u8]>) -> (String, bool) {
+    let base64 = || (format!("\"{}\"", BASE64.encode(data.bytes)), true);
+    let text = |json: &[u8]| (String::from_utf8_lossy(json).into_owned(), false);
+    match data.encoding {
+        Encoding::Json => text(data.bytes),
+        Encoding::Binary => base64(),
+        Encoding::MsgPack => msgpack_to_json(data.bytes).map_or_else(base64, |json| text(&json)),
+        Encoding::Text => {
+            let text = String::from_utf8_lossy(data.bytes).into_owned();
+            (serde_json::Value::String(text).to_string(), false)
+        }
+    }
+}
+
 /// Writes JSON without spaces.
 pub(super) struct JsonWriter<'a>(&'a mut Vec<u8>);
 

@@ -72,6 +72,10 @@ pub enum Kind {
     Pem,
     /// One web address.
     Url,
+    /// One web address of an own backend.
+    Endpoint,
+    /// Names of headers: one or several.
+    Headers,
     /// Origins of web pages: one or several.
     Origins,
     /// Networks or single addresses: one or several.
@@ -150,6 +154,17 @@ pub const KEYS: &[Key] = &[
     key("auth.claims.rooms", Kind::Claim),
     key("auth.claims.auto", Kind::Claim),
     key("api.key", Kind::Secret),
+    key("hooks.connect", Kind::Endpoint),
+    key("hooks.join", Kind::Endpoint),
+    key("hooks.publish", Kind::Endpoint),
+    key("hooks.secret", Kind::Secret),
+    key("hooks.previous_secret", Kind::Secret),
+    key("hooks.headers", Kind::Headers),
+    key("hooks.timeout", time(100, MINUTE)),
+    key("hooks.fail", Kind::Choice(&["closed", "open"])),
+    key("hooks.concurrency", count("questions", 1, 10_000)),
+    key("hooks.queue", count("questions", 0, 1_000_000)),
+    key("hooks.answers", count("answers", 1, 10_000_000)),
     key("limits.connections", count("connections", 1, 10_000_000)),
     key("limits.handshakes", count("handshakes", 1, 1_000_000)),
     key("limits.handshake_timeout", time(100, 5 * MINUTE)),
@@ -211,6 +226,7 @@ pub const ROOM_KEYS: &[Key] = &[
     key("announce", Kind::Flag),
     key("join", Kind::Choice(Access::WORDS)),
     key("publish", Kind::Choice(Access::WORDS)),
+    key("hooks", Kind::Flag),
     key(
         "slow_consumer",
         Kind::Choice(&["disconnect", "drop_oldest", "latest"]),
@@ -299,6 +315,8 @@ impl Kind {
             Self::Text { what } => format!("give {what}, up to {TEXT_MAX} bytes in one line"),
             Self::Pem => "give a public key in PEM, from its BEGIN line to its END line".to_owned(),
             Self::Url => "give an address that starts with https://".to_owned(),
+            Self::Endpoint => "give an address that starts with https:// or http://".to_owned(),
+            Self::Headers => "give names of headers, with commas in between".to_owned(),
             Self::Words(words) => format!("give a list of some of {}", words.join(", ")),
             Self::Sha256 => "give 64 hexadecimal digits, as sha256sum prints them".to_owned(),
             Self::Origins => format!(
@@ -337,6 +355,7 @@ impl Kind {
             Self::Flag => flag_of(raw),
             Self::Origins => origins_of(raw),
             Self::Networks => networks_of(raw),
+            Self::Headers => headers_of(raw),
             Self::Words(words) => words_of(raw, words),
             _ => {
                 let text = text_of(raw)?;
@@ -367,7 +386,7 @@ impl Kind {
             Self::Text { .. } => check_line(text),
             Self::Pem if text.trim_start().starts_with("-----BEGIN ") => Ok(()),
             Self::Pem => Err("not PEM".to_owned()),
-            Self::Url => {
+            Self::Url | Self::Endpoint => {
                 check_line(text)?;
                 let (_, rest) = text
                     .split_once("://")
@@ -396,6 +415,7 @@ impl Kind {
             | Self::RedisUrls { .. }
             | Self::Origins
             | Self::Networks
+            | Self::Headers
             | Self::Words(_)
             | Self::Flag => Ok(()),
         }
@@ -523,6 +543,31 @@ fn networks_of(raw: &ValueKind) -> Result<ValueKind, String> {
 }
 
 /// Some of the words that are known.
+/// The most headers of one key.
+const HEADERS_MAX: usize = 16;
+
+fn headers_of(raw: &ValueKind) -> Result<ValueKind, String> {
+    let names = list_of(raw)?;
+    // A token (RFC 9110, section 5.6.2).
+    let is_name = |name: &str| {
+        let is_mark = |b: u8| b"!#$%&'*+-.^_`|~".contains(&b);
+        !name.is_empty()
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || is_mark(b))
+    };
+    if names.len() > HEADERS_MAX {
+        return Err(format!("more than {HEADERS_MAX}"));
+    }
+    match names.iter().find(|name| !is_name(name)) {
+        Some(other) => Err(format!(
+            "`{}` is no name of a header",
+            other.escape_default()
+        )),
+        None => Ok(as_list(&names)),
+    }
+}
+
 fn words_of(raw: &ValueKind, known: &[&str]) -> Result<ValueKind, String> {
     let words = list_of(raw)?;
     match words.iter().find(|word| !known.contains(word)) {

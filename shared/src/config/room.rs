@@ -29,6 +29,9 @@ pub struct RoomRule {
     pub join: Access,
     /// Who may publish without a grant. Default `members`, with keys in `auth` `grant`.
     pub publish: Access,
+    /// Whether the backend of `hooks` is asked about the rooms. Default true; set it to false where
+    /// tokens and rules say enough.
+    pub hooks: bool,
     /// What happens to a member whose outbox overflows. Default `disconnect`.
     pub slow_consumer: SlowConsumer,
 }
@@ -73,6 +76,7 @@ impl Default for RoomRule {
             members: Access::Anyone,
             join: Access::Anyone,
             publish: Access::Members,
+            hooks: true,
             slow_consumer: SlowConsumer::default(),
         }
     }

@@ -46,6 +46,7 @@ impl Config {
         check_rules(&self.rooms)?;
         self.auth.check_together()?;
         self.api.check_together()?;
+        self.hooks.check_together()?;
         self.redis.check_together()
     }
 }

@@ -40,6 +40,15 @@ fn every_key_of_the_table_is_a_key_of_the_structs_and_the_other_way_round() {
             allow: vec!["publish".to_owned()],
         }],
     };
+    config.hooks = Hooks {
+        connect: text(),
+        join: text(),
+        publish: text(),
+        secret: secret(),
+        previous_secret: secret(),
+        headers: vec!["cookie".to_owned()],
+        ..Hooks::default()
+    };
     let tree = serde_json::to_value(&config).expect("JSON");
     let mut real = BTreeSet::new();
     leaves(&tree, "", &mut real);
@@ -153,6 +162,17 @@ fn every_key_can_be_set_by_its_variable_and_its_bounds_are_what_it_says() {
                 vec!["10.0.0.0/8, ::1".to_owned()],
                 vec!["10.0.0.0/33".to_owned(), "example".to_owned()],
             ),
+            Kind::Endpoint => (
+                vec![
+                    "https://h/x".to_owned(),
+                    "http://10.0.0.1:8000/x".to_owned(),
+                ],
+                vec!["ftp://h".to_owned(), "https://".to_owned()],
+            ),
+            Kind::Headers => (
+                vec!["cookie, X-Real".to_owned()],
+                vec!["a b".to_owned(), "a:".to_owned()],
+            ),
             Kind::Claim => (
                 vec!["a.b".to_owned()],
                 vec!["a..b".to_owned(), ".".to_owned()],
@@ -186,6 +206,9 @@ fn every_key_can_be_set_by_its_variable_and_its_bounds_are_what_it_says() {
             }
             if key.path == "auth.jwks_url" {
                 pairs.push(("FANFARE_AUTH__AUDIENCE", "fanfare"));
+            }
+            if key.path.starts_with("hooks.") && key.path != "hooks.secret" {
+                pairs.push(("FANFARE_HOOKS__SECRET", "s"));
             }
             if key.path == "drain.window" {
                 pairs.push(("FANFARE_DRAIN__TIMEOUT", "2h"));
