@@ -3,9 +3,13 @@
 //! Each call is an operation like a client's, by an API key in place of a session. An answer with 200
 //! says that it was done; a publication is in its room's log then.
 
+mod answers;
+mod batch;
+mod bodies;
 mod body;
 mod control;
 mod direct;
+mod document;
 mod error;
 mod extract;
 mod messages;
@@ -17,7 +21,9 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::header;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{any, delete, get, post};
+use axum::routing::any;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use self::error::ApiError;
 use self::extract::Caller;
@@ -29,50 +35,43 @@ const MAX_BATCH: usize = 8 * 1024 * 1024;
 /// What stands around the payload in a request, in bytes.
 const MAX_AROUND: usize = 4 * 1024;
 
-/// The routes under `/v1`.
-pub fn router(api: Api) -> Router {
+/// The routes under `/v1`, and the document of them.
+pub(crate) fn router(api: Api) -> Router {
     let single = DefaultBodyLimit::max(api.max_message.saturating_mul(2) + MAX_AROUND);
-    Router::new()
-        .route("/v1/batch", post(messages::batch))
+    let (batch, mut document) = OpenApiRouter::with_openapi(document::head())
+        .routes(routes!(batch::batch))
+        .split_for_parts();
+    let (calls, others) = calls().split_for_parts();
+    document.merge(others);
+    batch
         .layer(DefaultBodyLimit::max(MAX_BATCH))
-        .merge(
-            Router::new()
-                .route(
-                    "/v1/rooms/{room}/messages",
-                    post(messages::publish)
-                        .get(messages::history)
-                        .delete(messages::forget),
-                )
-                .route("/v1/rooms/{room}/members", get(rooms::members))
-                .route("/v1/rooms/{room}", get(rooms::state))
-                .route("/v1/rooms", get(rooms::list))
-                .route("/v1/nodes", get(rooms::nodes))
-                .route("/v1/messages", post(messages::broadcast))
-                .route("/v1/users/{user}/messages", post(direct::send))
-                .route(
-                    "/v1/users/{user}/connections",
-                    delete(control::disconnect_user),
-                )
-                .route(
-                    "/v1/users/{user}/rooms/{room}",
-                    post(control::join).delete(control::leave),
-                )
-                .route(
-                    "/v1/rooms/{room}/connections",
-                    delete(control::disconnect_room),
-                )
-                .route(
-                    "/v1/connections/{client}",
-                    delete(control::disconnect_client),
-                )
-                .route("/v1/revocations", post(control::revoke))
-                .layer(single),
-        )
+        .merge(calls.layer(single))
         .route("/v1/{*rest}", any(nothing_here))
         .method_not_allowed_fallback(method_not_allowed)
         // Not `layer`, which would ask for a key on every other path, too.
         .route_layer(from_fn_with_state(api.clone(), authenticate))
+        .merge(document::router(&document))
         .with_state(api)
+}
+
+fn calls() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(
+            messages::publish,
+            messages::history,
+            messages::forget
+        ))
+        .routes(routes!(messages::broadcast))
+        .routes(routes!(rooms::list))
+        .routes(routes!(rooms::state))
+        .routes(routes!(rooms::members))
+        .routes(routes!(rooms::nodes))
+        .routes(routes!(direct::send))
+        .routes(routes!(control::disconnect_user))
+        .routes(routes!(control::disconnect_room))
+        .routes(routes!(control::disconnect_client))
+        .routes(routes!(control::join, control::leave))
+        .routes(routes!(control::revoke))
 }
 
 async fn nothing_here() -> ApiError {

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use fanfare_broker::{Answering, Hub, Respond, SurveyError};
 use fanfare_shared::RoomName;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::control::encode;
 use crate::auth::{ApiKey, Denied};
@@ -32,7 +33,7 @@ enum Question {
 }
 
 /// A room with members.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OpenRoom {
     /// Its name.
     pub room: String,
@@ -41,7 +42,7 @@ pub struct OpenRoom {
 }
 
 /// A node that lives.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LiveNode {
     /// Its name.
     pub node: String,

@@ -23,7 +23,16 @@ async fn user(node: &Node, name: &str) -> Client {
 
 async fn with_grants(node: &Node, name: &str, rooms: &Value) -> Client {
     let socket = open(node, "/ws", &bearer(&token(name, rooms))).await;
-    Client::welcomed(socket, Format::Json).await
+    let client = Client::welcomed(socket, Format::Json).await;
+    if let Some(redis) = node.redis() {
+        // The node asks Redis for a user's messages when it has a connection of theirs.
+        let channel = format!("fanfare:{{\u{1}{name}}}");
+        let has_heard = |(_, nodes): &(String, u64)| *nodes > 0;
+        redis
+            .until(&["PUBSUB", "NUMSUB", &channel], has_heard)
+            .await;
+    }
+    client
 }
 
 /// Sends, and answers whether it was delivered.

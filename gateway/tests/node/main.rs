@@ -49,6 +49,7 @@ mod hooks;
 mod ingest;
 mod internal;
 mod life;
+mod openapi;
 mod page;
 mod plain;
 mod presence;

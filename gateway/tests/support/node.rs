@@ -163,6 +163,11 @@ impl Node {
         log(&self.directory)
     }
 
+    /// The Redis of a node that has one of its own.
+    pub(crate) fn redis(&self) -> Option<&RedisServer> {
+        self.own_redis.as_ref()
+    }
+
     /// Waits until the log says something. A line is written by a thread of its own, and so may
     /// come later than what it tells of.
     pub(crate) async fn logged(&self, said: &str) {

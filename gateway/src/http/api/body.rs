@@ -23,6 +23,9 @@ pub(super) struct Message<'a> {
     /// Where it goes, if to several rooms.
     #[serde(borrow, default)]
     pub(super) rooms: Option<Vec<Cow<'a, str>>>,
+    /// To whom it goes, in a batch.
+    #[serde(borrow, default)]
+    pub(super) user: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     pub(super) event: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
@@ -37,17 +40,44 @@ pub(super) struct Message<'a> {
     binary: bool,
 }
 
+/// Where a message says that it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whereto {
+    /// It does not: the address says it.
+    Address,
+    /// To a room.
+    Room,
+    /// To several.
+    Rooms,
+    /// To a user.
+    User,
+}
+
 impl<'a> Message<'a> {
     /// Reads a message in JSON.
-    pub(super) fn read(body: &'a [u8]) -> Result<Self, ApiError> {
+    pub(super) fn read(body: &'a [u8], whereto: Whereto) -> Result<Self, ApiError> {
         let message: Self = serde_json::from_slice(body)
             .map_err(|error| ApiError::bad(format!("not a message: {error}")))?;
-        message.check()?;
+        message.check(whereto)?;
         Ok(message)
     }
 
     /// Checks what no type says.
-    pub(super) fn check(&self) -> Result<(), ApiError> {
+    pub(super) fn check(&self, whereto: Whereto) -> Result<(), ApiError> {
+        for (name, is_given, of) in [
+            ("room", self.room.is_some(), Whereto::Room),
+            ("rooms", self.rooms.is_some(), Whereto::Rooms),
+            ("user", self.user.is_some(), Whereto::User),
+        ] {
+            if is_given != (of == whereto) {
+                let problem = match of {
+                    _ if is_given => "it does not belong here",
+                    Whereto::Rooms => "give 1 to 1000 of them",
+                    _ => "missing",
+                };
+                return Err(ApiError::bad(format!("{name}: {problem}")));
+            }
+        }
         for (name, label) in [("event", &self.event), ("key", &self.key)] {
             check_label(name, label.as_deref())?;
         }

@@ -2,13 +2,14 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::response::{IntoResponse as _, Response};
+use fanfare_broker::backend::Pending;
 use fanfare_shared::config::RoomPattern;
 use serde::Deserialize;
-use serde_json::json;
 
+use super::answers::{Done, Told};
+use super::bodies;
 use super::body::check_label;
-use super::error::ApiError;
+use super::error::{ApiError, Refusals};
 use super::extract::{Asked, Body, Caller, room};
 use super::state::Api;
 use crate::auth::{MAX_REVOCATIONS, Revocation, Revoked};
@@ -19,10 +20,12 @@ use crate::operation::{Command, Control, Revoke, Whom};
 const MAX_REASON: usize = 123;
 
 /// What is said beside whom it concerns.
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Why {
     /// What the client is told.
+    #[param(max_length = 123)]
     reason: Option<String>,
 }
 
@@ -38,36 +41,63 @@ struct Wanted {
 }
 
 /// `DELETE /v1/users/{user}/connections`
+#[utoipa::path(
+    delete,
+    path = "/v1/users/{user}/connections",
+    tag = "users",
+    summary = "Close the connections of a user",
+    description = "With 4009. The verb is `disconnect`.",
+    params(bodies::User, Why),
+    responses((status = 200, body = Told, description = "How many nodes were told"), Refusals)
+)]
 pub(super) async fn disconnect_user(
     State(api): State<Api>,
     caller: Caller,
     Path(user): Path<String>,
     Asked(why): Asked<Why>,
-) -> Result<Response, ApiError> {
+) -> Result<Json<Told>, ApiError> {
     check_label("user", Some(&user))?;
     let user = user.into();
     disconnect(&api, &caller, Whom::User { user }, why).await
 }
 
 /// `DELETE /v1/connections/{client}`
+#[utoipa::path(
+    delete,
+    path = "/v1/connections/{client}",
+    tag = "users",
+    summary = "Close a connection",
+    description = "With 4009. The verb is `disconnect`.",
+    params(bodies::Client, Why),
+    responses((status = 200, body = Told, description = "How many nodes were told"), Refusals)
+)]
 pub(super) async fn disconnect_client(
     State(api): State<Api>,
     caller: Caller,
     Path(client): Path<String>,
     Asked(why): Asked<Why>,
-) -> Result<Response, ApiError> {
+) -> Result<Json<Told>, ApiError> {
     let client = client.parse();
     let client = client.map_err(|_| ApiError::bad("client: not the id of a client"))?;
     disconnect(&api, &caller, Whom::client(client), why).await
 }
 
 /// `DELETE /v1/rooms/{room}/connections`
+#[utoipa::path(
+    delete,
+    path = "/v1/rooms/{room}/connections",
+    tag = "rooms",
+    summary = "Close the connections of the members of a room",
+    description = "With 4009. The verb is `disconnect`.",
+    params(bodies::Room, Why),
+    responses((status = 200, body = Told, description = "How many nodes were told"), Refusals)
+)]
 pub(super) async fn disconnect_room(
     State(api): State<Api>,
     caller: Caller,
     Path(name): Path<String>,
     Asked(why): Asked<Why>,
-) -> Result<Response, ApiError> {
+) -> Result<Json<Told>, ApiError> {
     let room = room(&name)?.as_str().into();
     disconnect(&api, &caller, Whom::Room { room }, why).await
 }
@@ -77,7 +107,12 @@ async fn disconnect(
     caller: &Caller,
     whom: Whom,
     Why { reason }: Why,
-) -> Result<Response, ApiError> {
+) -> Result<Json<Told>, ApiError> {
+    tell(api, caller, disconnecting(whom, reason)?).await
+}
+
+/// That connections are closed.
+pub(super) fn disconnecting(whom: Whom, reason: Option<String>) -> Result<Control, ApiError> {
     let reason = reason.unwrap_or_else(|| "disconnected by the server".to_owned());
     if reason.len() > MAX_REASON {
         return Err(ApiError::bad(format!(
@@ -86,15 +121,24 @@ async fn disconnect(
         )));
     }
     let reason = reason.into();
-    tell(api, caller, Control::Disconnect { whom, reason }).await
+    Ok(Control::Disconnect { whom, reason })
 }
 
 /// `POST /v1/users/{user}/rooms/{room}`
+#[utoipa::path(
+    post,
+    path = "/v1/users/{user}/rooms/{room}",
+    tag = "users",
+    summary = "Make a user join a room",
+    description = "Each connection of the user becomes a member, whatever its token grants. The verb is `members`.",
+    params(bodies::User, bodies::Room),
+    responses((status = 200, body = Told, description = "How many nodes were told"), Refusals)
+)]
 pub(super) async fn join(
     State(api): State<Api>,
     caller: Caller,
     Path((user, name)): Path<(String, String)>,
-) -> Result<Response, ApiError> {
+) -> Result<Json<Told>, ApiError> {
     check_label("user", Some(&user))?;
     let room = room(&name)?.as_str().into();
     let user = user.into();
@@ -102,11 +146,20 @@ pub(super) async fn join(
 }
 
 /// `DELETE /v1/users/{user}/rooms/{room}`
+#[utoipa::path(
+    delete,
+    path = "/v1/users/{user}/rooms/{room}",
+    tag = "users",
+    summary = "Make a user leave a room",
+    description = "Each connection of the user leaves it. The verb is `members`.",
+    params(bodies::User, bodies::Room),
+    responses((status = 200, body = Told, description = "How many nodes were told"), Refusals)
+)]
 pub(super) async fn leave(
     State(api): State<Api>,
     caller: Caller,
     Path((user, name)): Path<(String, String)>,
-) -> Result<Response, ApiError> {
+) -> Result<Json<Told>, ApiError> {
     check_label("user", Some(&user))?;
     let room = room(&name)?.as_str().into();
     let user = user.into();
@@ -114,18 +167,36 @@ pub(super) async fn leave(
 }
 
 /// Tells every node, and says how many there are.
-async fn tell(api: &Api, caller: &Caller, control: Control) -> Result<Response, ApiError> {
+async fn tell(api: &Api, caller: &Caller, control: Control) -> Result<Json<Told>, ApiError> {
+    let nodes = begin(api, caller, control)?.await?;
+    Ok(Json(Told { nodes }))
+}
+
+/// Begins to tell every node.
+pub(super) fn begin(
+    api: &Api,
+    caller: &Caller,
+    control: Control,
+) -> Result<Pending<Option<u64>>, ApiError> {
     let command = Command::new(caller.key(), control)?;
-    let nodes = command.act(&api.broker()?.hub).await?;
-    Ok(Json(json!({ "nodes": nodes })).into_response())
+    Ok(command.act(&api.broker()?.hub))
 }
 
 /// `POST /v1/revocations`
+#[utoipa::path(
+    post,
+    path = "/v1/revocations",
+    tag = "users",
+    summary = "Revoke tokens",
+    description = "In force on all nodes, and on those that come later. The verb is `revoke`.",
+    request_body(content = bodies::Revocation),
+    responses((status = 200, body = Done, description = "They are revoked"), Refusals)
+)]
 pub(super) async fn revoke(
     State(api): State<Api>,
     caller: Caller,
     Body(body): Body,
-) -> Result<Response, ApiError> {
+) -> Result<Json<Done>, ApiError> {
     let wanted: Wanted = serde_json::from_slice(&body)
         .map_err(|error| ApiError::bad(format!("not a revocation: {error}")))?;
     if !api.has_tokens {
@@ -146,7 +217,7 @@ pub(super) async fn revoke(
         ));
     }
     revoke.act(api.revocation_ttl, &broker.hub).await?;
-    Ok(Json(json!({})).into_response())
+    Ok(Json(Done {}))
 }
 
 impl Wanted {

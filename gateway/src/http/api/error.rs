@@ -6,9 +6,41 @@ use axum::response::{IntoResponse, Response};
 use fanfare_broker::SurveyError;
 use fanfare_broker::backend::BackendError;
 use fanfare_shared::code::ErrorCode;
-use serde_json::{Value, json};
+use utoipa::IntoResponses;
 
+use super::answers::{Failed, Failure, Outcome};
 use crate::auth::Denied;
+
+/// How calls fail, for the document of the API.
+#[derive(IntoResponses)]
+#[allow(dead_code, reason = "a description")]
+pub(super) enum Refusals {
+    /// The request is not as it has to be.
+    #[response(status = 400)]
+    Bad(Failed),
+    /// No key was shown, or none that is known here.
+    #[response(status = 401)]
+    Unauthorized(Failed),
+    /// The key does not allow the call.
+    #[response(status = 403)]
+    Forbidden(Failed),
+    /// There is nothing at this address.
+    #[response(status = 404)]
+    Missing(Failed),
+    /// The body or the message is too large.
+    #[response(status = 413)]
+    TooLarge(Failed),
+    /// There is no room for more.
+    #[response(status = 429)]
+    Limited(Failed),
+    /// The node failed, and its log says why.
+    #[response(status = 500)]
+    Internal(Failed),
+    /// Redis is away or refuses, or a node did not answer: nothing was done, or a message with a key may
+    /// be sent again. `Retry-After` says when to try.
+    #[response(status = 503)]
+    Unavailable(Failed),
+}
 
 /// Why a call failed, by the codes of the protocol.
 #[derive(Debug, Clone)]
@@ -58,13 +90,25 @@ impl ApiError {
             ..Self::bad("the method is not allowed here; see the documentation of the API")
         }
     }
+}
 
-    /// As part of an answer.
-    pub(super) fn to_json(&self) -> Value {
-        let Self { code, message, .. } = self;
-        json!({
-            "error": {"code": code.as_str(), "message": message, "retry": code.retry()},
-        })
+impl From<ApiError> for Failed {
+    fn from(ApiError { code, message, .. }: ApiError) -> Self {
+        let error = Failure {
+            code: code.as_str(),
+            message,
+            retry: code.retry(),
+        };
+        Self { error }
+    }
+}
+
+impl<T: Into<Self>> From<Result<T, ApiError>> for Outcome {
+    fn from(outcome: Result<T, ApiError>) -> Self {
+        match outcome {
+            Ok(done) => done.into(),
+            Err(error) => Self::Failed(error.into()),
+        }
     }
 }
 
@@ -98,12 +142,13 @@ impl From<SurveyError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = (self.status, Json(self.to_json())).into_response();
+        let status = self.status;
+        let mut response = (status, Json(Failed::from(self))).into_response();
         let headers = response.headers_mut();
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+        if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
-        if self.status == StatusCode::UNAUTHORIZED {
+        if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response

@@ -6,21 +6,22 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use fanfare_broker::backend::{Pending, Snapshot};
 use fanfare_shared::{ClientId, Encoding, Epoch, Event, Position, RoomName};
 use serde::Deserialize;
-use serde_json::{Value, json};
 
-use super::body::{Message, check_label, check_size, payload};
-use super::error::ApiError;
+use super::answers::{self, Done, Published, Results};
+use super::bodies;
+use super::body::{Message, Whereto, check_label, check_size, payload};
+use super::error::{ApiError, Refusals};
 use super::extract::{Asked, Body, Caller, InRoom, room};
 use super::rooms;
 use super::state::Api;
 use crate::operation::{Draft, Forget, History, Publish};
 
 /// The most rooms of one broadcast, and the most operations of a batch.
-const MOST: usize = 1_000;
+pub(super) const MOST: usize = 1_000;
 
 /// What a publish by bytes says beside them.
 #[derive(Deserialize)]
@@ -30,30 +31,28 @@ pub(super) struct Label {
 }
 
 /// Which messages are wanted.
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
     /// Only what came after this position, `EPOCH:OFFSET`.
+    #[param(pattern = "^[0-9a-f]{16}:[0-9]{1,18}$")]
     since: Option<String>,
+    /// At most so many.
     limit: Option<u64>,
 }
 
-/// Several messages, published in order.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Batch<'a> {
-    #[serde(borrow)]
-    operations: Vec<Operation<'a>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Operation<'a> {
-    #[serde(borrow)]
-    Publish(Message<'a>),
-}
-
 /// `POST /v1/rooms/{room}/messages`
+#[utoipa::path(
+    post,
+    path = "/v1/rooms/{room}/messages",
+    tag = "messages",
+    summary = "Publish into a room",
+    description = "Answers once the message is in the room's log. The verb is `publish`.",
+    params(bodies::Room, bodies::BesideBytes, bodies::IdempotencyKey),
+    request_body(content((bodies::Message = "application/json"), (Vec<u8> = "application/octet-stream"))),
+    responses((status = 200, body = Published, description = "It is published"), Refusals)
+)]
 pub(super) async fn publish(
     State(api): State<Api>,
     caller: Caller,
@@ -61,7 +60,7 @@ pub(super) async fn publish(
     Asked(label): Asked<Label>,
     headers: HeaderMap,
     Body(body): Body,
-) -> Result<Response, ApiError> {
+) -> Result<Json<Published>, ApiError> {
     let key = idempotency_key(&headers)?;
     let is_binary = headers
         .get(header::CONTENT_TYPE)
@@ -79,26 +78,33 @@ pub(super) async fn publish(
         };
         api.publish(&caller, name, draft, None)?
     } else {
-        let message = Message::read(&body)?;
-        if message.room.is_some() || message.rooms.is_some() {
-            return Err(ApiError::bad("room: it stands in the address"));
-        }
+        let message = Message::read(&body, Whereto::Address)?;
         api.publish_message(&caller, name, &message, key.as_deref())?
     };
-    Ok(published(pending.await?).into_response())
+    Ok(Json(Published::from(pending.await?)))
 }
 
 /// `POST /v1/messages`
+#[utoipa::path(
+    post,
+    path = "/v1/messages",
+    tag = "messages",
+    summary = "Publish into several rooms",
+    description = "Each has an outcome of its own. The verb is `publish`.",
+    params(bodies::IdempotencyKey),
+    request_body(content = bodies::Broadcast),
+    responses((status = 200, body = Results, description = "What became of it in each room, in order"), Refusals)
+)]
 pub(super) async fn broadcast(
     State(api): State<Api>,
     caller: Caller,
     headers: HeaderMap,
     Body(body): Body,
-) -> Result<Response, ApiError> {
+) -> Result<Json<Results>, ApiError> {
     caller.may("publish")?;
-    let message = Message::read(&body)?;
+    let message = Message::read(&body, Whereto::Rooms)?;
     let names = message.rooms.as_deref().unwrap_or_default();
-    if message.room.is_some() || !(1..=MOST).contains(&names.len()) {
+    if !(1..=MOST).contains(&names.len()) {
         return Err(ApiError::bad(format!("rooms: give 1 to {MOST} of them")));
     }
     // All of them are looked at before any is published into.
@@ -111,37 +117,19 @@ pub(super) async fn broadcast(
         .into_iter()
         .map(|name| api.publish_message(&caller, name, &message, key.as_deref()))
         .collect();
-    Ok(Json(json!({"results": outcomes(pending).await})).into_response())
-}
-
-/// `POST /v1/batch`
-pub(super) async fn batch(
-    State(api): State<Api>,
-    caller: Caller,
-    Body(body): Body,
-) -> Result<Response, ApiError> {
-    caller.may("publish")?;
-    let batch: Batch<'_> = serde_json::from_slice(&body)
-        .map_err(|error| ApiError::bad(format!("not a batch: {error}")))?;
-    if !(1..=MOST).contains(&batch.operations.len()) {
-        return Err(ApiError::bad(format!(
-            "operations: give 1 to {MOST} of them"
-        )));
-    }
-    let pending: Vec<_> = batch
-        .operations
-        .iter()
-        .map(|Operation::Publish(message)| {
-            message.check()?;
-            let name = message.room.as_deref();
-            let name = name.ok_or_else(|| ApiError::bad("room: missing"))?;
-            api.publish_message(&caller, room(name)?, message, None)
-        })
-        .collect();
-    Ok(Json(json!({"results": outcomes(pending).await})).into_response())
+    Ok(Json(outcomes(pending).await))
 }
 
 /// `GET /v1/rooms/{room}/messages`
+#[utoipa::path(
+    get,
+    path = "/v1/rooms/{room}/messages",
+    tag = "messages",
+    summary = "Read what a room keeps",
+    description = "The newest messages, or those after a position; oldest first. The verb is `history`.",
+    params(bodies::Room, Wanted),
+    responses((status = 200, body = answers::History, description = "What it keeps"), Refusals)
+)]
 pub(super) async fn history(
     State(api): State<Api>,
     caller: Caller,
@@ -166,22 +154,32 @@ pub(super) async fn history(
 }
 
 /// `DELETE /v1/rooms/{room}/messages`
+#[utoipa::path(
+    delete,
+    path = "/v1/rooms/{room}/messages",
+    tag = "messages",
+    summary = "Forget what a room keeps",
+    description = "The log is deleted, no node has any of it, and the members were told. The verb is `forget`.",
+    params(bodies::Room),
+    responses((status = 200, body = Done, description = "It is forgotten"), Refusals)
+)]
 pub(super) async fn forget(
     State(api): State<Api>,
     caller: Caller,
     InRoom(name): InRoom,
-) -> Result<Response, ApiError> {
+) -> Result<Json<Done>, ApiError> {
     Forget::new(caller.key(), name)?
         .act(&api.broker()?.hub)
         .await?;
-    Ok(Json(json!({})).into_response())
+    Ok(Json(Done {}))
 }
 
-type Outcome = Pending<Option<Position>>;
+/// A message on its way.
+pub(super) type Outcome = Pending<Option<Position>>;
 
 impl Api {
     /// Publishes a message in JSON. A key in the headers goes before that of the message.
-    fn publish_message(
+    pub(super) fn publish_message(
         &self,
         caller: &Caller,
         name: RoomName,
@@ -216,30 +214,16 @@ impl Api {
 }
 
 /// Waits for all, and says of each what became of it. They were sent in order, and together.
-async fn outcomes(pending: Vec<Result<Outcome, ApiError>>) -> Vec<Value> {
+async fn outcomes(pending: Vec<Result<Outcome, ApiError>>) -> Results {
     let mut results = Vec::with_capacity(pending.len());
     for one in pending {
         let outcome = match one {
             Ok(pending) => pending.await.map_err(ApiError::from),
             Err(error) => Err(error),
         };
-        results.push(match outcome {
-            Ok(position) => said(position),
-            Err(error) => error.to_json(),
-        });
+        results.push(outcome.map(Published::from).into());
     }
-    results
-}
-
-fn published(position: Option<Position>) -> Json<Value> {
-    Json(said(position))
-}
-
-fn said(position: Option<Position>) -> Value {
-    match position {
-        None => json!({}),
-        Some(Position { epoch, offset }) => json!({"epoch": epoch.to_string(), "offset": offset}),
-    }
+    Results { results }
 }
 
 /// `Idempotency-Key`, which is a publication's `key`.

@@ -8,31 +8,41 @@ use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
 use fanfare_shared::codec::{Format, encode};
 use fanfare_shared::frame::parse_header;
-use fanfare_shared::{Event, Headcount, Position, RoomName};
+use fanfare_shared::{Event, RoomName};
 use serde::Deserialize;
-use serde_json::{Map, json};
 
-use super::error::ApiError;
+use super::answers;
+use super::bodies;
+use super::error::{ApiError, Refusals};
 use super::extract::{Asked, Caller, InRoom};
 use super::state::Api;
 use crate::operation::{ListNodes, ListRooms, MAX_ROOMS, Presence, RoomState};
 
 /// Which members are wanted.
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
+    /// At most so many; 100 if it is not given, 1000 at most. 0 asks for the counts alone.
     limit: Option<u64>,
     /// Only those after this client: the `next` of the page before.
+    #[param(pattern = "^[0-9a-f]{16}$")]
     after: Option<String>,
 }
 
 /// Which rooms are wanted.
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Rooms {
+    /// What their names begin with.
+    #[param(max_length = 255)]
     prefix: Option<String>,
     /// Those after this one: the `next` of the page before.
+    #[param(max_length = 255)]
     cursor: Option<String>,
+    /// At most so many; 100 if it is not given.
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
 }
 
@@ -40,6 +50,15 @@ pub(super) struct Rooms {
 const PAGE: usize = 100;
 
 /// `GET /v1/rooms`
+#[utoipa::path(
+    get,
+    path = "/v1/rooms",
+    tag = "rooms",
+    summary = "List the rooms that have members",
+    description = "Over all nodes, by name, page by page: a room that has members all the while is on exactly one page. The verb is `rooms`.",
+    params(Rooms),
+    responses((status = 200, body = answers::Rooms, description = "A page"), Refusals)
+)]
 pub(super) async fn list(
     State(api): State<Api>,
     caller: Caller,
@@ -48,7 +67,7 @@ pub(super) async fn list(
         cursor,
         limit,
     }): Asked<Rooms>,
-) -> Result<Response, ApiError> {
+) -> Result<Json<answers::Rooms>, ApiError> {
     let limit = limit.unwrap_or(PAGE);
     if !(1..=MAX_ROOMS).contains(&limit) {
         return Err(ApiError::bad(format!(
@@ -66,23 +85,39 @@ pub(super) async fn list(
     let (prefix, cursor) = (prefix.unwrap_or_default(), cursor.unwrap_or_default());
     let list = ListRooms::new(caller.key(), prefix, cursor, limit)?;
     let (rooms, more) = list.act(&api.broker()?.hub).await?;
-    let mut said = Map::new();
-    if more && let Some(last) = rooms.last() {
-        said.insert("next".to_owned(), last.room.as_str().into());
-    }
-    said.insert("rooms".to_owned(), json!(rooms));
-    Ok(Json(said).into_response())
+    let next = rooms.last().filter(|_| more).map(|last| last.room.clone());
+    Ok(Json(answers::Rooms { rooms, next }))
 }
 
 /// `GET /v1/nodes`
-pub(super) async fn nodes(State(api): State<Api>, caller: Caller) -> Result<Response, ApiError> {
+#[utoipa::path(
+    get,
+    path = "/v1/nodes",
+    tag = "rooms",
+    summary = "List the nodes",
+    description = "Those that live. The verb is `rooms`.",
+    responses((status = 200, body = answers::Nodes, description = "The nodes, by name"), Refusals)
+)]
+pub(super) async fn nodes(
+    State(api): State<Api>,
+    caller: Caller,
+) -> Result<Json<answers::Nodes>, ApiError> {
     let nodes = ListNodes::new(caller.key())?
         .act(&api.broker()?.hub)
         .await?;
-    Ok(Json(json!({ "nodes": nodes })).into_response())
+    Ok(Json(answers::Nodes { nodes }))
 }
 
 /// `GET /v1/rooms/{room}/members`
+#[utoipa::path(
+    get,
+    path = "/v1/rooms/{room}/members",
+    tag = "rooms",
+    summary = "List the members of a room",
+    description = "Page by page: a member who stays is on exactly one page. The verb is `presence`.",
+    params(bodies::Room, Wanted),
+    responses((status = 200, body = answers::Members, description = "A page"), Refusals)
+)]
 pub(super) async fn members(
     State(api): State<Api>,
     caller: Caller,
@@ -105,26 +140,27 @@ pub(super) async fn members(
 }
 
 /// `GET /v1/rooms/{room}`
+#[utoipa::path(
+    get,
+    path = "/v1/rooms/{room}",
+    tag = "rooms",
+    summary = "Ask for the state of a room",
+    description = "Where its log stands, and how many are in it. The verb is `rooms`.",
+    params(bodies::Room),
+    responses((status = 200, body = answers::RoomState, description = "Its state"), Refusals)
+)]
 pub(super) async fn state(
     State(api): State<Api>,
     caller: Caller,
     InRoom(name): InRoom,
-) -> Result<Response, ApiError> {
+) -> Result<Json<answers::RoomState>, ApiError> {
     let broker = api.broker()?;
     let rule = Arc::clone(broker.rules.of(name.as_str()));
     let state = RoomState::new(caller.key(), name, rule)?;
     let room = state.room().as_str();
-    let mut said = Map::from_iter([("room".to_owned(), json!(room))]);
-    let state = state.act(&broker.hub, &broker.roster).await?;
-    if let Some(Position { epoch, offset }) = state.position {
-        said.insert("epoch".to_owned(), epoch.to_string().into());
-        said.insert("offset".to_owned(), offset.into());
-    }
-    if let Some(Headcount { count, users }) = state.headcount {
-        said.insert("count".to_owned(), count.into());
-        said.insert("users".to_owned(), users.into());
-    }
-    Ok(Json(said).into_response())
+    let found = state.act(&broker.hub, &broker.roster).await?;
+    let said = answers::RoomState::new(room, found.position, found.headcount);
+    Ok(Json(said))
 }
 
 /// An event of the protocol as an answer: the same words for backends as for clients.
