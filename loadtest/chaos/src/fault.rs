@@ -1,5 +1,6 @@
 //! What is done to the cluster, and how it is undone.
 
+mod part;
 mod starve;
 
 use std::time::Duration;
@@ -15,6 +16,7 @@ use crate::stage::{Tempo, between};
 use crate::stderr::Reading;
 use crate::toll::Toll;
 use crate::topology::{Kind, cluster, sentinel};
+use crate::trust::Ending;
 use crate::world::World;
 
 /// What goes wrong.
@@ -69,6 +71,10 @@ pub(crate) enum Fault {
     MasterKill,
     /// The slot of each room moves to another master.
     SlotMigration,
+    /// Tokens are revoked while a node or Redis is away.
+    RevokeInOutage,
+    /// Tokens expire while a node or Redis is away.
+    ExpireInOutage,
 }
 
 /// One fault, with what the seed has drawn for it.
@@ -118,7 +124,9 @@ impl Fault {
             | Self::RedisEvict
             | Self::Failover
             | Self::MasterKill => true,
-            Self::RedisKill | Self::RedisStop => kind.fails_over(),
+            Self::RedisKill | Self::RedisStop | Self::RevokeInOutage | Self::ExpireInOutage => {
+                kind.fails_over()
+            }
             _ => false,
         }
     }
@@ -141,6 +149,12 @@ impl Fault {
         )
     }
 
+    /// Whether it is an outage in which tokens end. It comes alone: what a Redis forgets that loses its
+    /// data, nodes that were away cannot hear of.
+    const fn is_of_trust(self) -> bool {
+        matches!(self, Self::RevokeInOutage | Self::ExpireInOutage)
+    }
+
     /// Draws a fault that can happen at the same time, if there is to be one: one to Redis and one
     /// on this side of it.
     pub(crate) fn draw_other(self, kind: Kind, random: &mut fastrand::Rng) -> Option<Self> {
@@ -148,9 +162,10 @@ impl Fault {
         let others: Vec<_> = others
             .filter(|other| other.fits(kind) && other.is_near() != self.is_near())
             .filter(|other| *other != Self::SlowReaders && *other != Self::Overflow)
+            .filter(|other| !other.is_of_trust())
             .collect();
         let other = random.choice(others);
-        other.filter(|_| random.u8(..4) == 0)
+        other.filter(|_| random.u8(..4) == 0 && !self.is_of_trust())
     }
 
     /// Draws what the fault leaves open.
@@ -160,6 +175,8 @@ impl Fault {
             Self::NodeStop | Self::Cut | Self::Blackhole => (1_000, 7_000),
             Self::RedisStop | Self::Stuck => (4_000, 6_000),
             Self::MasterKill => (4_000, 8_000),
+            // Longer than a node takes to notice.
+            Self::RevokeInOutage | Self::ExpireInOutage => (4_000, 7_000),
             // Long enough to tell how often it is tried again.
             Self::RedisFull => (3_000, 6_000),
             _ => (1_000, 3_000),
@@ -252,6 +269,8 @@ impl Strike {
                 world.topology.servers[world.struck].kill().await
             }
             Fault::SlotMigration => migrate(world, self.target).await,
+            Fault::RevokeInOutage => part::begin(self, world, Ending::Revoked(self.target)).await,
+            Fault::ExpireInOutage => part::begin(self, world, Ending::Expired).await,
         }
     }
 
@@ -300,6 +319,7 @@ impl Strike {
                 whole(world).await
             }
             Fault::Failover => whole(world).await,
+            Fault::RevokeInOutage | Fault::ExpireInOutage => part::end(self, world).await,
             _ => Ok(()),
         }?;
         if self.fault.may_lose(world.topology.kind) && world.topology.kind.fails_over() {

@@ -39,6 +39,8 @@ pub(crate) enum Kind {
     Presence,
     /// More was asked of Redis, or more memory taken, than a fault may cost.
     Excess,
+    /// A token was good for something after its end, or for nothing before it.
+    Trust,
     /// Something did not come right again in time.
     Unhealed,
     /// The server said what the protocol does not allow.

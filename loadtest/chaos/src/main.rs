@@ -4,10 +4,12 @@
 //! A round's way: a [`fault`], drawn from the seed, strikes the [`world`] ([`topology`] of
 //! [`redis_server`]s, [`proxy`] by proxy, [`node`]s) while [`publisher`]s, [`talker`]s and
 //! [`subscriber`]s go on on its [`stage`]; it heals; the world settles; the [`ledger`]
-//! judges, who is there ([`presence`]) and what it cost ([`toll`]) included; the [`report`] says it.
+//! judges, who is there ([`presence`]), what it cost ([`toll`]) and whose tokens were good for what
+//! ([`trust`] and its [`guest`]s) included; the [`report`] says it.
 //! [`wire`] and [`socket`] are the suite's own view of the protocol.
 
 mod fault;
+mod guest;
 mod ledger;
 mod node;
 mod presence;
@@ -24,6 +26,7 @@ mod subscriber;
 mod talker;
 mod toll;
 mod topology;
+mod trust;
 mod wire;
 mod world;
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use rustix::process::Signal;
+use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::net::TcpStream;
 use tokio::process::{ChildStdout, Command};
@@ -25,6 +26,8 @@ const START: Duration = Duration::from_secs(30);
 const HEALTH: Duration = Duration::from_secs(1);
 /// How long a line may take from a node into its log.
 const LINE: Duration = Duration::from_secs(10);
+/// How long a call of its API may take.
+const CALL: Duration = Duration::from_secs(3);
 
 pub(crate) struct Node {
     pub(crate) public: SocketAddr,
@@ -164,13 +167,22 @@ impl Node {
         values.sum()
     }
 
+    /// Whether it is linked to every server of Redis, and has read what it missed there.
+    pub(crate) async fn is_linked(&self) -> anyhow::Result<bool> {
+        let page = timeout(LINE, self.get("/metrics")).await??;
+        let of_links = |line: &&str| line.starts_with("fanfare_backend_connected{");
+        let mut links = page.lines().filter(of_links).peekable();
+        Ok(links.peek().is_some() && links.all(|line| line.ends_with(" 1")))
+    }
+
+    /// Where its internal port is.
+    pub(crate) const fn internal(&self) -> SocketAddr {
+        self.internal
+    }
+
     async fn get(&self, path: &str) -> anyhow::Result<String> {
-        let mut stream = TcpStream::connect(self.internal).await?;
         let request = format!("GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
-        Ok(answer)
+        exchange(self.internal, &request).await
     }
 
     pub(crate) async fn kill(&mut self) -> anyhow::Result<()> {
@@ -207,6 +219,34 @@ impl Node {
         }
         Ok(())
     }
+}
+
+/// Calls a node's HTTP API; answers the status, or gives up after [`CALL`].
+pub(crate) async fn call(
+    internal: SocketAddr,
+    path: &str,
+    key: &str,
+    body: &Value,
+) -> anyhow::Result<u16> {
+    let body = body.to_string();
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\
+         Authorization: Bearer {key}\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let answer = timeout(CALL, exchange(internal, &request)).await??;
+    let status = answer
+        .strip_prefix("HTTP/1.1 ")
+        .and_then(|rest| rest.get(..3));
+    Ok(status.context("no status")?.parse()?)
+}
+
+async fn exchange(internal: SocketAddr, request: &str) -> anyhow::Result<String> {
+    let mut stream = TcpStream::connect(internal).await?;
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer)
 }
 
 /// The end of a log.

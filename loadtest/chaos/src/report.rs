@@ -79,7 +79,7 @@ impl Report {
     }
 }
 
-const HEAD: [&str; 15] = [
+const HEAD: [&str; 16] = [
     "fault",
     "rounds",
     "acknowledged",
@@ -92,6 +92,7 @@ const HEAD: [&str; 15] = [
     "needless resets",
     "wrong presence",
     "excess",
+    "misplaced trust",
     "unhealed",
     "longest silence",
     "verdict",
@@ -157,6 +158,7 @@ impl Row {
             self.count(Kind::Needless).to_string(),
             self.count(Kind::Presence).to_string(),
             self.count(Kind::Excess).to_string(),
+            self.count(Kind::Trust).to_string(),
             (self.count(Kind::Unhealed) + self.count(Kind::Protocol)).to_string(),
             format!("{:.1} s", self.silence.as_secs_f64()),
             self.verdict().to_owned(),
@@ -177,6 +179,7 @@ impl Row {
             "needless_resets": self.count(Kind::Needless),
             "wrong_presence": self.count(Kind::Presence),
             "excess": self.count(Kind::Excess),
+            "misplaced_trust": self.count(Kind::Trust),
             "unhealed": self.count(Kind::Unhealed),
             "protocol": self.count(Kind::Protocol),
             "longest_silence": self.silence.as_secs_f64(),

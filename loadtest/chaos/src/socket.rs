@@ -37,13 +37,29 @@ pub(crate) struct Closed(pub(crate) Option<u16>);
 impl Socket {
     /// Connects, shakes hands and waits for the welcome; gives up after [`OPEN`].
     pub(crate) async fn open(node: SocketAddr, format: Format) -> anyhow::Result<Self> {
-        timeout(OPEN, Self::open_unhurried(node, format)).await?
+        Self::open_with(node, format, None).await
     }
 
-    async fn open_unhurried(node: SocketAddr, format: Format) -> anyhow::Result<Self> {
+    /// The same with a token.
+    pub(crate) async fn open_with(
+        node: SocketAddr,
+        format: Format,
+        token: Option<&str>,
+    ) -> anyhow::Result<Self> {
+        timeout(OPEN, Self::open_unhurried(node, format, token)).await?
+    }
+
+    async fn open_unhurried(
+        node: SocketAddr,
+        format: Format,
+        token: Option<&str>,
+    ) -> anyhow::Result<Self> {
         let mut socket = fanfare_socket::Socket::connect(node, Some(RECEIVE_BUFFER)).await?;
-        let subprotocol = format!("Sec-WebSocket-Protocol: {}\r\n", format.subprotocol());
-        let request = handshake::request(&node.to_string(), "/ws", &subprotocol);
+        let mut extra = format!("Sec-WebSocket-Protocol: {}\r\n", format.subprotocol());
+        if let Some(token) = token {
+            extra += &format!("Authorization: Bearer {token}\r\n");
+        }
+        let request = handshake::request(&node.to_string(), "/ws", &extra);
         socket.send(request.as_bytes()).await?;
         let head = loop {
             if let Some(head) = socket.take_head() {

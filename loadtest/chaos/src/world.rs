@@ -24,6 +24,7 @@ use crate::subscriber::{HEARTBEAT, Subscriber};
 use crate::talker::Talker;
 use crate::toll::Toll;
 use crate::topology::{self, Topology};
+use crate::trust::{API_KEY, GRACE, SECRET, Trust};
 use crate::wire::{Event, Format, Message};
 
 /// How large a run is. The last of the rooms keeps a short history.
@@ -63,6 +64,8 @@ pub(crate) struct World {
     pub(crate) toll: Option<Toll>,
     /// Connections that take a node's last files.
     pub(crate) hoard: Vec<TcpStream>,
+    /// Those whose tokens end in the present fault.
+    pub(crate) trust: Option<Trust>,
     _clients: JoinSet<()>,
 }
 
@@ -125,6 +128,7 @@ impl World {
             subscribers: Vec::new(),
             toll: None,
             hoard: Vec::new(),
+            trust: None,
             _clients: clients,
         };
         let arrived = world.settle().await;
@@ -301,6 +305,7 @@ fn unhealed(what: impl IntoIterator<Item = String>) -> Vec<Violation> {
 fn config() -> String {
     let heartbeat = HEARTBEAT.as_secs();
     let lease = LEASE.as_secs();
+    let grace = GRACE.as_secs();
     format!(
         r#"heartbeat = "{heartbeat}s"
 
@@ -314,6 +319,14 @@ sync_interval = "5s"
 lease = "{lease}s"
 announce_each = 3
 
+[auth]
+secret = "{SECRET}"
+anonymous = true
+grace = "{grace}s"
+
+[api]
+key = "{API_KEY}"
+
 [log]
 buffer_bytes = 16384
 
@@ -326,13 +339,17 @@ timeout = "8s"
 
 [[rooms]]
 match = "deep-*"
-history = {{ size = {DEEP}, ttl = "10m" }}
+history = {{ size = {DEEP}, ttl = "10m", read = "anyone" }}
+presence = "anyone"
+join = "anyone"
 publish = "anyone"
 announce = true
 
 [[rooms]]
 match = "shallow-*"
-history = {{ size = {SHALLOW}, ttl = "10m" }}
+history = {{ size = {SHALLOW}, ttl = "10m", read = "anyone" }}
+presence = "anyone"
+join = "anyone"
 publish = "anyone"
 "#
     )
