@@ -3,15 +3,22 @@
 //! `main` parses and runs; each command has a file. Invariant: what a command produces goes to
 //! standard output, everything else to standard error, a failure as one line.
 
+mod api;
 mod args;
 mod check_config;
 mod client;
 mod escape;
 mod failure;
 mod healthcheck;
+mod history;
 mod ingest;
+mod kick;
 mod output;
+mod own_port;
+mod presence;
 mod publish;
+mod render;
+mod rooms;
 mod serve;
 mod sub;
 mod token;
@@ -29,6 +36,7 @@ Examples:
   fanfare --redis redis://10.0.0.5     serve together with other nodes
   fanfare sub lobby                    print what is published in a room
   fanfare pub lobby hello              publish to it
+  fanfare rooms                        who is where, by the HTTP API
   fanfare token --user ann --allow '*'  sign a token for development
   tail -f app.log | fanfare pub logs   publish each line
 
@@ -59,6 +67,10 @@ enum Command {
     Serve(serve::ServeArgs),
     Sub(sub::SubArgs),
     Pub(publish::PubArgs),
+    Rooms(rooms::RoomsArgs),
+    Presence(presence::PresenceArgs),
+    History(history::HistoryArgs),
+    Kick(kick::KickArgs),
     Token(token::TokenArgs),
     CheckConfig(check_config::CheckConfigArgs),
     Healthcheck(healthcheck::HealthcheckArgs),
@@ -82,6 +94,10 @@ impl Cli {
             Command::Serve(args) => serve::run(args),
             Command::Sub(args) => Ok(sub::run(args)?),
             Command::Pub(args) => Ok(publish::run(args)?),
+            Command::Rooms(args) => rooms::run(args),
+            Command::Presence(args) => presence::run(args),
+            Command::History(args) => history::run(args),
+            Command::Kick(args) => kick::run(args),
             Command::Token(args) => token::run(args),
             Command::CheckConfig(args) => check_config::run(args),
             Command::Healthcheck(args) => healthcheck::run(args),
@@ -137,6 +153,11 @@ mod tests {
                 "1",
             ],
             &["fanfare", "pub", "lobby", "--url", "https://h/ws"],
+            &["fanfare", "presence", ""],
+            &["fanfare", "history", "lobby", "--since", "41"],
+            &["fanfare", "rooms", "--api-url", "ws://h"],
+            &["fanfare", "kick"],
+            &["fanfare", "kick", "--user", "ann", "--room", "lobby"],
         ] {
             let error = Cli::try_parse_from(arguments).expect_err("a mistake");
             assert_eq!(error.exit_code(), 2, "{arguments:?}");

@@ -8,6 +8,7 @@ mod backoff;
 mod endpoint;
 mod error;
 mod event;
+mod exchange;
 mod tls;
 
 use std::time::Duration;
@@ -41,6 +42,7 @@ pub(super) use endpoint::Endpoint;
 use error::{CONNECT_TIMEOUT, SUBPROTOCOL, plain};
 pub(super) use error::{Closed, ConnectError};
 pub(super) use event::{CommandError, Event, Message, Position, Shown, Welcome, shown};
+pub(super) use exchange::exchange;
 pub(super) use tls::Trust;
 
 /// For the server's answer to a close frame; the socket is dropped then.

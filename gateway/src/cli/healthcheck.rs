@@ -1,25 +1,19 @@
 //! `fanfare healthcheck`: the probe of container platforms that cannot speak HTTP themselves.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
-use bytes::Bytes;
 use clap::Args;
-use fanfare_shared::config::{Config, Internal, Listen};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::header::{CONNECTION, HOST};
+use fanfare_shared::config::Config;
 use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
 use tokio::time;
 
 use super::args::{FileArg, block_on, sources, trust};
-use super::client::{Endpoint, Trust};
+use super::client::{Endpoint, exchange};
 use super::escape::printable;
 use super::failure::Failure;
 use super::output;
-use crate::stream::Files;
+use super::own_port::own_port;
 
 /// From connecting to the last byte of the answer; a slower one counts as none.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -58,7 +52,11 @@ pub(super) fn run(args: HealthcheckArgs) -> Result<(), Failure> {
             Some(trust) => endpoint.trusting(trust),
             None => endpoint,
         },
-        None => own_port(&Config::load(&sources(args.file))?.internal)?,
+        None => own_port(
+            &Config::load(&sources(args.file))?.internal,
+            "/readyz",
+            "--url",
+        )?,
     };
     let answer = block_on(async { time::timeout(TIMEOUT, ask(&endpoint)).await })?;
     let (status, said) = match answer {
@@ -75,39 +73,6 @@ pub(super) fn run(args: HealthcheckArgs) -> Result<(), Failure> {
     } else {
         Err(anyhow::anyhow!("{endpoint} is not ready ({status}): {said}").into())
     }
-}
-
-/// Where the node of this host is asked. Where it speaks TLS its certificate is for other names, and
-/// is taken as it is; where it asks for one, it is shown its own.
-fn own_port(internal: &Internal) -> Result<Endpoint, Failure> {
-    let files = Files::of_internal(&internal.tls)?;
-    let endpoint = match &internal.listen {
-        Listen::Tcp(address) => ready_url(*address, files.is_some())?,
-        Listen::Unix(path) => Endpoint::unix(path.clone(), "/readyz", files.is_some()),
-    };
-    match files {
-        None => Ok(endpoint),
-        Some(files) => {
-            let trust = Trust::anyone(files.pair()?).map_err(anyhow::Error::msg)?;
-            Ok(endpoint.trusting(trust))
-        }
-    }
-}
-
-/// Where a listener of this address is asked from its own host.
-fn ready_url(listen: SocketAddr, is_tls: bool) -> anyhow::Result<Endpoint> {
-    if listen.port() == 0 {
-        bail!("internal.listen has port 0, which names no port; give --url");
-    }
-    let mut address = listen;
-    if address.ip().is_unspecified() {
-        address.set_ip(match address {
-            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        });
-    }
-    let s = if is_tls { "s" } else { "" };
-    Endpoint::http(&format!("http{s}://{address}/readyz")).map_err(anyhow::Error::msg)
 }
 
 /// What [`get`] answers, asked once more where the connection was cut before an answer.
@@ -129,22 +94,9 @@ fn was_cut(error: &anyhow::Error) -> bool {
 
 /// The status and the first line of the body, or what stands for it.
 async fn get(endpoint: &Endpoint) -> anyhow::Result<(StatusCode, String)> {
-    let stream = endpoint.dial().await?;
-    let no_answer = || format!("{endpoint} did not answer with HTTP");
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .with_context(no_answer)?;
-    tokio::spawn(connection);
-    let request = Request::get(endpoint.path())
-        .header(HOST, endpoint.authority())
-        .header(CONNECTION, "close")
-        .body(Empty::<Bytes>::new())
-        .with_context(|| format!("cannot ask {endpoint}"))?;
-    let response = sender.send_request(request).await.with_context(no_answer)?;
-    let status = response.status();
-    let body = Limited::new(response.into_body(), MAX_BODY).collect().await;
-    let body = body.map(http_body_util::Collected::to_bytes);
-    let text = String::from_utf8_lossy(body.as_deref().unwrap_or_default()).into_owned();
+    let request = Request::get(endpoint.path());
+    let (status, body) = exchange(endpoint, request, MAX_BODY).await?;
+    let text = String::from_utf8_lossy(&body.unwrap_or_default()).into_owned();
     let first = match text.lines().next() {
         Some(line) if !line.trim().is_empty() => printable(line.trim()),
         _ if status.is_success() => "ready".to_owned(),
@@ -178,18 +130,5 @@ mod tests {
         };
         let (answer, ()) = tokio::join!(ask(&endpoint), node);
         assert_eq!(answer.expect("an answer"), (StatusCode::OK, "ready".into()));
-    }
-
-    #[test]
-    fn a_listener_of_every_interface_is_asked_on_the_loopback() {
-        for (listen, url) in [
-            ("0.0.0.0:8081", "http://127.0.0.1:8081/readyz"),
-            ("[::]:8081", "http://[::1]:8081/readyz"),
-            ("10.0.0.1:9", "http://10.0.0.1:9/readyz"),
-        ] {
-            let listen = listen.parse().expect("an address");
-            assert_eq!(ready_url(listen, false).expect("a URL").to_string(), url);
-        }
-        assert!(ready_url("0.0.0.0:0".parse().expect("an address"), false).is_err());
     }
 }

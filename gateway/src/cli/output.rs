@@ -15,9 +15,15 @@ use tokio::sync::oneshot;
 
 /// Writes all of `text`. That nobody reads any more is no failure: `| head` has what it wanted.
 pub(super) fn print(text: &str) -> anyhow::Result<()> {
-    match write(text.as_bytes()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.context("cannot write to standard output"),
+    offer(text.as_bytes()).map(drop)
+}
+
+/// Writes all of `bytes`; answers whether anybody reads on.
+pub(super) fn offer(bytes: &[u8]) -> anyhow::Result<bool> {
+    match write(bytes) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error).context("cannot write to standard output"),
     }
 }
 

@@ -3,8 +3,6 @@
 //! Invariant: every room's position is that of the last publication written to the output, so
 //! that coming back with it repeats nothing and leaves nothing out.
 
-mod render;
-
 use std::io;
 use std::mem;
 use std::str::FromStr;
@@ -16,11 +14,11 @@ use serde::Serialize;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
-use self::render::Style;
 use super::args::{UrlArg, block_on, room_name};
 use super::client::{Backoff, Connection, Endpoint, Event, Incoming, Message, Position};
 use super::failure::{notice, usage_error};
 use super::output;
+use super::render::Style;
 
 /// Bytes rendered before they are written although more is there.
 const BATCH: usize = 64 * 1024;

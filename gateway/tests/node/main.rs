@@ -50,6 +50,7 @@ mod ingest;
 mod internal;
 mod life;
 mod openapi;
+mod operate;
 mod page;
 mod plain;
 mod presence;

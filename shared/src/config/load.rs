@@ -26,9 +26,15 @@ pub struct Sources {
     pub flags: Vec<(String, String)>,
 }
 
-/// `FANFARE_` variables that are not keys: the file's name, and where `sub` and `pub` connect and
-/// with which token.
-pub const OTHER_VARIABLES: &[&str] = &["FANFARE_CONFIG", "FANFARE_URL", "FANFARE_TOKEN"];
+/// `FANFARE_` variables that are not keys: the file's name, where `sub` and `pub` connect and with
+/// which token, and where commands ask the HTTP API and with which key.
+pub const OTHER_VARIABLES: &[&str] = &[
+    "FANFARE_CONFIG",
+    "FANFARE_URL",
+    "FANFARE_TOKEN",
+    "FANFARE_API_URL",
+    "FANFARE_API_KEY",
+];
 
 const PREFIX: &str = "FANFARE_";
 const DEFAULT_FILE: &str = "fanfare.toml";

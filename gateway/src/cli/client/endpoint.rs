@@ -57,6 +57,21 @@ impl Endpoint {
         Self::parse(text, ["http", "https"], ["/", "/readyz"], give)
     }
 
+    /// Reads an `http://` or `https://` URL that the paths of the API come behind, or `unix:` and a path.
+    pub(in crate::cli) fn api(text: &str) -> Result<Self, String> {
+        let give = "give one such as http://127.0.0.1:8081";
+        let endpoint = Self::parse(text, ["http", "https"], ["/"; 2], give)?;
+        if endpoint.path.contains('?') {
+            return Err(format!("a query has no place in it; {give}"));
+        }
+        Ok(endpoint)
+    }
+
+    /// The same place with this path behind its own.
+    pub(in crate::cli) fn below(&self, path: &str) -> String {
+        format!("{}{path}", self.path.trim_end_matches('/'))
+    }
+
     /// A Unix socket, whose node may speak TLS there.
     pub(in crate::cli) fn unix(socket: PathBuf, path: &str, is_tls: bool) -> Self {
         Self {
@@ -248,6 +263,25 @@ mod tests {
         }
         let endpoint = Endpoint::http("http://h:8081").expect("a URL");
         assert_eq!(endpoint.to_string(), "http://h:8081/");
+    }
+
+    #[test]
+    fn the_paths_of_the_api_come_behind_that_of_the_url() {
+        for (text, whole) in [
+            ("http://h:8081", "/v1/rooms"),
+            ("https://h/", "/v1/rooms"),
+            ("https://h/fanfare/", "/fanfare/v1/rooms"),
+            ("unix:/run/f.sock", "/v1/rooms"),
+        ] {
+            assert_eq!(Endpoint::api(text).expect(text).below("/v1/rooms"), whole);
+        }
+        for (text, wrong) in [
+            ("ws://h", "the scheme is not http"),
+            ("http://h?a", "a query"),
+        ] {
+            let problem = Endpoint::api(text).expect_err(text);
+            assert!(problem.contains(wrong), "{text}: {problem}");
+        }
     }
 
     #[test]
