@@ -126,11 +126,23 @@ function enter() {
   tell("room", wrongRoom(room) ?? (url && wrongUrl(url)));
   const wrong = document.querySelector('[aria-invalid="true"]');
   if (wrong) return wrong.focus();
+  const token = $("token").value.trim();
+  if (token) remember("sessionStorage", tokenKey(), token);
+  $("token").value = "";
   remember("localStorage", "name", name);
   remember("localStorage", "room", room);
   remember("sessionStorage", "inside", room);
   showAddress(room);
   open(name, room, url);
+}
+
+/** Back to the door, where the node wants a token that it has not been shown. */
+function askForToken(reason) {
+  remember("sessionStorage", tokenKey(), "");
+  leave();
+  $("token-field").hidden = false;
+  tell("token", `The node wants a token. It says: ${reason}`);
+  $("token").focus();
 }
 
 /** The way back to the door, with a reason when the room sent us there. */
@@ -199,7 +211,7 @@ function setState(state, text) {
 
 /** @param {{state: string, code?: number, reason?: string, retryAt?: number}} change */
 function showState(change) {
-  if (change.code === 4001) remember("sessionStorage", tokenKey(), "");
+  if (change.code === 4001) return askForToken(change.reason);
   retryAt = change.retryAt ?? 0;
   const text = {
     connecting: "Connecting…",
@@ -276,7 +288,7 @@ $("entry").addEventListener("submit", (event) => {
   event.preventDefault();
   enter();
 });
-for (const field of ["name", "room"]) $(field).addEventListener("input", () => tell(field));
+for (const field of ["name", "room", "token"]) $(field).addEventListener("input", () => tell(field));
 $("composer").addEventListener("submit", (event) => {
   event.preventDefault();
   say();

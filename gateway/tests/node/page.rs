@@ -1,11 +1,13 @@
 //! The chat page in a real browser.
 
 use anyhow::Result;
+use serde_json::json;
 
 use crate::browser::{Browser, Tab};
 use crate::http;
 use crate::node::Node;
 use crate::redis_server::RedisServer;
+use crate::token::{KEYED, token};
 
 const OPEN: &str = "document.querySelector('#state').dataset.state === 'open'";
 
@@ -81,6 +83,40 @@ async fn the_page_shows_how_many_are_here_as_they_come_and_go() -> Result<()> {
     ann.until(&shows(2)).await?;
     bo.click("#leave").await?;
     ann.until(&shows(1)).await
+}
+
+#[tokio::test]
+async fn where_a_token_is_wanted_the_page_asks_for_one() -> Result<()> {
+    let node = Node::with(KEYED).await;
+    let browser = Browser::start().await?;
+    let tab = browser.open(&node.url()).await?;
+    tab.fill("#name", "Ann").await?;
+    tab.fill("#room", "lobby").await?;
+    tab.click("#enter").await?;
+    let told = "document.querySelector('#token-trouble').textContent";
+    tab.until(&format!("{told}.includes('wants a token')"))
+        .await?;
+    tab.fill("#token", "not.a.token").await?;
+    tab.click("#enter").await?;
+    tab.until(&format!("{told}.includes('no JWT')")).await?;
+    let grants = json!({"lobby": ["join", "publish", "history", "presence"]});
+    tab.fill("#token", &token("ann", &grants)).await?;
+    tab.click("#enter").await?;
+    tab.until(OPEN).await?;
+    say(&tab, "let in").await?;
+    hears(&tab, "let in").await?;
+    let stands =
+        "document.documentElement.outerHTML.includes('eyJ') || location.href.includes('eyJ')";
+    assert!(
+        !tab.evaluate::<bool>(stands).await?,
+        "the token shows nowhere"
+    );
+    let open_door = "!document.querySelector('#open-door').hidden";
+    assert!(
+        !tab.evaluate::<bool>(open_door).await?,
+        "the page says that it is open"
+    );
+    Ok(())
 }
 
 #[tokio::test]

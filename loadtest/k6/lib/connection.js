@@ -7,6 +7,7 @@
 import { WebSocket } from 'k6/experimental/websockets';
 import { after, cancel, now } from './clock.js';
 import * as metrics from './metrics.js';
+import { credentials } from './token.js';
 
 const BACKOFF_BASE = 500;
 const BACKOFF_CAP = 30000;
@@ -31,13 +32,14 @@ export class Connection {
     this.lastId = 0;
     this.attempts = 0;
     this.seen = 0;
+    this.credentials = credentials();
     this.ended = false;
     this.open();
   }
 
   open() {
     const startedAt = now();
-    const socket = new WebSocket(this.url, this.codec.protocol);
+    const socket = new WebSocket(this.url, this.codec.protocol, this.credentials);
     let cause = null;
     this.socket = socket;
     this.welcomedAt = null;
