@@ -42,6 +42,7 @@ pub(crate) struct Metrics {
     displaced: IntCounterVec,
     accept_failures: IntCounterVec,
     connections_limit: IntGauge,
+    certificate_ends: IntGaugeVec,
     fanout: Histogram,
     latency_local: Histogram,
     latency_remote: Histogram,
@@ -237,6 +238,14 @@ impl Metrics {
             &["version"],
         )?)?;
         info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let certificate_ends = with.gauges(
+            "fanfare_tls_certificate_expiration_timestamp_seconds",
+            "When the first certificate of a port's chain runs out; 0 for a port without TLS",
+            "port",
+        )?;
+        for port in ["public", "internal"] {
+            certificate_ends.with_label_values(&[port]).set(0);
+        }
         Ok(Self {
             connections: with.gauge("fanfare_connections", "Open connections")?,
             memberships: with.gauge("fanfare_memberships", "Memberships of local connections")?,
@@ -299,6 +308,7 @@ impl Metrics {
                 "fanfare_connections_limit",
                 "Open connections that the node may have: limits.connections, or what open files allow",
             )?,
+            certificate_ends,
             fanout: with.histogram(
                 "fanfare_publish_fanout",
                 "Members that a publication reached on one worker",
@@ -376,6 +386,11 @@ impl Metrics {
         limit.set(i64::try_from(bound).unwrap_or(i64::MAX));
         let taken = self.places.with_label_values(label);
         Places::new(bound, taken, self.displaced.with_label_values(label))
+    }
+
+    /// Where it is shown until when the certificate of `port` is good.
+    pub(crate) fn certificate_ends(&self, port: &str) -> IntGauge {
+        self.certificate_ends.with_label_values(&[port])
     }
 
     /// Counts what stands in the way of accepting on `port`.

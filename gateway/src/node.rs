@@ -120,12 +120,13 @@ pub async fn run(
         metrics.clone(),
     );
     duties.spawn("internal-listener", served);
-    for (name, certificate) in [
-        ("certificate", &certificate),
-        ("internal-certificate", &internal_certificate),
+    for (name, port, certificate) in [
+        ("certificate", "public", &certificate),
+        ("internal-certificate", "internal", &internal_certificate),
     ] {
         if let Some(certificate) = certificate {
-            duties.spawn(name, certificates::watch(Arc::clone(certificate)));
+            let shown = metrics.certificate_ends(port);
+            duties.spawn(name, certificates::watch(Arc::clone(certificate), shown));
         }
     }
 

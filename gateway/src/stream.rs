@@ -5,6 +5,7 @@
 
 mod certificate;
 mod tls;
+mod validity;
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};

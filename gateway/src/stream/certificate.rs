@@ -16,6 +16,8 @@ use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{InconsistentKeys, RootCertStore, ServerConfig};
 
+use super::validity::ends;
+
 /// What is spoken over TLS (RFC 7301).
 const PROTOCOL: &[u8] = b"http/1.1";
 
@@ -43,7 +45,13 @@ type Changed = [Option<SystemTime>; 3];
 pub(crate) struct Certificate {
     files: Files,
     changed: Mutex<Changed>,
-    current: RwLock<Arc<ServerConfig>>,
+    current: RwLock<Current>,
+}
+
+/// What the files say.
+struct Current {
+    config: Arc<ServerConfig>,
+    ends: i64,
 }
 
 impl Files {
@@ -100,8 +108,10 @@ impl Files {
         Ok((certificates, key))
     }
 
-    fn read(&self) -> Result<ServerConfig, ConfigError> {
+    fn read(&self) -> Result<Current, ConfigError> {
         let (certificates, key) = self.pair()?;
+        let unreadable = || self.refusal("cert", &self.cert, "its validity cannot be read");
+        let ends = ends(&certificates).ok_or_else(unreadable)?;
         let provider = Arc::new(aws_lc_rs::default_provider());
         let refuse = |error: rustls::Error| {
             self.refusal("cert", &self.cert, &format!("cannot be used: {error}"))
@@ -133,7 +143,8 @@ impl Files {
         // Of each certificate its own: a session that one authority let in goes with it.
         config.ticketer = aws_lc_rs::Ticketer::new().map_err(refuse)?;
         config.send_tls13_tickets = TICKETS;
-        Ok(config)
+        let config = Arc::new(config);
+        Ok(Current { config, ends })
     }
 
     fn certified(
@@ -207,17 +218,22 @@ impl Certificate {
     pub(crate) fn read(files: Files) -> Result<Self, ConfigError> {
         // Before the files: what changes meanwhile is seen the next time.
         let changed = files.changed();
-        let config = files.read()?;
+        let current = files.read()?;
         Ok(Self {
             files,
             changed: Mutex::new(changed),
-            current: RwLock::new(Arc::new(config)),
+            current: RwLock::new(current),
         })
     }
 
     /// What a new connection begins with.
     pub(super) fn current(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.current.read())
+        Arc::clone(&self.current.read().config)
+    }
+
+    /// When it runs out, or the first of those that lead to its authority, in seconds since 1970.
+    pub(crate) fn ends(&self) -> i64 {
+        self.current.read().ends
     }
 
     /// Where its keys of the configuration are.
@@ -232,8 +248,8 @@ impl Certificate {
         if changed == *self.changed.lock() {
             return Ok(false);
         }
-        let config = self.files.read()?;
-        *self.current.write() = Arc::new(config);
+        let current = self.files.read()?;
+        *self.current.write() = current;
         *self.changed.lock() = changed;
         Ok(true)
     }

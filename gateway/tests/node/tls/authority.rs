@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::client::WantsClientCert;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -51,6 +51,16 @@ impl Authority {
         (cert, key)
     }
 
+    /// Signs one that is good until the start of a year.
+    pub(super) fn issue_until(&self, year: i32, name: &str) -> (PathBuf, PathBuf) {
+        let file = |end: &str| self.directory.path().join(format!("{name}.{end}"));
+        let (cert, key) = (file("crt"), file("key"));
+        let (signed, pair) = self.sign_until(year, vec!["localhost".to_owned()]);
+        fs::write(&cert, signed.pem()).expect("a file");
+        fs::write(&key, pair.serialize_pem()).expect("a file");
+        (cert, key)
+    }
+
     /// Signs one into these files.
     pub(super) fn issue_into(&self, cert: &Path, key: &Path) {
         let mut names = vec!["localhost".to_owned()];
@@ -66,7 +76,12 @@ impl Authority {
     }
 
     fn sign(&self, names: Vec<String>) -> (rcgen::Certificate, KeyPair) {
-        let params = CertificateParams::new(names).expect("parameters");
+        self.sign_until(2_090, names)
+    }
+
+    fn sign_until(&self, year: i32, names: Vec<String>) -> (rcgen::Certificate, KeyPair) {
+        let mut params = CertificateParams::new(names).expect("parameters");
+        params.not_after = date_time_ymd(year, 1, 1);
         let pair = KeyPair::generate().expect("a key");
         let signed = params.signed_by(&pair, &self.issuer);
         (signed.expect("a certificate"), pair)

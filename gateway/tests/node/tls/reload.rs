@@ -8,6 +8,7 @@ use rustls::version::TLS13;
 use super::authority::Authority;
 use super::wss::Wss;
 use super::{publish_and_see, section};
+use crate::command::refused;
 use crate::node::Node;
 
 #[tokio::test]
@@ -100,9 +101,43 @@ async fn what_cannot_be_used_at_the_start_is_one_line_with_its_key_and_a_remedy(
     ] {
         let (status, log) = Node::fail(&config, &[]).await;
         assert_eq!(status.code(), Some(78), "{log}");
-        let last = log.trim_end().lines().last().unwrap_or_default();
+        assert_eq!(check_config(&config).await.trim_end(), last_line(&log));
+        let last = last_line(&log);
         assert!(last.contains(&format!("{key} = ")), "{log}");
         assert!(last.contains(problem) && last.contains("; "), "{log}");
         assert!(!log.contains("PRIVATE"), "{log}");
     }
+}
+
+#[tokio::test]
+async fn until_when_a_certificate_is_good_is_shown() {
+    let authority = Authority::new();
+    let (cert, key) = authority.issue_until(2_040, "node");
+    let node = Node::with(&section("tls", &cert, &key)).await;
+    let ends = |port: &str| {
+        format!("fanfare_tls_certificate_expiration_timestamp_seconds{{port=\"{port}\"}}")
+    };
+    let (in_2040, in_2050) = (2_208_988_800.0, 2_524_608_000.0);
+    node.until_metric(&ends("public"), in_2040).await;
+    node.until_metric(&ends("internal"), 0.0).await;
+    let (later, later_key) = authority.issue_until(2_050, "later");
+    fs::copy(later_key, &key).expect("a file");
+    fs::copy(later, &cert).expect("a file");
+    node.until_metric(&ends("public"), in_2050).await;
+
+    let (cert, key) = authority.issue_until(2_000, "old");
+    let node = Node::with(&section("tls", &cert, &key)).await;
+    node.logged("the certificate has run out").await;
+}
+
+/// What `check-config` says of a configuration that it refuses.
+async fn check_config(config: &str) -> String {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("fanfare.toml");
+    fs::write(&file, config).expect("the configuration");
+    refused(&["check-config", "--config", &file.display().to_string()]).await
+}
+
+fn last_line(log: &str) -> &str {
+    log.trim_end().lines().last().unwrap_or_default()
 }
